@@ -1,0 +1,93 @@
+//! Runs attempts: as plain processes or as Docker containers.
+//!
+//! An executor outlives nothing by itself, but what it started does: after a crash of the agent,
+//! [`Executor::adopt`] gives back every attempt that still runs or has ended meanwhile.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use windrow_common::ids::{JobId, LeaseId};
+use windrow_common::time::Timestamp;
+use windrow_common::units::Resources;
+use windrow_common::wire::lease::TaskSpec;
+
+/// One attempt on this host. A child's later attempts have other leases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AttemptKey {
+    /// The lease it runs under.
+    pub lease: LeaseId,
+    /// The child's index; 0 for a single job.
+    pub child: u32,
+}
+
+/// Everything needed to start an attempt.
+#[derive(Clone, Debug)]
+pub struct StartRequest {
+    /// Names the attempt in later calls and events.
+    pub key: AttemptKey,
+    /// Its job, for labels.
+    pub job: JobId,
+    /// What to run.
+    pub spec: Arc<TaskSpec>,
+    /// The complete environment, `AWS_BATCH_` variables included.
+    pub environment: Vec<(String, String)>,
+    /// What it may use.
+    pub resources: Resources,
+    /// The file that receives its output, standard output and error in the order written. The
+    /// executor creates it (and appends).
+    pub log_file: PathBuf,
+    /// A directory for this attempt alone; a process without a working directory of its own runs in
+    /// it. The executor creates it when used and removes it when the attempt ended.
+    pub scratch: PathBuf,
+}
+
+/// What an executor tells the agent about an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExecutorEvent {
+    /// It runs.
+    Started {
+        /// Which.
+        key: AttemptKey,
+        /// Since when.
+        at: Timestamp,
+    },
+    /// It never ran. Nothing is left of it.
+    StartFailed {
+        /// Which.
+        key: AttemptKey,
+        /// When that was known.
+        at: Timestamp,
+        /// Why, in AWS's words where it has them (`CannotPullContainerError: …`).
+        reason: String,
+    },
+    /// It ended, and nothing of it runs any more; its log file is complete.
+    Exited {
+        /// Which.
+        key: AttemptKey,
+        /// When.
+        at: Timestamp,
+        /// Exit status; 128 and the signal's number when killed.
+        exit_code: i32,
+        /// Whether its memory limit ended it.
+        out_of_memory: bool,
+    },
+    /// The executor lost sight of it: how it ended cannot be known. It does not run any more.
+    Lost {
+        /// Which.
+        key: AttemptKey,
+        /// When that was noticed.
+        at: Timestamp,
+        /// What happened.
+        reason: String,
+    },
+}
+
+/// How hard to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StopSignal {
+    /// SIGTERM to the main process's group: please end.
+    Terminate,
+    /// SIGKILL to everything of the attempt.
+    Kill,
+}

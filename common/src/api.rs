@@ -1,0 +1,64 @@
+//! The API: AWS Batch's operations and ours, requested on `P.api.OPERATION`.
+//!
+//! Shapes and names are those of AWS Batch's 2016-08-10 model (camelCase, times in milliseconds
+//! since the epoch). Fields that are ours and not AWS's are marked *extension*. Empty maps, lists
+//! and strings mean absent, as AWS has it.
+
+pub mod definitions;
+pub mod error;
+pub mod jobs;
+pub mod resources;
+
+pub use error::{ApiError, ErrorKind};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+/// One operation: its name ties request and response together.
+pub trait Operation: Serialize + DeserializeOwned {
+    /// The operation's name: the last token of its subject.
+    const NAME: &'static str;
+    /// What it answers.
+    type Response: Serialize + DeserializeOwned;
+}
+
+macro_rules! operations {
+    ($($name:literal: $request:ty => $response:ty;)*) => {
+        $(impl Operation for $request {
+            const NAME: &'static str = $name;
+            type Response = $response;
+        })*
+        /// Names of all operations.
+        pub const OPERATIONS: &[&str] = &[$($name),*];
+    };
+}
+
+operations! {
+    "SubmitJob": jobs::SubmitJob => jobs::SubmitJobResponse;
+    "DescribeJobs": jobs::DescribeJobs => jobs::DescribeJobsResponse;
+    "ListJobs": jobs::ListJobs => jobs::ListJobsResponse;
+    "CancelJob": jobs::CancelJob => Empty;
+    "TerminateJob": jobs::TerminateJob => Empty;
+    "RegisterJobDefinition": definitions::RegisterJobDefinition
+        => definitions::RegisterJobDefinitionResponse;
+    "DeregisterJobDefinition": definitions::DeregisterJobDefinition => Empty;
+    "DescribeJobDefinitions": definitions::DescribeJobDefinitions
+        => definitions::DescribeJobDefinitionsResponse;
+    "CreateJobQueue": resources::CreateJobQueue => resources::JobQueueResponse;
+    "UpdateJobQueue": resources::UpdateJobQueue => resources::JobQueueResponse;
+    "DeleteJobQueue": resources::DeleteJobQueue => Empty;
+    "DescribeJobQueues": resources::DescribeJobQueues => resources::DescribeJobQueuesResponse;
+    "CreateComputeEnvironment": resources::CreateComputeEnvironment
+        => resources::ComputeEnvironmentResponse;
+    "UpdateComputeEnvironment": resources::UpdateComputeEnvironment
+        => resources::ComputeEnvironmentResponse;
+    "DeleteComputeEnvironment": resources::DeleteComputeEnvironment => Empty;
+    "DescribeComputeEnvironments": resources::DescribeComputeEnvironments
+        => resources::DescribeComputeEnvironmentsResponse;
+    "ListAgents": resources::ListAgents => resources::ListAgentsResponse;
+    "DrainAgent": resources::DrainAgent => Empty;
+    "DescribeCluster": resources::DescribeCluster => resources::DescribeClusterResponse;
+}
+
+/// The answer of operations that return nothing: `{}`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Empty {}

@@ -1,0 +1,253 @@
+//! Queues, compute environments, agents, the cluster.
+#![allow(missing_docs, reason = "fields are those of AWS Batch's model unless documented here")]
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::wire::agent::Executor;
+
+/// `ENABLED` or `DISABLED`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum ResourceState {
+    #[default]
+    Enabled,
+    Disabled,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct ComputeEnvironmentOrder {
+    pub order: u32,
+    /// Name or ARN.
+    pub compute_environment: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct CreateJobQueue {
+    pub job_queue_name: String,
+    /// 0 to 1000; higher goes first.
+    pub priority: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<ResourceState>,
+    pub compute_environment_order: Vec<ComputeEnvironmentOrder>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct UpdateJobQueue {
+    /// Name or ARN.
+    pub job_queue: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<ResourceState>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub compute_environment_order: Vec<ComputeEnvironmentOrder>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JobQueueResponse {
+    pub job_queue_name: String,
+    pub job_queue_arn: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct DeleteJobQueue {
+    pub job_queue: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct DescribeJobQueues {
+    /// Names or ARNs; none: all. Unknown ones are left out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub job_queues: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_results: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_token: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DescribeJobQueuesResponse {
+    pub job_queues: Vec<JobQueueDetail>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_token: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JobQueueDetail {
+    pub job_queue_name: String,
+    pub job_queue_arn: String,
+    pub state: ResourceState,
+    /// `VALID`.
+    pub status: String,
+    pub status_reason: String,
+    pub priority: u32,
+    pub compute_environment_order: Vec<ComputeEnvironmentOrder>,
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+    /// *Extension.* Jobs (array parents counted once) in the queue that have not ended.
+    pub active_jobs: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct CreateComputeEnvironment {
+    pub compute_environment_name: String,
+    /// `UNMANAGED`: agents join by themselves. The only type this version has.
+    #[serde(rename = "type")]
+    pub kind: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<ResourceState>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unmanagedv_cpus: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_role: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct UpdateComputeEnvironment {
+    /// Name or ARN.
+    pub compute_environment: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<ResourceState>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ComputeEnvironmentResponse {
+    pub compute_environment_name: String,
+    pub compute_environment_arn: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct DeleteComputeEnvironment {
+    pub compute_environment: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct DescribeComputeEnvironments {
+    /// Names or ARNs; none: all. Unknown ones are left out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub compute_environments: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_results: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_token: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DescribeComputeEnvironmentsResponse {
+    pub compute_environments: Vec<ComputeEnvironmentDetail>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_token: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ComputeEnvironmentDetail {
+    pub compute_environment_name: String,
+    pub compute_environment_arn: String,
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub state: ResourceState,
+    /// `VALID`.
+    pub status: String,
+    pub status_reason: String,
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+    /// *Extension.* Agents that are up.
+    pub agents: u32,
+    /// *Extension.* vCPUs of those, in thousandths.
+    pub total_milli_cpu: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct ListAgents {}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListAgentsResponse {
+    pub agents: Vec<AgentDetail>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum AgentStatus {
+    /// Takes work.
+    Up,
+    /// Finishes what it runs and takes nothing new.
+    Draining,
+    /// Not heard for longer than the lease time; what it ran runs elsewhere.
+    Lost,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentDetail {
+    pub agent: String,
+    pub host: String,
+    pub compute_environment: String,
+    pub status: AgentStatus,
+    pub executors: Vec<Executor>,
+    pub architecture: String,
+    pub agent_version: String,
+    pub total_milli_cpu: u32,
+    pub total_memory_mib: u32,
+    /// Of the total, what leased children need; more than the total with a backlog.
+    pub leased_milli_cpu: u32,
+    pub leased_memory_mib: u32,
+    /// Children leased to it, running or about to.
+    pub leased_children: u32,
+    /// Milliseconds since it was last heard; absent before its first heartbeat to this coordinator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_heard_millis: Option<u64>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct DrainAgent {
+    pub agent: String,
+    /// `false` takes the drain back.
+    pub drain: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct DescribeCluster {}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DescribeClusterResponse {
+    pub cluster: String,
+    pub version: String,
+    /// Rises by one with each start or take-over of a coordinator.
+    pub term: u64,
+    pub journal_sequence: u64,
+    /// Single jobs and array parents known.
+    pub jobs: u64,
+    /// Children of unended jobs by status; a single job counts as one child.
+    pub children: BTreeMap<String, u64>,
+    pub agents_up: u32,
+    /// Results refused because their lease was no longer the child's.
+    pub fenced_results: u64,
+    /// Resident memory of the coordinator, in bytes.
+    pub memory_bytes: u64,
+}

@@ -1,0 +1,158 @@
+//! Configuration: file, then environment, then flags; later ones win. Checked as a whole at start,
+//! with every problem named at once.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::Name;
+
+/// What is wrong with the configuration: one line a problem.
+#[derive(Debug, thiserror::Error)]
+#[error("configuration: {}", .0.join("\nconfiguration: "))]
+pub struct Error(pub Vec<String>);
+
+/// Where the configuration of one service comes from.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// A TOML file; it must exist when given.
+    pub file: Option<PathBuf>,
+    /// Prefix of environment variables, such as `WINDROW_AGENT`; `__` separates sections, as in
+    /// `WINDROW_AGENT_NATS__URL`.
+    pub environment_prefix: &'static str,
+    /// Values of flags, as (key, value), such as `("nats.url", "nats://…")`.
+    pub flags: Vec<(String, String)>,
+}
+
+/// Reads `T` with the given defaults (TOML text).
+pub fn load<T: DeserializeOwned>(defaults: &str, sources: &Sources) -> Result<T, Error> {
+    let one = |e: config::ConfigError| Error(vec![e.to_string()]);
+    let mut builder = config::Config::builder()
+        .add_source(config::File::from_str(defaults, config::FileFormat::Toml));
+    if let Some(file) = &sources.file {
+        builder = builder.add_source(
+            config::File::from(file.as_path()).format(config::FileFormat::Toml).required(true),
+        );
+    }
+    let environment = config::Environment::with_prefix(sources.environment_prefix)
+        .prefix_separator("_")
+        .separator("__")
+        .ignore_empty(true);
+    builder = builder.add_source(environment);
+    for (key, value) in &sources.flags {
+        builder = builder.set_override(key, value.as_str()).map_err(one)?;
+    }
+    builder.build().map_err(one)?.try_deserialize().map_err(one)
+}
+
+/// How to reach NATS.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nats {
+    /// Server addresses, separated by commas.
+    pub url: String,
+    /// Credentials file (JWT and seed); empty: none.
+    #[serde(default)]
+    pub credentials: String,
+}
+
+impl Nats {
+    /// Connects, trying again for ever when the server goes away later. `name` is shown by the
+    /// server's monitoring.
+    ///
+    /// # Errors
+    /// When no server answers within 10 seconds, or the credentials file cannot be read.
+    pub async fn connect(&self, name: &str) -> Result<async_nats::Client, String> {
+        let mut options = async_nats::ConnectOptions::new()
+            .name(name)
+            .connection_timeout(Duration::from_secs(10))
+            .ping_interval(Duration::from_secs(5))
+            .reconnect_delay_callback(|attempts| {
+                Duration::from_millis((20 << attempts.min(7)).min(2_000))
+            });
+        if !self.credentials.is_empty() {
+            options = options
+                .credentials_file(&self.credentials)
+                .await
+                .map_err(|e| format!("read credentials file `{}`: {e}", self.credentials))?;
+        }
+        let urls: Vec<&str> = self.url.split(',').map(str::trim).collect();
+        options
+            .connect(urls.as_slice())
+            .await
+            .map_err(|e| format!("connect to NATS at `{}`: {e}", self.url))
+    }
+}
+
+/// The part of the configuration that every service has.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Common {
+    /// The cluster: first token of every subject. 1 to 128 letters, digits, `-`, `_`.
+    pub cluster: Name,
+    /// Log filter, such as `info`.
+    pub log: String,
+    /// Write the log as JSON lines.
+    #[serde(default)]
+    pub log_json: bool,
+}
+
+/// A duration written as `30s`, `5m`, `1h 30m`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HumanDuration(pub Duration);
+
+impl<'de> Deserialize<'de> for HumanDuration {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        humantime::parse_duration(&text).map(Self).map_err(|e| {
+            serde::de::Error::custom(format!("`{text}` is not a duration such as `30s` ({e})"))
+        })
+    }
+}
+
+impl Serialize for HumanDuration {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&humantime::format_duration(self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Example {
+        nats: Nats,
+        wait: HumanDuration,
+    }
+
+    const DEFAULTS: &str = "wait = '30s'\n[nats]\nurl = 'nats://default'\n";
+
+    #[test]
+    fn flags_win_over_file_over_defaults() {
+        let sources = Sources {
+            environment_prefix: "WINDROW_TEST_NONE",
+            flags: vec![("nats.url".into(), "nats://flag".into())],
+            file: None,
+        };
+        let example: Example = load(DEFAULTS, &sources).unwrap();
+        assert_eq!(example.nats.url, "nats://flag");
+        assert_eq!(example.wait.0, Duration::from_secs(30));
+    }
+
+    #[test]
+    fn unknown_keys_and_wrong_values_are_named() {
+        let with = |key: &str, value: &str| Sources {
+            flags: vec![(key.into(), value.into())],
+            environment_prefix: "WINDROW_TEST_NONE",
+            file: None,
+        };
+        let error = load::<Example>(DEFAULTS, &with("nats.uri", "x")).unwrap_err().to_string();
+        assert!(error.contains("uri"), "{error}");
+        let error = load::<Example>(DEFAULTS, &with("wait", "soon")).unwrap_err().to_string();
+        assert!(error.contains("soon"), "{error}");
+    }
+}

@@ -1,0 +1,184 @@
+//! Settings of every stream, consumer and bucket, in one place. The coordinator creates them; nobody else
+//! manages streams.
+
+use std::time::Duration;
+
+use async_nats::jetstream::{consumer, object_store, stream};
+
+use crate::ids::Name;
+use crate::subjects::Subjects;
+
+/// Header of a submission: where to publish the answer (SubmitJob's response or error, JSON).
+///
+/// A header because JetStream uses the message's own reply subject for its acknowledgement and does
+/// not keep it.
+pub const HEADER_REPLY_TO: &str = "Windrow-Reply-To";
+/// Header of an API answer: the error's code; absent on success.
+pub const HEADER_ERROR: &str = "Windrow-Error";
+/// Header of a dead letter: why it could not be accepted.
+pub const HEADER_REASON: &str = "Windrow-Reason";
+/// Header of a dead letter: the subject it was published to.
+pub const HEADER_SUBJECT: &str = "Windrow-Subject";
+/// Header of a log chunk: the offset of its first byte in the attempt's output.
+pub const HEADER_OFFSET: &str = "Windrow-Offset";
+/// Header of a log chunk: bytes left out just before it, by the rate or size limit.
+pub const HEADER_DROPPED: &str = "Windrow-Dropped";
+
+/// Largest API request or submission taken, in bytes. Below NATS' default `max_payload` of 1 MiB,
+/// so that the journal message made of it fits too.
+pub const REQUEST_BYTES_MAX: usize = 512 * 1024;
+/// Largest journal, order, report or log message we send, in bytes.
+pub const MESSAGE_BYTES_MAX: usize = 900 * 1024;
+
+/// Names and settings of one cluster's streams.
+#[derive(Clone, Debug)]
+pub struct Streams {
+    subjects: Subjects,
+}
+
+/// How much the streams may hold; the rest of their settings is fixed.
+#[derive(Clone, Debug)]
+pub struct Retention {
+    /// Copies of each stream.
+    pub replicas: usize,
+    /// Age after which job output is removed.
+    pub log_age: Duration,
+    /// Size of all kept job output, in bytes; the oldest goes first.
+    pub log_bytes: i64,
+}
+
+impl Streams {
+    /// The streams of the cluster with these subjects.
+    pub fn new(subjects: Subjects) -> Self {
+        Self { subjects }
+    }
+
+    fn name(&self, what: &str) -> String {
+        format!("{}_{what}", self.subjects.prefix()).to_uppercase()
+    }
+
+    /// Submissions: kept on disk until the coordinator has journalled them.
+    pub fn submissions(&self, retention: &Retention) -> stream::Config {
+        stream::Config {
+            retention: stream::RetentionPolicy::WorkQueue,
+            discard: stream::DiscardPolicy::New,
+            max_message_size: i32::try_from(REQUEST_BYTES_MAX).expect("small"),
+            ..self.file("submit", self.subjects.submit_all(), retention)
+        }
+    }
+
+    /// The journal: one writer, never discards by itself; trimmed behind snapshots.
+    pub fn journal(&self, retention: &Retention) -> stream::Config {
+        stream::Config {
+            discard: stream::DiscardPolicy::New,
+            // Message ids are not used on it: the expected sequence fences.
+            duplicate_window: Duration::from_millis(100),
+            ..self.file("journal", self.subjects.journal(), retention)
+        }
+    }
+
+    /// Orders to agents: in memory, rebuilt from the journal whenever lost.
+    pub fn leases(&self) -> stream::Config {
+        stream::Config {
+            retention: stream::RetentionPolicy::WorkQueue,
+            ..self.memory("lease", self.subjects.lease_all())
+        }
+    }
+
+    /// Reports of agents: in memory, as agents keep each until it is confirmed.
+    pub fn reports(&self) -> stream::Config {
+        self.memory("report", self.subjects.report_all())
+    }
+
+    /// Output of jobs.
+    pub fn logs(&self, retention: &Retention) -> stream::Config {
+        stream::Config {
+            max_age: retention.log_age,
+            max_bytes: retention.log_bytes,
+            ..self.file("log", self.subjects.log_all(), retention)
+        }
+    }
+
+    /// What could not be accepted.
+    pub fn dead_letters(&self, retention: &Retention) -> stream::Config {
+        stream::Config {
+            max_age: retention.log_age,
+            max_bytes: 256 << 20,
+            ..self.file("dead", self.subjects.dead_all(), retention)
+        }
+    }
+
+    /// The bucket of snapshots.
+    pub fn snapshots(&self, retention: &Retention) -> object_store::Config {
+        object_store::Config {
+            bucket: self.name("snapshots"),
+            num_replicas: retention.replicas,
+            ..Default::default()
+        }
+    }
+
+    /// The coordinator's reader of submissions: acknowledged one by one after journalling.
+    pub fn submissions_consumer(&self) -> consumer::pull::Config {
+        consumer::pull::Config {
+            durable_name: Some("coordinator".to_owned()),
+            ack_policy: consumer::AckPolicy::Explicit,
+            ack_wait: Duration::from_secs(30),
+            max_ack_pending: 4096,
+            ..Default::default()
+        }
+    }
+
+    /// A coordinator's reader of reports: from the oldest kept on, nothing acknowledged.
+    pub fn reports_consumer(&self) -> consumer::pull::Config {
+        consumer::pull::Config {
+            ack_policy: consumer::AckPolicy::None,
+            deliver_policy: consumer::DeliverPolicy::All,
+            memory_storage: true,
+            inactive_threshold: Duration::from_secs(60),
+            ..Default::default()
+        }
+    }
+
+    /// One session's reader of an agent's orders.
+    pub fn lease_consumer(
+        &self,
+        environment: &Name,
+        agent: &Name,
+        session: u64,
+    ) -> consumer::pull::Config {
+        consumer::pull::Config {
+            durable_name: Some(format!("{agent}-{session}")),
+            filter_subject: self.subjects.lease(environment, agent),
+            ack_policy: consumer::AckPolicy::Explicit,
+            ack_wait: Duration::from_secs(30),
+            max_ack_pending: 1024,
+            memory_storage: true,
+            inactive_threshold: Duration::from_secs(300),
+            ..Default::default()
+        }
+    }
+
+    fn file(&self, what: &str, subject: String, retention: &Retention) -> stream::Config {
+        stream::Config {
+            name: self.name(what),
+            subjects: vec![subject],
+            storage: stream::StorageType::File,
+            num_replicas: retention.replicas,
+            allow_direct: true,
+            ..Default::default()
+        }
+    }
+
+    fn memory(&self, what: &str, subject: String) -> stream::Config {
+        stream::Config {
+            name: self.name(what),
+            subjects: vec![subject],
+            storage: stream::StorageType::Memory,
+            // Unread messages older than this belong to agents or coordinators that are gone.
+            max_age: Duration::from_secs(3600),
+            max_bytes: 512 << 20,
+            duplicate_window: Duration::from_millis(100),
+            ..Default::default()
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Amounts with their unit in the type.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Processor time in thousandths of a core (vCPU 1 is 1000).
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct MilliCpu(pub u32);
+
+/// Memory in mebibytes (2^20 bytes).
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct MiB(pub u32);
+
+impl fmt::Display for MilliCpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_multiple_of(1000) {
+            write!(f, "{}", self.0 / 1000)
+        } else {
+            write!(f, "{}", f64::from(self.0) / 1000.0)
+        }
+    }
+}
+
+impl fmt::Display for MiB {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What an attempt needs, or what an agent has. Two of equal value are one *shape*.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Resources {
+    /// Processor.
+    pub cpu: MilliCpu,
+    /// Memory.
+    pub memory: MiB,
+}
+
+impl Resources {
+    /// From thousandths of a core and MiB.
+    pub const fn new(milli_cpu: u32, mib: u32) -> Self {
+        Self { cpu: MilliCpu(milli_cpu), memory: MiB(mib) }
+    }
+
+    /// How many of `need` go into this, at most `limit`. A zero in `need` puts no bound.
+    pub fn count_of(self, need: Self, limit: u32) -> u32 {
+        let by_cpu = self.cpu.0.checked_div(need.cpu.0).unwrap_or(limit);
+        let by_memory = self.memory.0.checked_div(need.memory.0).unwrap_or(limit);
+        by_cpu.min(by_memory).min(limit)
+    }
+
+    /// Whether `need` goes into this.
+    pub fn fits(self, need: Self) -> bool {
+        need.cpu <= self.cpu && need.memory <= self.memory
+    }
+
+    /// The sum; saturates, so that a sum of large needs stays "too much".
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self::new(
+            self.cpu.0.saturating_add(other.cpu.0),
+            self.memory.0.saturating_add(other.memory.0),
+        )
+    }
+
+    /// What is left, zero where `other` is larger.
+    #[must_use]
+    pub fn less(self, other: Self) -> Self {
+        Self::new(
+            self.cpu.0.saturating_sub(other.cpu.0),
+            self.memory.0.saturating_sub(other.memory.0),
+        )
+    }
+
+    /// `count` times this; saturates.
+    #[must_use]
+    pub fn times(self, count: u32) -> Self {
+        Self::new(self.cpu.0.saturating_mul(count), self.memory.0.saturating_mul(count))
+    }
+}
+
+impl fmt::Display for Resources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} vCPU, {} MiB", self.cpu, self.memory)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counting_and_display() {
+        let host = Resources::new(4000, 8192);
+        assert_eq!(host.count_of(Resources::new(1000, 4096), 10), 2);
+        assert_eq!(host.count_of(Resources::new(0, 0), 10), 10);
+        assert_eq!(host.count_of(Resources::new(500, 1), 3), 3);
+        assert_eq!(Resources::new(250, 64).to_string(), "0.25 vCPU, 64 MiB");
+        assert_eq!(host.less(Resources::new(5000, 1)), Resources::new(0, 8191));
+    }
+}

@@ -1,0 +1,192 @@
+//! What agents tell the coordinator: registration, heartbeats, reports.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{JobId, LeaseId, Name};
+use crate::time::Timestamp;
+use crate::units::Resources;
+
+/// A way to run an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Executor {
+    /// A plain process on the host.
+    Process,
+    /// A Docker container.
+    Docker,
+}
+
+/// Asks to join, or to join again. Sent at start, after each reconnect, and when told so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Register {
+    /// [`super::VERSION`] of the sender.
+    pub version: u16,
+    /// The agent. Keeps its name over restarts, by its state directory.
+    pub agent: Name,
+    /// Chosen at each start of the agent.
+    pub boot: u64,
+    /// Name of the host, for people.
+    pub host: String,
+    /// The compute environment it joins; created by an operator before.
+    pub compute_environment: Name,
+    /// What jobs may use: the host's, less the reserve.
+    pub resources: Resources,
+    /// Ways to run attempts that work here.
+    pub executors: Vec<Executor>,
+    /// Processor architecture as AWS Batch spells it: `X86_64`, `ARM64`.
+    pub architecture: String,
+    /// Version of the agent's program.
+    pub agent_version: String,
+    /// The agent's clock.
+    pub clock: Timestamp,
+    /// Children it holds: not started, running, or ended and not confirmed.
+    pub held: Vec<Held>,
+}
+
+/// Children of one lease that an agent holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// The lease.
+    pub lease: LeaseId,
+    /// The children, as (first, count).
+    pub children: Vec<(u32, u32)>,
+}
+
+/// Answer to [`Register`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RegisterReply {
+    /// Joined.
+    Accepted(Session),
+    /// Not joined, and trying again unchanged is of no use until an operator acts.
+    Refused {
+        /// Why, for people.
+        message: String,
+    },
+}
+
+/// One connection of an agent to the cluster. Reports of a session are numbered from 1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// Number of the session; cluster-wide, only rises.
+    pub session: u64,
+    /// The coordinator's term.
+    pub term: u64,
+    /// The stream to pull orders from.
+    pub stream: String,
+    /// The consumer on it.
+    pub consumer: String,
+    /// How often to send a heartbeat.
+    pub heartbeat_millis: u64,
+    /// Held children the coordinator has given up on: stop them and report nothing.
+    pub fenced: Vec<Held>,
+}
+
+/// Says that an agent lives. Renews all its leases at once. Not kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beat {
+    /// [`super::VERSION`] of the sender.
+    pub version: u16,
+    /// The agent's session.
+    pub session: u64,
+    /// The agent's clock.
+    pub clock: Timestamp,
+    /// Children held and not started.
+    pub waiting: u32,
+    /// Children running.
+    pub running: u32,
+    /// Highest lease taken from the order stream.
+    pub last_lease: LeaseId,
+    /// Number of the last report sent.
+    pub last_report: u64,
+    /// Load average of the host over one minute, in hundredths.
+    pub load: u32,
+}
+
+/// Hints to an agent outside the order stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Control {
+    /// Register again now: the coordinator is new or does not know the session.
+    Register,
+}
+
+/// A batch of reports of one session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportMessage {
+    /// [`super::VERSION`] of the sender.
+    pub version: u16,
+    /// The sender.
+    pub agent: Name,
+    /// Its session.
+    pub session: u64,
+    /// Number of the first report; the others follow on.
+    pub first: u64,
+    /// In the order in which they happened.
+    pub reports: Vec<Report>,
+}
+
+/// What happened to children of a lease.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Report {
+    /// An attempt runs.
+    Started {
+        /// Its lease.
+        lease: LeaseId,
+        /// Its job.
+        job: JobId,
+        /// Its index.
+        child: u32,
+        /// When, by the agent's clock.
+        at: Timestamp,
+    },
+    /// An attempt ended.
+    Ended(Ended),
+    /// Children that never started are handed back.
+    Returned {
+        /// Their lease.
+        lease: LeaseId,
+        /// Their job.
+        job: JobId,
+        /// The children, as (first, count).
+        children: Vec<(u32, u32)>,
+    },
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// Its lease.
+    pub lease: LeaseId,
+    /// Its job.
+    pub job: JobId,
+    /// Its index.
+    pub child: u32,
+    /// When it started; absent if it never ran.
+    pub started_at: Option<Timestamp>,
+    /// When it ended, by the agent's clock.
+    pub ended_at: Timestamp,
+    /// Exit status; 128 and the signal's number when killed; absent if it never ran.
+    pub exit_code: Option<i32>,
+    /// Why it ended.
+    pub cause: EndCause,
+    /// Detail for people, in AWS's words where it has them; at most 255 characters.
+    pub reason: Option<String>,
+    /// Bytes of output shipped to the log stream.
+    pub log_bytes: u64,
+}
+
+/// Why an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EndCause {
+    /// The program ended by itself, or by a signal that was not ours.
+    Exited,
+    /// It could not be started: no such program, image or directory.
+    StartFailed,
+    /// It ran out of its memory limit.
+    OutOfMemory,
+    /// It ran longer than its time limit.
+    TimedOut,
+    /// It was stopped by order of the coordinator.
+    Stopped,
+    /// The host's fault: the agent was stopping or lost sight of it. Not charged to the job.
+    HostLost,
+}
