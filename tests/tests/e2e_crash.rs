@@ -1,0 +1,208 @@
+//! `kill -9` of each part in the middle of an array of 10,000 children: nothing is lost, and of each
+//! child exactly one result is accepted.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use windrow_tests::part::{Part, is_alive, processes_with, signal};
+use windrow_tests::{Cluster, wait_until};
+
+const CHILDREN: usize = 10_000;
+/// Far more than the slowest run here took; reached only when something is stuck.
+const LIMIT_SECONDS: u64 = 240;
+
+/// An array job whose children each append their index to one file.
+struct CountingArray<'a> {
+    cluster: &'a Cluster,
+    file: PathBuf,
+    id: String,
+}
+
+impl<'a> CountingArray<'a> {
+    /// `pause` is how long a child runs, in seconds, as `sleep` takes it.
+    fn submit(cluster: &'a Cluster, pause: &str) -> Self {
+        let file = cluster.scratch().join("indices");
+        let script = match pause {
+            "0" => "echo $AWS_BATCH_JOB_ARRAY_INDEX >>\"$0\"".to_owned(),
+            _ => format!("sleep {pause}; echo $AWS_BATCH_JOB_ARRAY_INDEX >>\"$0\""),
+        };
+        let size = CHILDREN.to_string();
+        let id = cluster.submit(&[
+            "--array",
+            &size,
+            "--vcpus",
+            "0.5",
+            "--memory",
+            "16",
+            "--",
+            "sh",
+            "-c",
+            &script,
+            file.to_str().unwrap(),
+        ]);
+        Self { cluster, file, id }
+    }
+
+    /// Indices in the order in which children wrote them.
+    fn written(&self) -> Vec<usize> {
+        let text = std::fs::read_to_string(&self.file).unwrap_or_default();
+        text.lines().map(|line| line.parse().unwrap()).collect()
+    }
+
+    fn wait_for_written(&self, count: usize) {
+        wait_until(&format!("{count} children to write"), LIMIT_SECONDS, || {
+            (self.written().len() >= count).then_some(())
+        });
+    }
+
+    fn assert_unfinished(&self) {
+        assert!(self.written().len() < CHILDREN, "the kill came too late to show anything");
+    }
+
+    /// Waits for the end: every child has exactly one result, and none is missing.
+    fn assert_complete(&self) {
+        let job = self.cluster.ended(&self.id, LIMIT_SECONDS);
+        assert_eq!(job["status"], "SUCCEEDED", "{job:#}");
+        let summary = job["arrayProperties"]["statusSummary"].as_object().unwrap();
+        let count = |status: &str| summary.get(status).and_then(Value::as_u64).unwrap_or(0);
+        assert_eq!(count("SUCCEEDED"), 10_000, "{job:#}");
+        assert_eq!(summary.values().filter_map(Value::as_u64).sum::<u64>(), 10_000, "{job:#}");
+        let distinct: BTreeSet<usize> = self.written().into_iter().collect();
+        assert!(distinct.iter().copied().eq(0..CHILDREN), "{} indices", distinct.len());
+    }
+
+    /// No child ran twice: nobody was given up, so nothing had to run again.
+    fn assert_each_ran_once(&self) {
+        assert_eq!(self.written().len(), CHILDREN);
+    }
+}
+
+#[test]
+fn array_survives_a_killed_coordinator() {
+    let cluster = Cluster::start();
+    let array = CountingArray::submit(&cluster, "0");
+    for written in [1_500, 4_000] {
+        array.wait_for_written(written);
+        cluster.kill("coordinator");
+        array.assert_unfinished();
+    }
+    array.assert_complete();
+    array.assert_each_ran_once();
+}
+
+#[test]
+fn array_survives_a_killed_nats_server() {
+    let cluster = Cluster::start();
+    let array = CountingArray::submit(&cluster, "0");
+    for written in [1_500, 4_000] {
+        array.wait_for_written(written);
+        cluster.kill("nats-server");
+        array.assert_unfinished();
+    }
+    array.assert_complete();
+    array.assert_each_ran_once();
+}
+
+#[test]
+fn array_survives_a_killed_agent_which_adopts_what_runs() {
+    let cluster = Cluster::start();
+    let array = CountingArray::submit(&cluster, "0.02");
+    for written in [1_500, 4_000] {
+        array.wait_for_written(written);
+        cluster.kill("agent-1");
+        array.assert_unfinished();
+    }
+    array.assert_complete();
+    array.assert_each_ran_once();
+}
+
+#[test]
+fn array_survives_down_and_up() {
+    let cluster = Cluster::start();
+    let array = CountingArray::submit(&cluster, "0");
+    array.wait_for_written(1_500);
+    cluster.down();
+    array.assert_unfinished();
+    cluster.up();
+    array.assert_complete();
+}
+
+#[test]
+fn killed_agent_adopts_a_running_job_and_reports_its_exit_code() {
+    let cluster = Cluster::start();
+    let release = cluster.scratch().join("release");
+    let script = "echo $$ >\"$0.pid\"; until [ -e \"$0\" ]; do sleep 0.05; done; exit 7";
+    let id = cluster.submit(&["--", "sh", "-c", script, release.to_str().unwrap()]);
+    let pid_file = release.with_extension("pid");
+    let pid = wait_until("the job to run", 30, || {
+        std::fs::read_to_string(&pid_file).ok()?.trim().parse::<i32>().ok()
+    });
+
+    cluster.kill("agent-1");
+    assert!(is_alive(pid), "the job does not notice that its agent died");
+    std::fs::write(&release, "").unwrap();
+
+    let job = cluster.ended(&id, 60);
+    assert_eq!(job["status"], "FAILED");
+    assert_eq!(job["attempts"].as_array().unwrap().len(), 1, "{job:#}");
+    assert_eq!(job["attempts"][0]["container"]["exitCode"], 7, "{job:#}");
+}
+
+/// An agent outside `windrow up`, so that nobody restarts it.
+fn start_agent(cluster: &Cluster, name: &str) -> Part {
+    let directory = cluster.scratch().join(name);
+    let mut command = cluster.program("windrow-agent");
+    command.args(["--nats-url", &cluster.nats_url(), "--cluster", "windrow", "--name", name]);
+    command.args(["--state-directory", directory.to_str().unwrap()]);
+    command.args(["--compute-environment", "default", "--vcpus", "8", "--memory", "4096"]);
+    Part::start(&mut command, &cluster.scratch().join(format!("{name}.log")))
+}
+
+/// Keepers of that agent: the processes that hold its jobs.
+fn keepers(cluster: &Cluster, agent: &str) -> Vec<i32> {
+    let directory = cluster.scratch().join(agent);
+    processes_with(&["windrow-agent", "keeper", directory.to_str().unwrap()])
+}
+
+#[test]
+fn jobs_of_an_agent_that_stays_away_run_elsewhere() {
+    let cluster = Cluster::start_with(&["--agents", "0", "--coordinator-set", "lease_ttl=3s"]);
+    let mut doomed = start_agent(&cluster, "doomed");
+    let array = CountingArray::submit(&cluster, "0.02");
+    array.wait_for_written(2_000);
+    doomed.kill();
+    for keeper in keepers(&cluster, "doomed") {
+        signal(keeper, Signal::SIGKILL);
+    }
+    array.assert_unfinished();
+
+    let _heir = start_agent(&cluster, "heir");
+    array.assert_complete();
+}
+
+#[test]
+fn late_results_of_an_agent_that_was_given_up_are_fenced() {
+    let cluster = Cluster::start_with(&["--agents", "0", "--coordinator-set", "lease_ttl=3s"]);
+    let frozen = start_agent(&cluster, "frozen");
+    let array = CountingArray::submit(&cluster, "0.02");
+    array.wait_for_written(2_000);
+    let stopped: Vec<i32> = keepers(&cluster, "frozen").into_iter().chain([frozen.pid()]).collect();
+    for &pid in &stopped {
+        signal(pid, Signal::SIGSTOP);
+    }
+    array.assert_unfinished();
+
+    let _heir = start_agent(&cluster, "heir");
+    wait_until("the frozen agent to count as lost", 60, || {
+        let agents = cluster.windrow(&["agent", "list", "-o", "json"]).json();
+        let agents = agents["agents"].as_array().unwrap().clone();
+        agents.iter().any(|a| a["agent"] == "frozen" && a["status"] == "LOST").then_some(())
+    });
+    for &pid in &stopped {
+        signal(pid, Signal::SIGCONT);
+    }
+    array.assert_complete();
+}
