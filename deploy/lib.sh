@@ -71,6 +71,7 @@ cargo_version() { cargo --version 2>/dev/null | cut -d' ' -f2; }
 # need_rust: a C compiler (a dependency builds C and assembler) and cargo.
 need_rust() {
     command -v cc >/dev/null || need_packages gcc libc6-dev
+    [ -e /etc/ssl/certs/ca-certificates.crt ] || need_packages ca-certificates
     [ ! -d "$HOME/.cargo/bin" ] || PATH=$HOME/.cargo/bin:$PATH
     version_at_least "$(cargo_version)" "$RUST_VERSION_MIN" && return 0
     if command -v rustup >/dev/null; then
@@ -79,7 +80,7 @@ need_rust() {
             export RUSTUP_TOOLCHAIN=stable
     elif [ -z "$(cargo_version)" ]; then
         say "installing Rust with rustup"
-        need_packages curl ca-certificates
+        need_packages curl
         curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs |
             sh -s -- -y -q --profile minimal --component clippy,rustfmt
         PATH=$HOME/.cargo/bin:$PATH
@@ -119,6 +120,23 @@ need_nats_server() {
         "$server" --version >/dev/null || fail "\`$server\` does not run"
     fi
     export WINDROW_NATS_SERVER=$server
+}
+
+# need_example: programs and data of the lambda phage example. Images of Debian that leave out
+# documentation leave out the data too, as it is packaged as such: then it is unpacked here, and
+# BOWTIE2_EXAMPLES says where.
+need_example() {
+    need_packages bowtie2 bowtie2-examples samtools bcftools
+    local data=usr/share/doc/bowtie2/examples unpacked=$WINDROW_TOOLS/bowtie2-examples
+    [ ! -d "/$data/reads" ] || return 0
+    if [ ! -d "$unpacked/$data/reads" ]; then
+        say "unpacking bowtie2-examples"
+        mkdir -p "$unpacked"
+        (cd "$unpacked" && apt-get download -qq bowtie2-examples 2>"$(tools_log apt)" &&
+            dpkg-deb -x ./*.deb .) ||
+            fail "could not unpack bowtie2-examples into \`$unpacked\`"
+    fi
+    export BOWTIE2_EXAMPLES=$unpacked/$data
 }
 
 # need_docker: an engine that answers. One that this starts, stop_docker stops.

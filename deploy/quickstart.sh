@@ -33,7 +33,7 @@ while [ $# -gt 0 ]; do
 done
 
 say "checking what is installed"
-need_packages bowtie2 bowtie2-examples samtools bcftools
+need_example
 need_rust
 need_nats_server
 if [ ${#example_options[@]} -gt 0 ]; then

@@ -23,7 +23,8 @@ prepare_tools() {
             ;;
         e2e)
             need_nats_server
-            need_packages busybox-static bowtie2 bowtie2-examples samtools bcftools
+            need_packages busybox-static
+            need_example
             need_docker
             ;;
         python)
@@ -68,7 +69,7 @@ rustup_component() {
 
 stage_shell() {
     local scripts
-    mapfile -t scripts < <(git ls-files '*.sh' .ci/run)
+    mapfile -t scripts < <(find .ci/run deploy tests -name '*.sh' -o -path .ci/run)
     shellcheck -x "${scripts[@]}"
 }
 

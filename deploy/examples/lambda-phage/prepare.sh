@@ -9,7 +9,7 @@ set -eu
 
 directory=${1:?usage: prepare.sh DIRECTORY [CHUNKS]}
 chunks=${2:-20}
-source=/usr/share/doc/bowtie2/examples
+source=${BOWTIE2_EXAMPLES:-/usr/share/doc/bowtie2/examples}
 
 case $chunks in
 *[!0-9]* | '' | ????*) chunks=0 ;;
