@@ -1,8 +1,9 @@
 //! Runs attempts: as plain processes or as Docker containers.
 //!
 //! An executor outlives nothing by itself, but what it started does: after a crash of the agent,
-//! [`Executor::adopt`] gives back every attempt that still runs or has ended meanwhile.
+//! `adopt` gives back every attempt that still runs or has ended meanwhile.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,6 +12,66 @@ use windrow_common::ids::{JobId, LeaseId};
 use windrow_common::time::Timestamp;
 use windrow_common::units::Resources;
 use windrow_common::wire::lease::TaskSpec;
+
+pub mod process;
+
+pub use process::{ProcessConfig, ProcessExecutor};
+
+/// Why an executor cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The keeper's program could not be started.
+    #[error("cannot start the keeper `{program}`")]
+    StartKeeper {
+        /// The program.
+        program: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The keeper started and ended without serving.
+    #[error("the keeper of `{directory}` does not serve; see `{directory}/keeper.log`")]
+    KeeperSilent {
+        /// The keeper's directory.
+        directory: PathBuf,
+    },
+    /// The directory of the keeper, or a file in it, could not be used.
+    #[error("cannot use `{path}`")]
+    Directory {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The running keeper speaks another version than this agent.
+    #[error(
+        "the keeper of `{directory}` speaks version {found}, this agent {wanted}; let its jobs \
+         end, or stop it, and start the agent again"
+    )]
+    KeeperVersion {
+        /// The keeper's directory.
+        directory: PathBuf,
+        /// What it speaks.
+        found: u16,
+        /// What this agent speaks.
+        wanted: u16,
+    },
+    /// The executor's task has ended; the agent is shutting down.
+    #[error("the executor has been shut down")]
+    Closed,
+}
+
+/// An attempt that an executor knows from before the agent's start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Adopted {
+    /// Which.
+    pub key: AttemptKey,
+    /// When it started; when it was tried, if it never ran.
+    pub started_at: Timestamp,
+    /// Whether it still runs. If not, the event with its end follows.
+    pub running: bool,
+}
 
 /// One attempt on this host. A child's later attempts have other leases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

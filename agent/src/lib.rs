@@ -4,3 +4,4 @@
 //! I/O; `executor` runs attempts; `shell` connects both to NATS, disk and clock.
 
 pub mod executor;
+pub mod keeper;

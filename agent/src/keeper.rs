@@ -1,0 +1,232 @@
+//! The keeper: a small process that is the parent of all job processes of one agent and outlives
+//! the agent, so that a restarted agent finds its jobs running and learns their true exit codes.
+//!
+//! It decides nothing: it starts, signals and reaps what the agent on its socket says, and keeps
+//! each end until the agent has it on disk. Four threads: the server takes requests and starts
+//! processes, the reaper waits for their ends, the writer sends events, the upkeep (the main
+//! thread) leaves when there is nothing to keep.
+
+use std::fs::{self, File, TryLockError};
+use std::io::Write;
+use std::os::fd::RawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use nix::sys::prctl::set_child_subreaper;
+use nix::unistd::{close, setsid};
+
+mod cgroup;
+pub(crate) mod protocol;
+mod reap;
+mod server;
+mod spawn;
+mod table;
+
+pub use cgroup::{ENTER, enter};
+
+use table::{State, Table};
+
+/// The socket's name in the keeper's directory.
+pub(crate) const SOCKET: &str = "keeper.sock";
+/// The file that a running keeper holds a lock on.
+const LOCK: &str = "keeper.lock";
+/// Written to standard output when the socket accepts connections.
+pub(crate) const READY: &str = "ready";
+/// Written to standard output when another keeper serves the directory.
+pub(crate) const BUSY: &str = "busy";
+
+/// How long a keeper without agent and attempts stays: an agent's restart takes less.
+const IDLE_GRACE: Duration = Duration::from_secs(10);
+/// How long killed processes of an ended attempt may take to vanish before its end is reported all
+/// the same: one stuck in the kernel must not hold up its job.
+const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+/// Scratch directories waiting to be removed; the reaper waits when there are more.
+const CLEANER_QUEUE: usize = 1024;
+
+/// Runs the keeper of `directory` until it has no agent and no attempt. Returns at once, without
+/// error, when another keeper serves the directory.
+///
+/// To be called first in a fresh process: it closes every file but the standard three, and leaves
+/// its session. It writes one line to standard output: `ready`, or `busy`.
+///
+/// # Errors
+/// When the directory cannot be written, or its socket's path is longer than the system allows.
+pub fn run(directory: &Path) -> anyhow::Result<()> {
+    close_inherited_files().context("close inherited files")?;
+    // Fails when we lead a session already, which is as good.
+    let _ = setsid();
+    let lock_path = directory.join(LOCK);
+    let lock =
+        File::create(&lock_path).with_context(|| format!("open `{}`", lock_path.display()))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return say(BUSY),
+        Err(TryLockError::Error(e)) => {
+            return Err(e).with_context(|| format!("lock `{}`", lock_path.display()));
+        }
+    }
+    set_child_subreaper(true).context("become the parent of orphaned job processes")?;
+    let socket = directory.join(SOCKET);
+    let listener = listen(&socket)?;
+    let null = spawn::open_null().context("open `/dev/null`")?;
+    let table = Arc::new(Table::default());
+    let cleaner = start_threads(&table, server::Server::new(directory, listener, null))?;
+    say(READY)?;
+    upkeep(&table, &cleaner);
+    // With the lock still held, so that no later keeper's socket is removed.
+    fs::remove_file(&socket).with_context(|| format!("remove `{}`", socket.display()))?;
+    drop(lock);
+    Ok(())
+}
+
+/// Jobs must not inherit what a careless ancestor of the agent left open, so neither do we.
+fn close_inherited_files() -> std::io::Result<()> {
+    let open: Vec<RawFd> = fs::read_dir("/proc/self/fd")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    for file in open.into_iter().filter(|file| *file > 2) {
+        // The listing's own file is among them and closed by now.
+        let _ = close(file);
+    }
+    Ok(())
+}
+
+fn listen(socket: &Path) -> anyhow::Result<UnixListener> {
+    // Left by a keeper that was killed: we hold the lock.
+    match fs::remove_file(socket) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            return Err(e).with_context(|| format!("remove `{}`", socket.display()));
+        }
+        Ok(()) | Err(_) => {}
+    }
+    let listener = UnixListener::bind(socket).with_context(|| {
+        format!("listen on `{}` (a socket's path may have at most 107 bytes)", socket.display())
+    })?;
+    // Who can connect can run programs as us.
+    fs::set_permissions(socket, fs::Permissions::from_mode(0o600))
+        .with_context(|| format!("restrict `{}`", socket.display()))?;
+    Ok(listener)
+}
+
+fn start_threads(
+    table: &Arc<Table>,
+    server: server::Server,
+) -> anyhow::Result<SyncSender<PathBuf>> {
+    let (cleaner, scratches) = sync_channel(CLEANER_QUEUE);
+    thread("cleaner", move || clean(&scratches))?;
+    let (shared, sender) = (Arc::clone(table), cleaner.clone());
+    thread("reaper", move || reap::run(&shared, &sender))?;
+    let shared = Arc::clone(table);
+    thread("writer", move || write_events(&shared))?;
+    let shared = Arc::clone(table);
+    thread("server", move || server.run(&shared))?;
+    Ok(cleaner)
+}
+
+fn thread(name: &'static str, body: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
+    let run = move || {
+        body();
+        // These loops end only by a panic, or when the socket cannot be served any more. A keeper
+        // without one of them would be stuck; without a keeper the agent starts over.
+    };
+    let guarded = move || {
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+        eprintln!("keeper: the {name} has ended, so the keeper ends");
+        std::process::exit(1);
+    };
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(guarded)
+        .with_context(|| format!("start the keeper's {name} thread"))?;
+    Ok(())
+}
+
+/// Removes scratch directories with what is in them.
+fn clean(scratches: &Receiver<PathBuf>) {
+    for scratch in scratches {
+        if let Err(e) = fs::remove_dir_all(&scratch) {
+            eprintln!("keeper: cannot remove the scratch directory `{}`: {e}", scratch.display());
+        }
+    }
+}
+
+/// The writer: one frame carries all that has gathered.
+fn write_events(table: &Table) {
+    loop {
+        let (client, events) = table.take_outgoing();
+        if let Err(e) = protocol::write(&mut &*client, &events) {
+            // The server sees the end of the connection too and forgets the client; the next one
+            // gets a snapshot.
+            eprintln!("keeper: cannot write to the agent: {e}");
+            let _ = client.shutdown(std::net::Shutdown::Both);
+        }
+    }
+}
+
+/// Waits until there is nothing to stay for; meanwhile ends attempts that drain too long.
+fn upkeep(table: &Table, cleaner: &SyncSender<PathBuf>) {
+    let mut state = table.lock();
+    loop {
+        let limit = if state.is_idle() {
+            Some(IDLE_GRACE)
+        } else if state.draining.is_empty() {
+            None
+        } else {
+            Some(DRAIN_LIMIT)
+        };
+        let Some(limit) = limit else {
+            state = table.upkeep.wait(state).unwrap_or_else(PoisonError::into_inner);
+            continue;
+        };
+        let (was_idle, was_draining) = (state.is_idle(), state.draining.clone());
+        state = wait_out(table, state, limit, was_idle);
+        if was_idle && state.is_idle() {
+            return;
+        }
+        let stuck: Vec<_> =
+            state.draining.iter().copied().filter(|key| was_draining.contains(key)).collect();
+        if stuck.is_empty() {
+            continue;
+        }
+        eprintln!("keeper: killed processes of {} attempts do not vanish", stuck.len());
+        state.draining.retain(|key| !stuck.contains(key));
+        let scratches = reap::finish(&mut state, &stuck);
+        drop(state);
+        reap::remove_scratches(scratches, cleaner);
+        table.flush();
+        state = table.lock();
+    }
+}
+
+/// Waits for all of `limit`, or until idleness has changed.
+fn wait_out<'a>(
+    table: &'a Table,
+    mut state: std::sync::MutexGuard<'a, State>,
+    limit: Duration,
+    was_idle: bool,
+) -> std::sync::MutexGuard<'a, State> {
+    let deadline = Instant::now() + limit;
+    while state.is_idle() == was_idle {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break;
+        }
+        let waited = table.upkeep.wait_timeout(state, left);
+        state = waited.unwrap_or_else(PoisonError::into_inner).0;
+    }
+    state
+}
+
+/// Tells whoever started us.
+fn say(word: &str) -> anyhow::Result<()> {
+    let mut output = std::io::stdout();
+    if writeln!(output, "{word}").and_then(|()| output.flush()).is_err() {
+        bail!("nobody reads the keeper's standard output");
+    }
+    Ok(())
+}

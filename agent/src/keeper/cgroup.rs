@@ -1,0 +1,205 @@
+//! Control groups: limit and weigh an attempt, tell whether its memory limit killed it, and end
+//! all of it, escaped processes included. Speaks version 1 (`memory` and `cpu`) and version 2.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Gid, Pid, Uid};
+use windrow_common::units::Resources;
+
+use crate::executor::AttemptKey;
+
+const ROOT: &str = "/sys/fs/cgroup";
+
+/// The first argument that makes this program the launcher, see [`enter`].
+pub const ENTER: &str = "enter-cgroup";
+
+/// Where this keeper's groups are.
+pub(super) struct Hierarchy {
+    version_2: bool,
+    /// The parent of the attempts' groups: one directory, or one in each controller's tree.
+    parents: Vec<PathBuf>,
+    /// This program, as the launcher.
+    launcher: PathBuf,
+}
+
+/// The group of one attempt.
+#[derive(Clone)]
+pub(super) struct Cgroup {
+    version_2: bool,
+    directories: Vec<PathBuf>,
+    launcher: PathBuf,
+}
+
+impl Hierarchy {
+    /// Finds the hierarchy and makes the parent groups for a keeper in `directory`. Kills what an
+    /// earlier keeper, which cannot report it any more, left in them.
+    pub(super) fn open(directory: &Path) -> anyhow::Result<Self> {
+        let name: String = directory.to_string_lossy().replace('/', "-");
+        let version_2 = Path::new(ROOT).join("cgroup.controllers").exists();
+        let trees = if version_2 { vec![""] } else { vec!["memory", "cpu"] };
+        let mut parents = Vec::new();
+        for tree in trees {
+            let top = Path::new(ROOT).join(tree);
+            let ours = top.join("windrow");
+            let parent = ours.join(name.trim_matches('-'));
+            fs::create_dir_all(&parent)
+                .with_context(|| format!("make the control group `{}`", parent.display()))?;
+            if version_2 {
+                for level in [&top, &ours, &parent] {
+                    let file = level.join("cgroup.subtree_control");
+                    fs::write(&file, "+memory +cpu").with_context(|| {
+                        format!("enable memory and cpu control in `{}`", file.display())
+                    })?;
+                }
+            }
+            parents.push(parent);
+        }
+        let launcher = std::env::current_exe().context("find the path of this program")?;
+        let hierarchy = Self { version_2, parents, launcher };
+        hierarchy.clear()?;
+        Ok(hierarchy)
+    }
+
+    fn clear(&self) -> io::Result<()> {
+        for parent in &self.parents {
+            for entry in fs::read_dir(parent)? {
+                let entry = entry?;
+                if entry.file_type()?.is_dir() {
+                    let left = Cgroup {
+                        version_2: self.version_2,
+                        directories: vec![entry.path()],
+                        launcher: self.launcher.clone(),
+                    };
+                    left.kill();
+                    left.remove();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the group of an attempt, with its limits. The error is for the user.
+    pub(super) fn make(&self, key: AttemptKey, resources: Resources) -> Result<Cgroup, String> {
+        let name = format!("{}-{}", key.lease, key.child);
+        let directories: Vec<_> = self.parents.iter().map(|p| p.join(&name)).collect();
+        let cgroup =
+            Cgroup { version_2: self.version_2, directories, launcher: self.launcher.clone() };
+        cgroup.set_up(resources).map_err(|e| {
+            cgroup.remove();
+            format!("cannot set up the control group `{name}`: {e}")
+        })?;
+        Ok(cgroup)
+    }
+}
+
+impl Cgroup {
+    fn set_up(&self, resources: Resources) -> io::Result<()> {
+        for directory in &self.directories {
+            match fs::create_dir(directory) {
+                Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(e),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        let bytes = (u64::from(resources.memory.0) << 20).to_string();
+        let shares = (u64::from(resources.cpu.0) * 1024 / 1000).clamp(2, 262_144);
+        let limited = resources.memory.0 > 0;
+        let memory = &self.directories[0];
+        if self.version_2 {
+            if limited {
+                fs::write(memory.join("memory.max"), bytes)?;
+                optional(fs::write(memory.join("memory.swap.max"), "0"))?;
+            }
+            // The kernel's own mapping of shares (2 to 262144) to weights (1 to 10000).
+            let weight = 1 + (shares - 2) * 9_999 / 262_142;
+            return fs::write(memory.join("cpu.weight"), weight.to_string());
+        }
+        if limited {
+            fs::write(memory.join("memory.limit_in_bytes"), &bytes)?;
+            optional(fs::write(memory.join("memory.memsw.limit_in_bytes"), &bytes))?;
+        }
+        fs::write(self.directories[1].join("cpu.shares"), shares.to_string())
+    }
+
+    /// A command that enters the group, becomes the user, and then the program. The job's whole
+    /// command (its name for the program first) is to be added as arguments.
+    pub(super) fn launcher(&self, program: &Path, identity: Option<(Uid, Gid)>) -> Command {
+        let mut command = Command::new(&self.launcher);
+        command.arg(ENTER).arg(self.directories.len().to_string());
+        command.args(self.directories.iter().map(|d| d.join("cgroup.procs")));
+        let identity = identity.map(|(user, group)| format!("{user}:{group}"));
+        command.arg(identity.unwrap_or_default()).arg(program);
+        command
+    }
+
+    /// Sends SIGKILL to every process in the group.
+    pub(super) fn kill(&self) {
+        for directory in &self.directories {
+            if self.version_2 && fs::write(directory.join("cgroup.kill"), "1").is_ok() {
+                continue;
+            }
+            let members = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+            for pid in members.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0) {
+                // One that is gone by now is what we want.
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+        }
+    }
+
+    /// Whether the kernel killed a process of the group for its memory limit.
+    pub(super) fn ran_out_of_memory(&self) -> bool {
+        let file = if self.version_2 { "memory.events" } else { "memory.oom_control" };
+        let text = fs::read_to_string(self.directories[0].join(file)).unwrap_or_default();
+        text.lines()
+            .filter_map(|line| line.strip_prefix("oom_kill "))
+            .any(|count| count.trim() != "0")
+    }
+
+    /// Removes the group; false while processes are in it.
+    pub(super) fn remove(&self) -> bool {
+        self.directories.iter().all(|directory| match fs::remove_dir(directory) {
+            Ok(()) => true,
+            Err(e) => e.kind() == ErrorKind::NotFound,
+        })
+    }
+}
+
+/// Accepts that a file is missing: kernels without swap accounting lack it.
+fn optional(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => Ok(()),
+        other => other,
+    }
+}
+
+/// The launcher: enters control groups, becomes the user, then the job's program. `arguments` are
+/// those that [`Cgroup::launcher`] wrote, after [`ENTER`]. Returns only on failure.
+pub fn enter(mut arguments: impl Iterator<Item = OsString>) -> anyhow::Error {
+    match prepare(&mut arguments) {
+        Ok(mut command) => anyhow::Error::new(command.exec()).context("execute the job's program"),
+        Err(error) => error,
+    }
+}
+
+fn prepare(arguments: &mut impl Iterator<Item = OsString>) -> anyhow::Result<Command> {
+    let mut next = || arguments.next().context("too few arguments; the keeper gives them");
+    let count: usize = next()?.to_string_lossy().parse().context("number of control groups")?;
+    for _ in 0..count {
+        let file = PathBuf::from(next()?);
+        fs::write(&file, "0").with_context(|| format!("enter `{}`", file.display()))?;
+    }
+    let identity = next()?.to_string_lossy().into_owned();
+    let mut command = Command::new(next()?);
+    command.arg0(next()?);
+    if let Some((user, group)) = identity.split_once(':') {
+        command.uid(user.parse().context("user id")?).gid(group.parse().context("group id")?);
+    }
+    command.args(arguments);
+    Ok(command)
+}

@@ -1,0 +1,167 @@
+//! Takes leave of processes: main processes, what they leave behind, and adopted orphans.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::sync::MutexGuard;
+use std::sync::mpsc::SyncSender;
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
+use nix::unistd::Pid;
+use windrow_common::time::wall_clock;
+
+use super::protocol::Event;
+use super::table::{Phase, State, Table};
+use crate::executor::AttemptKey;
+
+/// Exit code of what SIGKILL ended.
+const EXIT_KILLED: i32 = 128 + Signal::SIGKILL as i32;
+
+/// The reaper's loop. `cleaner` receives scratch directories that are not empty.
+pub(super) fn run(table: &Table, cleaner: &SyncSender<PathBuf>) {
+    loop {
+        // The process stays a zombie for now, so that its number is not given to another while we
+        // kill its group.
+        match waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) {
+            Ok(status) => {
+                if let Some(pid) = status.pid() {
+                    bury(table, cleaner, pid);
+                }
+            }
+            Err(Errno::ECHILD) => {
+                drop(Table::wait_while(&table.spawned, table.lock(), |s| s.mains.is_empty()));
+            }
+            // Ended by a signal that the library has no name for (a real-time one).
+            Err(Errno::EINVAL) => bury_unnamed(table, cleaner),
+            Err(_) => {}
+        }
+    }
+}
+
+/// Buries the zombie `pid`.
+fn bury(table: &Table, cleaner: &SyncSender<PathBuf>, pid: Pid) {
+    let mut state = table.lock();
+    if state.spawning {
+        // It may be the one being started, not in the table yet; or one whose program could not be
+        // loaded, which the spawn itself waits for.
+        let before = state.spawns_ended;
+        state = Table::wait_while(&table.spawned, state, |s| {
+            s.spawning && s.spawns_ended == before && !s.mains.contains_key(&pid.as_raw())
+        });
+    }
+    if let Some(key) = state.mains.remove(&pid.as_raw()) {
+        end_of_main(&mut state, key);
+    } else {
+        // An orphan, or nobody.
+        let _ = waitpid(pid, None);
+    }
+    finish_drained(table, cleaner, state);
+}
+
+/// Finds and buries a zombie whose number is not known.
+fn bury_unnamed(table: &Table, cleaner: &SyncSender<PathBuf>) {
+    let mut state = table.lock();
+    let State { mains, attempts, .. } = &mut *state;
+    let ended = mains.iter().find_map(|(pid, key)| {
+        let child = attempts.get_mut(key)?.child.as_mut()?;
+        matches!(child.try_wait(), Ok(Some(_))).then_some((*pid, *key))
+    });
+    if let Some((pid, key)) = ended {
+        state.mains.remove(&pid);
+        end_of_main(&mut state, key);
+        finish_drained(table, cleaner, state);
+        return;
+    }
+    drop(state);
+    // An orphan then. Should a main process end just now, its status is here and nowhere else.
+    if let Ok(status) = waitpid(Pid::from_raw(-1), Some(WaitPidFlag::WNOHANG))
+        && let Some(pid) = status.pid()
+    {
+        bury(table, cleaner, pid);
+    }
+}
+
+/// Kills what is left of the attempt, reaps its main process, and begins to drain it.
+fn end_of_main(state: &mut State, key: AttemptKey) {
+    let attempt = state.attempts.get_mut(&key).expect("a main process belongs to an attempt");
+    // One kill reaches all: a member of the group that forks right now fails to.
+    let _ = killpg(Pid::from_raw(attempt.pid), Signal::SIGKILL);
+    let status = attempt.child.take().and_then(|mut child| child.wait().ok());
+    let exit_code = status.map_or(EXIT_KILLED, exit_code);
+    let mut out_of_memory = false;
+    if let Some(cgroup) = &attempt.cgroup {
+        out_of_memory = exit_code == EXIT_KILLED && cgroup.ran_out_of_memory();
+        cgroup.kill();
+    }
+    let end = Event::Exited { key, at: wall_clock(), exit_code, out_of_memory };
+    attempt.phase = Phase::Draining(end);
+    state.draining.push(key);
+}
+
+/// Ends every draining attempt of which nothing is left.
+fn finish_drained(table: &Table, cleaner: &SyncSender<PathBuf>, mut state: MutexGuard<'_, State>) {
+    if state.draining.is_empty() {
+        return;
+    }
+    let State { attempts, draining, .. } = &mut *state;
+    let mut finished = Vec::new();
+    draining.retain(|key| {
+        let gone = attempts.get(key).is_none_or(|attempt| {
+            // While one member is left, the group's number belongs to no other.
+            let group_gone = killpg(Pid::from_raw(attempt.pid), None).is_err();
+            let cgroup_gone = attempt.cgroup.as_ref().is_none_or(|cgroup| {
+                cgroup.kill();
+                cgroup.remove()
+            });
+            group_gone && cgroup_gone
+        });
+        if gone {
+            finished.push(*key);
+        }
+        !gone
+    });
+    if !draining.is_empty() {
+        table.upkeep.notify_one();
+    }
+    let scratches = finish(&mut state, &finished);
+    drop(state);
+    remove_scratches(scratches, cleaner);
+    table.flush();
+}
+
+/// Reports the end of draining attempts; gives back their scratch directories.
+pub(super) fn finish(state: &mut State, keys: &[AttemptKey]) -> Vec<PathBuf> {
+    let mut scratches = Vec::new();
+    for key in keys {
+        let Some(attempt) = state.attempts.get_mut(key) else { continue };
+        let Phase::Draining(end) = &attempt.phase else { continue };
+        let end = end.clone();
+        attempt.phase = Phase::Ended(end.clone());
+        attempt.cgroup = None;
+        scratches.extend(attempt.scratch.take());
+        Table::push(state, end);
+    }
+    scratches
+}
+
+/// Removes empty scratch directories and leaves the others to the cleaner, whose work may be long.
+pub(super) fn remove_scratches(scratches: Vec<PathBuf>, cleaner: &SyncSender<PathBuf>) {
+    for scratch in scratches {
+        match fs::remove_dir(&scratch) {
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                // Waits when the cleaner is far behind; it lives as long as the process.
+                let _ = cleaner.send(scratch);
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+}
+
+/// As a shell gives it: 128 and the signal's number when killed.
+fn exit_code(status: ExitStatus) -> i32 {
+    status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(EXIT_KILLED)
+}

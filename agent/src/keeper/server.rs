@@ -1,0 +1,215 @@
+//! The keeper's socket: takes one agent at a time and carries out what it asks for.
+
+use std::fs::File;
+use std::io::Read;
+use std::net::Shutdown;
+use std::os::fd::AsFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use windrow_common::time::wall_clock;
+
+use super::cgroup::{Cgroup, Hierarchy};
+use super::protocol::{self, Event, Order, Request};
+use super::spawn::{self, Spawned};
+use super::table::{Attempt, Phase, Table};
+use crate::executor::{AttemptKey, StopSignal};
+
+/// Longest wait for the rest of a frame, or for an agent that does not read: it is on this host.
+const STALL_LIMIT: Duration = Duration::from_secs(10);
+
+/// The socket and what starting a process needs.
+pub(super) struct Server {
+    directory: PathBuf,
+    listener: UnixListener,
+    null: File,
+    /// Opened by the first attempt that needs it.
+    hierarchy: Option<Hierarchy>,
+}
+
+impl Server {
+    pub(super) fn new(directory: &Path, listener: UnixListener, null: File) -> Self {
+        Self { directory: directory.to_owned(), listener, null, hierarchy: None }
+    }
+
+    /// Serves until the listener fails.
+    pub(super) fn run(mut self, table: &Table) {
+        let mut client: Option<Arc<UnixStream>> = None;
+        loop {
+            let Some((connecting, asking)) = self.wait(client.as_deref()) else { return };
+            if asking && let Some(stream) = &client {
+                match protocol::read(&mut ClientReader(stream)) {
+                    Ok(requests) => self.carry_out(table, requests),
+                    Err(e) => {
+                        if e.kind() != std::io::ErrorKind::UnexpectedEof {
+                            eprintln!("keeper: connection to the agent ended: {e}");
+                        }
+                        table.disconnect();
+                        client = None;
+                    }
+                }
+            }
+            if connecting {
+                match self.accept(table) {
+                    Ok(stream) => client = Some(stream),
+                    Err(e) => eprintln!("keeper: cannot accept an agent: {e}"),
+                }
+            }
+        }
+    }
+
+    /// Waits for someone to connect or to ask; absent when the socket fails.
+    fn wait(&self, client: Option<&UnixStream>) -> Option<(bool, bool)> {
+        let mut files = vec![PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)];
+        files.extend(client.map(|c| PollFd::new(c.as_fd(), PollFlags::POLLIN)));
+        loop {
+            match poll(&mut files, PollTimeout::NONE) {
+                Ok(_) => break,
+                Err(nix::errno::Errno::EINTR) => {}
+                Err(e) => {
+                    eprintln!("keeper: cannot wait for the agent: {e}");
+                    return None;
+                }
+            }
+        }
+        let ready = |index: usize| files.get(index).is_some_and(|f| f.any().unwrap_or(true));
+        Some((ready(0), ready(1)))
+    }
+
+    /// Takes a new agent in the place of the one before.
+    fn accept(&self, table: &Table) -> std::io::Result<Arc<UnixStream>> {
+        let (stream, _) = self.listener.accept()?;
+        stream.set_read_timeout(Some(STALL_LIMIT))?;
+        stream.set_write_timeout(Some(STALL_LIMIT))?;
+        let stream = Arc::new(stream);
+        if let Some(before) = table.connect(Arc::clone(&stream)) {
+            // Most likely it is dead.
+            let _ = before.shutdown(Shutdown::Both);
+        }
+        Ok(stream)
+    }
+
+    fn carry_out(&mut self, table: &Table, requests: Vec<Request>) {
+        for request in requests {
+            match request {
+                Request::Start(order) => self.start(table, &order),
+                Request::Stop { key, signal } => stop(table, key, signal),
+                Request::Forget { keys } => {
+                    let mut state = table.lock();
+                    state.forget(&keys);
+                    if state.is_idle() {
+                        table.upkeep.notify_one();
+                    }
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, table: &Table, order: &Order) {
+        {
+            let mut state = table.lock();
+            if state.attempts.contains_key(&order.key) {
+                return;
+            }
+            state.spawning = true;
+        }
+        let started = self.spawn(order);
+        let (attempt, event) = outcome(order.key, started);
+        let mut state = table.lock();
+        state.spawning = false;
+        state.spawns_ended += 1;
+        if attempt.pid != 0 {
+            state.mains.insert(attempt.pid, order.key);
+        }
+        state.attempts.insert(order.key, attempt);
+        Table::push(&mut state, event);
+        drop(state);
+        table.spawned.notify_one();
+        table.flush();
+    }
+
+    fn spawn(&mut self, order: &Order) -> Result<(Spawned, Option<Cgroup>), String> {
+        let cgroup = if order.cgroup {
+            Some(self.hierarchy()?.make(order.key, order.resources)?)
+        } else {
+            None
+        };
+        match spawn::spawn(order, &self.null, cgroup.as_ref()) {
+            Ok(spawned) => Ok((spawned, cgroup)),
+            Err(reason) => {
+                cgroup.map(|c| c.remove());
+                Err(reason)
+            }
+        }
+    }
+
+    fn hierarchy(&mut self) -> Result<&Hierarchy, String> {
+        let hierarchy = match self.hierarchy.take() {
+            Some(hierarchy) => hierarchy,
+            None => Hierarchy::open(&self.directory).map_err(|e| format!("{e:#}"))?,
+        };
+        Ok(self.hierarchy.insert(hierarchy))
+    }
+}
+
+/// The record and the event of a start.
+fn outcome(
+    key: AttemptKey,
+    started: Result<(Spawned, Option<Cgroup>), String>,
+) -> (Attempt, Event) {
+    let at = wall_clock();
+    let started = started.and_then(|(spawned, cgroup)| {
+        let pid = i32::try_from(spawned.child.id()).map_err(|e| format!("process id: {e}"))?;
+        Ok((pid, spawned, cgroup))
+    });
+    match started {
+        Ok((pid, Spawned { child, scratch }, cgroup)) => {
+            let (child, phase) = (Some(child), Phase::Running);
+            let attempt = Attempt { started_at: at, pid, child, scratch, cgroup, phase };
+            (attempt, Event::Started { key, at, pid })
+        }
+        Err(reason) => {
+            let event = Event::StartFailed { key, at, reason };
+            let phase = Phase::Ended(event.clone());
+            let attempt =
+                Attempt { started_at: at, pid: 0, child: None, scratch: None, cgroup: None, phase };
+            (attempt, event)
+        }
+    }
+}
+
+fn stop(table: &Table, key: AttemptKey, signal: StopSignal) {
+    let state = table.lock();
+    let Some(attempt) = state.attempts.get(&key) else { return };
+    if !matches!(attempt.phase, Phase::Running) {
+        return;
+    }
+    // With the lock held the main process is not reaped, so the number is still its own. That it
+    // has ended just now is no failure.
+    let group = Pid::from_raw(attempt.pid);
+    match signal {
+        StopSignal::Terminate => {
+            let _ = killpg(group, Signal::SIGTERM);
+        }
+        StopSignal::Kill => {
+            let _ = killpg(group, Signal::SIGKILL);
+            if let Some(cgroup) = &attempt.cgroup {
+                cgroup.kill();
+            }
+        }
+    }
+}
+
+/// Reads from a shared stream.
+struct ClientReader<'a>(&'a UnixStream);
+
+impl Read for ClientReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        (&mut &*self.0).read(buffer)
+    }
+}
