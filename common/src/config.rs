@@ -65,19 +65,38 @@ impl Nats {
     /// # Errors
     /// When no server answers within 10 seconds, or the credentials file cannot be read.
     pub async fn connect(&self, name: &str) -> Result<async_nats::Client, String> {
-        let mut options = async_nats::ConnectOptions::new()
+        self.connect_with(self.options(name).await?).await
+    }
+
+    /// The settings that [`Nats::connect`] connects with, for a caller that adds its own.
+    ///
+    /// # Errors
+    /// When the credentials file cannot be read.
+    pub async fn options(&self, name: &str) -> Result<async_nats::ConnectOptions, String> {
+        let options = async_nats::ConnectOptions::new()
             .name(name)
             .connection_timeout(Duration::from_secs(10))
             .ping_interval(Duration::from_secs(5))
             .reconnect_delay_callback(|attempts| {
                 Duration::from_millis((20 << attempts.min(7)).min(2_000))
             });
-        if !self.credentials.is_empty() {
-            options = options
-                .credentials_file(&self.credentials)
-                .await
-                .map_err(|e| format!("read credentials file `{}`: {e}", self.credentials))?;
+        if self.credentials.is_empty() {
+            return Ok(options);
         }
+        options
+            .credentials_file(&self.credentials)
+            .await
+            .map_err(|e| format!("read credentials file `{}`: {e}", self.credentials))
+    }
+
+    /// Connects with settings made from [`Nats::options`].
+    ///
+    /// # Errors
+    /// When no server answers in time, unless the settings say to keep trying.
+    pub async fn connect_with(
+        &self,
+        options: async_nats::ConnectOptions,
+    ) -> Result<async_nats::Client, String> {
         let urls: Vec<&str> = self.url.split(',').map(str::trim).collect();
         options
             .connect(urls.as_slice())

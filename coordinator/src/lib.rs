@@ -1,1 +1,8 @@
-//! Placeholder
+//! The Windrow coordinator: owns all decisions about jobs and agents.
+//!
+//! `core` decides, `scheduler` proposes, `view` answers questions; all three are pure. `shell`
+//! connects them to NATS: journal, snapshots, requests, agents.
+
+pub mod core;
+pub mod scheduler;
+pub mod view;

@@ -149,6 +149,8 @@ pub enum Report {
         /// The children, as (first, count).
         children: Vec<(u32, u32)>,
     },
+    /// The agent stops: it takes no work until it registers again. Its last report.
+    Leaving,
 }
 
 /// How an attempt ended.

@@ -1,0 +1,24 @@
+//! All decisions about jobs, attempts and agents: plain synchronous functions over plain data. No
+//! I/O, no clock, no randomness in here; ids and times come inside the commands.
+//!
+//! [`decide`] reads the state and says what would happen; [`apply`] makes it so. Both sides of the
+//! journal use the same [`apply`]: the leader right after deciding (it gives nothing out before the
+//! journal has the events), and whoever replays.
+
+mod apply;
+pub mod arn;
+pub mod children;
+mod commands;
+pub mod event;
+pub mod index;
+pub mod invariants;
+pub mod limits;
+mod spec;
+pub mod state;
+
+#[cfg(test)]
+mod world;
+
+pub use apply::apply;
+pub use commands::{Answer, Command, Decision, decide};
+pub use state::State;

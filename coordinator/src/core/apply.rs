@@ -1,0 +1,336 @@
+//! What an event does to the state. Total: no error, no clock, no I/O.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use rangemap::RangeSet;
+use windrow_common::api::resources::AgentStatus;
+use windrow_common::ids::{JobId, LeaseId, Name};
+
+use super::children::{Attempt, Children, len};
+use super::event::{ChildEnd, Event, Granted, Registered, Submitted, Then};
+use super::state::{Agent, Dependency, Job, Lease, Spec, State, Work};
+
+/// Longest memory of the run time average: each new attempt weighs at least one part in this.
+const RUN_TIME_WEIGHT: u64 = 16;
+
+/// It happened.
+pub fn apply(state: &mut State, event: &Event) {
+    match event {
+        Event::TermStarted { term } => state.term = *term,
+        Event::QueueSet { name, queue } => {
+            let active_jobs = state.queues.get(name).map_or(0, |q| q.active_jobs);
+            let mut queue = queue.clone();
+            queue.active_jobs = active_jobs;
+            state.queues.insert(name.clone(), queue);
+        }
+        Event::QueueDeleted { name } => drop(state.queues.remove(name)),
+        Event::EnvironmentSet { name, environment } => {
+            state.environments.insert(name.clone(), environment.clone());
+        }
+        Event::EnvironmentDeleted { name } => drop(state.environments.remove(name)),
+        Event::RevisionRegistered { name, revision, content } => {
+            let definition = state.definitions.entry(name.clone()).or_default();
+            definition.revisions.insert(*revision, (**content).clone());
+        }
+        Event::RevisionDeregistered { name, revision } => {
+            let definition = state.definitions.get_mut(name);
+            if let Some(found) = definition.and_then(|d| d.revisions.get_mut(revision)) {
+                found.active = false;
+            }
+        }
+        Event::SpecAdded { digest, spec } => {
+            state.specs.insert(*digest, Spec { spec: spec.clone(), run_micros: None });
+        }
+        Event::SubmissionTaken { sequence } => state.submissions.insert(*sequence..*sequence + 1),
+        Event::ResultsFenced { count } => state.fenced_results += count,
+        Event::WorkDone => drop(state.work.pop_front()),
+        Event::JobSubmitted { job, submitted } => submit(state, *job, submitted),
+        Event::JobAdmitted { job } => change(state, *job, Children::admit),
+        Event::ChildrenReleased { job, children } => {
+            change(state, *job, |all| all.release(children));
+        }
+        Event::ChildrenFailed { job, children, ended } => {
+            change(state, *job, |all| all.fail_idle(children, ended));
+            settled(state, *job, children.clone(), ended.at);
+        }
+        Event::JobCancelled { job } => {
+            state.jobs.get_mut(job).expect("decided on a known job").is_cancelled = true;
+        }
+        Event::StopRequested { job, children, reason } => {
+            let job = state.jobs.get_mut(job).expect("decided on a known job");
+            job.is_terminated = true;
+            job.stops.push((children.clone(), reason.clone()));
+        }
+        Event::LeaseGranted(granted) => grant(state, granted),
+        Event::ChildrenStarted { lease, started } => {
+            let job = state.leases[lease].job;
+            change(state, job, |all| started.iter().for_each(|(child, at)| all.start(*child, *at)));
+        }
+        Event::ChildrenEnded { lease, ended } => end(state, *lease, ended),
+        Event::LeaseReturned { lease, children } => {
+            let job = state.leases[lease].job;
+            change(state, job, |all| {
+                children.iter().cloned().flatten().for_each(|c| all.give_back(c))
+            });
+            settle_lease(state, *lease, children);
+        }
+        Event::AgentRegistered { agent, registered } => register(state, agent, registered),
+        Event::AgentLost { agent } => {
+            change_agent(state, agent, |a| a.status = AgentStatus::Lost);
+            state.work.push_back(Work::Abandon(agent.clone()));
+        }
+        Event::AgentDrained { agent, draining } => {
+            let status = if *draining { AgentStatus::Draining } else { AgentStatus::Up };
+            change_agent(state, agent, |a| a.status = status);
+        }
+        Event::ReportsTaken { agent, upto } => {
+            change_agent(state, agent, |a| a.confirmed_reports = *upto);
+        }
+    }
+}
+
+fn submit(state: &mut State, id: JobId, submitted: &Submitted) {
+    state.last_order += 1;
+    if let Some((key, digest)) = &submitted.key {
+        state.idempotency.insert(key.clone(), (id, *digest));
+    }
+    let job = Job {
+        name: submitted.name.clone(),
+        queue: submitted.queue.clone(),
+        definition: submitted.definition.clone(),
+        spec: submitted.spec,
+        order: state.last_order,
+        created_at: submitted.at,
+        array_size: submitted.array_size,
+        depends_on: submitted.depends_on.clone(),
+        parameters: submitted.parameters.clone(),
+        tags: submitted.tags.clone(),
+        stops: Vec::new(),
+        is_cancelled: false,
+        is_terminated: false,
+        stopped_at: None,
+        children: Children::new(submitted.array_size.unwrap_or(1)),
+    };
+    if let Some(queue) = state.queues.get_mut(&job.queue) {
+        queue.active_jobs += 1;
+    }
+    state.jobs.insert(id, job);
+    let mut index = std::mem::take(&mut state.index);
+    index.wait_for(state, id, &submitted.depends_on);
+    state.index = index;
+    state.work.push_back(Work::Admit(id));
+}
+
+/// Changes children of a job and puts everything derived from them right.
+fn change(state: &mut State, id: JobId, with: impl FnOnce(&mut Children)) {
+    let job = state.jobs.get_mut(&id).expect("decided on a known job");
+    let before = job.status();
+    with(&mut job.children);
+    let after = job.status();
+    if before != after {
+        state.index.changed.insert(id, after);
+    }
+    let mut index = std::mem::take(&mut state.index);
+    index.place_job(state, id);
+    state.index = index;
+}
+
+/// After children ended: tells dependents, and closes the job when they were the last.
+fn settled(
+    state: &mut State,
+    id: JobId,
+    children: Vec<Range<u32>>,
+    at: windrow_common::time::Timestamp,
+) {
+    let job = state.jobs.get_mut(&id).expect("decided on a known job");
+    let ended = job.children.all_ended();
+    if ended && job.stopped_at.is_none() {
+        job.stopped_at = Some(at);
+        if let Some(queue) = state.queues.get_mut(&job.queue) {
+            queue.active_jobs = queue.active_jobs.saturating_sub(1);
+        }
+    }
+    let Some(dependents) = state.index.dependents.get(&id).cloned() else { return };
+    for dependent in dependents {
+        let Some(waiting) = state.jobs.get(&dependent) else { continue };
+        let touched = touched_by(waiting, id, dependent, &children, ended);
+        if !touched.is_empty() {
+            state.work.push_back(Work::Evaluate(dependent, touched));
+        }
+    }
+    if ended {
+        state.index.dependents.remove(&id);
+    }
+}
+
+/// Children of `waiting` that may get on because `children` of `id` ended.
+fn touched_by(
+    waiting: &Job,
+    id: JobId,
+    dependent: JobId,
+    children: &[Range<u32>],
+    ended: bool,
+) -> Vec<Range<u32>> {
+    let size = waiting.children.size();
+    let mut touched = RangeSet::new();
+    for dependency in waiting.depends_on.iter().filter(|d| d.on(dependent) == id) {
+        match dependency {
+            Dependency::Job(_) if ended => touched.insert(0..size),
+            Dependency::Job(_) => {}
+            Dependency::Child(_, child) => {
+                if children.iter().any(|r| r.contains(child)) {
+                    touched.insert(0..size);
+                }
+            }
+            Dependency::NToN(_) => touched.extend(children.iter().cloned()),
+            Dependency::Sequential => {
+                let next = children.iter().map(|r| r.start + 1..(r.end + 1).min(size));
+                touched.extend(next.filter(|r| !r.is_empty()));
+            }
+        }
+    }
+    touched.into_iter().collect()
+}
+
+fn grant(state: &mut State, granted: &Granted) {
+    let job = &state.jobs[&granted.job];
+    let (digest, resources) = (job.spec, state.specs[&job.spec].spec.resources);
+    let lease = Lease {
+        agent: granted.agent.clone(),
+        job: granted.job,
+        children: std::iter::once(granted.children.clone()).collect(),
+        resources,
+        spec: digest,
+    };
+    state.last_lease = granted.lease;
+    state.leases.insert(granted.lease, lease);
+    change(state, granted.job, |all| all.lease(granted.children.clone(), granted.lease));
+    let count = len(&granted.children);
+    change_agent(state, &granted.agent, |agent| {
+        agent.leases.insert(granted.lease);
+        agent.leased.0 += u64::from(resources.cpu.0) * u64::from(count);
+        agent.leased.1 += u64::from(resources.memory.0) * u64::from(count);
+        agent.leased.2 += count;
+    });
+    let number = state.agents[&granted.agent].number;
+    state.index.hold(digest, number, i64::from(count));
+}
+
+fn end(state: &mut State, id: LeaseId, ended: &[ChildEnd]) {
+    let (job, agent) = (state.leases[&id].job, state.agents[&state.leases[&id].agent].number);
+    let children: RangeSet<u32> = ended.iter().map(|e| e.child..e.child + 1).collect();
+    let children: Vec<Range<u32>> = children.into_iter().collect();
+    learn(state, id, ended);
+    change(state, job, |all| {
+        for end in ended {
+            let attempt = Attempt {
+                agent,
+                started_at: end.started_at,
+                ended_at: end.ended_at,
+                exit_code: end.exit_code,
+                status_reason: end.status_reason.clone(),
+                reason: end.reason.clone(),
+                log_bytes: end.log_bytes,
+            };
+            match end.then {
+                Then::Succeeded => all.end(end.child, attempt, true),
+                Then::Failed => all.end(end.child, attempt, false),
+                Then::Retry => all.retry(end.child, attempt, true),
+                Then::RetryUncharged => all.retry(end.child, attempt, false),
+            }
+        }
+    });
+    settle_lease(state, id, &children);
+    if let Some(last) = ended.iter().map(|e| e.ended_at).max() {
+        settled(state, job, children, last);
+    }
+}
+
+/// Takes the run times into the spec's average.
+fn learn(state: &mut State, id: LeaseId, ended: &[ChildEnd]) {
+    let run_times = ended
+        .iter()
+        .filter(|e| matches!(e.then, Then::Succeeded | Then::Failed | Then::Retry))
+        .filter_map(|e| Some(e.ended_at.since(e.started_at?).as_micros().max(250)));
+    let (count, sum) = run_times.fold((0u64, 0u64), |(count, sum), micros| {
+        (count + 1, sum.saturating_add(u64::try_from(micros).unwrap_or(u64::MAX)))
+    });
+    let Some(average) = sum.checked_div(count) else { return };
+    let digest = state.leases[&id].spec;
+    if let Some(spec) = state.specs.get_mut(&digest) {
+        let weight = count.min(RUN_TIME_WEIGHT / 2);
+        spec.run_micros = Some(match spec.run_micros {
+            None => average,
+            Some(old) => (old / RUN_TIME_WEIGHT)
+                .saturating_mul(RUN_TIME_WEIGHT - weight)
+                .saturating_add((average / RUN_TIME_WEIGHT).saturating_mul(weight)),
+        });
+    }
+}
+
+/// These children are no longer the lease's; the last ones end it.
+fn settle_lease(state: &mut State, id: LeaseId, children: &[Range<u32>]) {
+    let lease = state.leases.get_mut(&id).expect("decided on a live lease");
+    let mut count = 0;
+    for range in children {
+        lease.children.remove(range.clone());
+        count += len(range);
+    }
+    let (need, digest, name) = (lease.resources, lease.spec, lease.agent.clone());
+    let over = lease.children.is_empty();
+    if over {
+        state.leases.remove(&id);
+    }
+    change_agent(state, &name, |agent| {
+        agent.leased.0 -= u64::from(need.cpu.0) * u64::from(count);
+        agent.leased.1 -= u64::from(need.memory.0) * u64::from(count);
+        agent.leased.2 -= count;
+        if over {
+            agent.leases.remove(&id);
+        }
+    });
+    let number = state.agents[&name].number;
+    state.index.hold(digest, number, -i64::from(count));
+}
+
+fn register(state: &mut State, name: &Name, registered: &Registered) {
+    state.last_session = registered.session;
+    let number = match state.agents.get(name) {
+        Some(agent) => agent.number,
+        None => {
+            state.agent_numbers.push(name.clone());
+            u32::try_from(state.agent_numbers.len() - 1).expect("fewer than 2^32 agents")
+        }
+    };
+    let old = state.agents.remove(name);
+    let status = match old.as_ref().map(|a| a.status) {
+        Some(AgentStatus::Draining) => AgentStatus::Draining,
+        Some(AgentStatus::Up | AgentStatus::Lost) | None => AgentStatus::Up,
+    };
+    let (leases, leased) = old.map_or((BTreeSet::new(), (0, 0, 0)), |a| (a.leases, a.leased));
+    let agent = Agent {
+        number,
+        session: registered.session,
+        boot: registered.boot,
+        host: registered.host.clone(),
+        environment: registered.environment.clone(),
+        resources: registered.resources,
+        executors: registered.executors.iter().copied().collect(),
+        architecture: registered.architecture.clone(),
+        version: registered.version.clone(),
+        status,
+        confirmed_reports: 0,
+        leases,
+        leased,
+    };
+    state.agents.insert(name.clone(), agent);
+    change_agent(state, name, |_| ());
+}
+
+/// Changes an agent and puts it where it now belongs.
+fn change_agent(state: &mut State, name: &Name, with: impl FnOnce(&mut Agent)) {
+    let agent = state.agents.get_mut(name).expect("decided on a known agent");
+    with(agent);
+    state.index.place_agent(agent);
+}

@@ -1,0 +1,142 @@
+//! Commands and what they decide. One file for each group of commands.
+
+mod agents;
+mod definitions;
+mod environments;
+mod place;
+mod queues;
+mod report;
+mod stop;
+mod submit;
+mod work;
+
+use windrow_common::api::ApiError;
+use windrow_common::api::definitions::{
+    DeregisterJobDefinition, RegisterJobDefinition, RegisterJobDefinitionResponse,
+};
+use windrow_common::api::jobs::{CancelJob, SubmitJob, SubmitJobResponse, TerminateJob};
+use windrow_common::api::resources::{
+    ComputeEnvironmentResponse, CreateComputeEnvironment, CreateJobQueue, DeleteComputeEnvironment,
+    DeleteJobQueue, DrainAgent, JobQueueResponse, UpdateComputeEnvironment, UpdateJobQueue,
+};
+use windrow_common::ids::{JobId, Name};
+use windrow_common::time::Timestamp;
+use windrow_common::wire::agent::{Held, Register, ReportMessage};
+
+use super::State;
+use super::event::Event;
+use super::limits::Limits;
+use crate::scheduler::Placement;
+
+/// What somebody asks of the core.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// A coordinator begins to lead.
+    StartTerm,
+    /// `id` is used if it becomes a new job.
+    Submit {
+        id: JobId,
+        request: Box<SubmitJob>,
+    },
+    /// A message of the submission stream; decided once for each sequence.
+    SubmitFromStream {
+        sequence: u64,
+        id: JobId,
+        request: Box<SubmitJob>,
+    },
+    /// A message of the submission stream that is no request; it goes to the dead letters.
+    SubmissionUnreadable {
+        sequence: u64,
+    },
+    Cancel(CancelJob),
+    Terminate(TerminateJob),
+    RegisterDefinition(Box<RegisterJobDefinition>),
+    DeregisterDefinition(DeregisterJobDefinition),
+    CreateQueue(CreateJobQueue),
+    UpdateQueue(UpdateJobQueue),
+    DeleteQueue(DeleteJobQueue),
+    CreateEnvironment(CreateComputeEnvironment),
+    UpdateEnvironment(UpdateComputeEnvironment),
+    DeleteEnvironment(DeleteComputeEnvironment),
+    DrainAgent(DrainAgent),
+    RegisterAgent(Box<Register>),
+    /// An agent was not heard for too long.
+    AgentUnheard(Name),
+    Report(ReportMessage),
+    /// The scheduler's wish.
+    Place(Placement),
+    /// The first piece of follow-up work.
+    Work,
+}
+
+/// What a command leads to.
+#[derive(Clone, Debug, Default)]
+pub struct Decision {
+    /// What happens, in this order.
+    pub events: Vec<Event>,
+    /// What the asker is told once it has happened.
+    pub answer: Answer,
+}
+
+/// What the asker is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Answer {
+    #[default]
+    Done,
+    Submitted(SubmitJobResponse),
+    Definition(RegisterJobDefinitionResponse),
+    Queue(JobQueueResponse),
+    Environment(ComputeEnvironmentResponse),
+    Registered {
+        session: u64,
+        fenced: Vec<Held>,
+    },
+    /// The agent has to register (again) before its messages count.
+    MustRegister,
+    /// A submission refused: it goes to the dead letters.
+    Refused(ApiError),
+}
+
+impl From<Vec<Event>> for Decision {
+    fn from(events: Vec<Event>) -> Self {
+        Self { events, answer: Answer::Done }
+    }
+}
+
+/// May this happen, and what is it? Reads the state, changes nothing.
+///
+/// # Errors
+/// A refusal is an answer for the asker; nothing happens.
+pub fn decide(
+    state: &State,
+    limits: &Limits,
+    command: &Command,
+    now: Timestamp,
+) -> Result<Decision, ApiError> {
+    match command {
+        Command::StartTerm => Ok(vec![Event::TermStarted { term: state.term + 1 }].into()),
+        Command::Submit { id, request } => submit::submit(state, limits, *id, request, now),
+        Command::SubmitFromStream { sequence, id, request } => {
+            Ok(submit::from_stream(state, limits, *sequence, *id, request, now))
+        }
+        Command::SubmissionUnreadable { sequence } => {
+            Ok(vec![Event::SubmissionTaken { sequence: *sequence }].into())
+        }
+        Command::Cancel(request) => stop::cancel(state, request, now),
+        Command::Terminate(request) => stop::terminate(state, request, now),
+        Command::RegisterDefinition(request) => definitions::register(state, limits, request),
+        Command::DeregisterDefinition(request) => definitions::deregister(state, request),
+        Command::CreateQueue(request) => queues::create(state, request),
+        Command::UpdateQueue(request) => queues::update(state, request),
+        Command::DeleteQueue(request) => queues::delete(state, request),
+        Command::CreateEnvironment(request) => environments::create(state, request),
+        Command::UpdateEnvironment(request) => environments::update(state, request),
+        Command::DeleteEnvironment(request) => environments::delete(state, request),
+        Command::DrainAgent(request) => agents::drain(state, request),
+        Command::RegisterAgent(request) => agents::register(state, request, now),
+        Command::AgentUnheard(agent) => Ok(agents::unheard(state, agent).into()),
+        Command::Report(message) => Ok(report::report(state, message)),
+        Command::Place(placement) => Ok(place::place(state, placement).into()),
+        Command::Work => Ok(work::work(state, now).into()),
+    }
+}

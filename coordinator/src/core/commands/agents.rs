@@ -1,0 +1,186 @@
+//! Agents: register, go unheard, drain.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use rangemap::RangeSet;
+use windrow_common::api::ApiError;
+use windrow_common::api::jobs::JobStatus;
+use windrow_common::api::resources::{AgentStatus, DrainAgent};
+use windrow_common::ids::{LeaseId, Name};
+use windrow_common::time::Timestamp;
+use windrow_common::wire;
+use windrow_common::wire::agent::{EndCause, Ended, Held, Register};
+
+use super::report::end_of;
+use super::{Answer, Decision};
+use crate::core::State;
+use crate::core::event::{Event, Registered};
+use crate::core::state::Lease;
+
+/// A new session. What the agent does not hold of its leases is given out again; what it holds
+/// and is no longer its own is fenced.
+pub(super) fn register(
+    state: &State,
+    request: &Register,
+    now: Timestamp,
+) -> Result<Decision, ApiError> {
+    if request.version > wire::VERSION {
+        return Err(ApiError::invalid(format!(
+            "agent `{}` speaks version {} of the protocol, this coordinator {}; update the coordinator first",
+            request.agent,
+            request.version,
+            wire::VERSION
+        )));
+    }
+    if !state.environments.contains_key(&request.compute_environment) {
+        return Err(ApiError::not_found(format!(
+            "compute environment `{}` does not exist; create it with `windrow ce create {}`",
+            request.compute_environment, request.compute_environment
+        )));
+    }
+    let (held, fenced) = sort_held(state, request);
+    let mut events = Vec::new();
+    if let Some(agent) = state.agents.get(&request.agent) {
+        for id in &agent.leases {
+            let held = held.get(id).cloned().unwrap_or_default();
+            events.extend(missing(state, *id, &held, now));
+        }
+    }
+    let session = state.last_session + 1;
+    let registered = Registered {
+        session,
+        boot: request.boot,
+        host: request.host.clone(),
+        environment: request.compute_environment.clone(),
+        resources: request.resources,
+        executors: request.executors.clone(),
+        architecture: request.architecture.clone(),
+        version: request.agent_version.clone(),
+    };
+    let agent = request.agent.clone();
+    events.push(Event::AgentRegistered { agent, registered: Box::new(registered) });
+    Ok(Decision { events, answer: Answer::Registered { session, fenced } })
+}
+
+/// What the agent says it holds, by lease, and the part of it that is not its own any more.
+fn sort_held(state: &State, request: &Register) -> (BTreeMap<LeaseId, RangeSet<u32>>, Vec<Held>) {
+    let mut held = BTreeMap::<LeaseId, RangeSet<u32>>::new();
+    let mut fenced = Vec::new();
+    for entry in &request.held {
+        let own = state.leases.get(&entry.lease).filter(|lease| lease.agent == request.agent);
+        let mut gone = RangeSet::new();
+        for (first, count) in &entry.children {
+            let range = *first..first.saturating_add(*count);
+            if range.is_empty() {
+                continue;
+            }
+            gone.insert(range.clone());
+            let Some(lease) = own else { continue };
+            for ours in lease.children.overlapping(&range) {
+                gone.remove(ours.clone());
+                held.entry(entry.lease).or_default().insert(ours.clone());
+            }
+        }
+        if !gone.is_empty() {
+            let children = gone.iter().map(|r| (r.start, r.end - r.start)).collect();
+            fenced.push(Held { lease: entry.lease, children });
+        }
+    }
+    (held, fenced)
+}
+
+/// Children of a lease that its agent does not hold: those not known to run never reached it, as it
+/// writes down what it receives before it starts anything; the others are lost.
+fn missing(state: &State, id: LeaseId, held: &RangeSet<u32>, now: Timestamp) -> Vec<Event> {
+    let lease = &state.leases[&id];
+    let job = &state.jobs[&lease.job];
+    let mut never_started = RangeSet::new();
+    let mut lost = Vec::new();
+    for child in lease.children.iter().cloned().flatten().filter(|c| !held.contains(c)) {
+        match job.children.status(child) {
+            JobStatus::Running => lost.push(child),
+            JobStatus::Submitted
+            | JobStatus::Pending
+            | JobStatus::Runnable
+            | JobStatus::Starting
+            | JobStatus::Succeeded
+            | JobStatus::Failed => never_started.insert(child..child + 1),
+        }
+    }
+    // A child that was told to stop and never started has nothing to come back for.
+    let (stopped, returned): (Vec<u32>, Vec<u32>) =
+        never_started.iter().cloned().flatten().partition(|c| job.stop_reason(*c).is_some());
+    lost.extend(stopped);
+    let returned: RangeSet<u32> = returned.into_iter().map(|c| c..c + 1).collect();
+    let mut events = Vec::new();
+    if !returned.is_empty() {
+        let children: Vec<Range<u32>> = returned.into_iter().collect();
+        events.push(Event::LeaseReturned { lease: id, children });
+    }
+    events.extend(lose(state, id, lease, &lost, now));
+    events
+}
+
+/// The agent is given up. What it held is given out again by follow-up work, see [`abandon`].
+pub(super) fn unheard(state: &State, agent: &Name) -> Vec<Event> {
+    let known = state.agents.get(agent).filter(|a| a.status != AgentStatus::Lost);
+    known.map(|_| Event::AgentLost { agent: agent.clone() }).into_iter().collect()
+}
+
+/// All that an agent still holds is given out again, if it has not come back meanwhile.
+pub(super) fn abandon(state: &State, agent: &Name, now: Timestamp) -> Vec<Event> {
+    let lost = state.agents.get(agent).filter(|a| a.status == AgentStatus::Lost);
+    let leases = lost.into_iter().flat_map(|a| a.leases.iter());
+    leases
+        .filter_map(|id| {
+            let lease = &state.leases[id];
+            let children: Vec<u32> = lease.children.iter().cloned().flatten().collect();
+            lose(state, *id, lease, &children, now)
+        })
+        .collect()
+}
+
+fn lose(
+    state: &State,
+    id: LeaseId,
+    lease: &Lease,
+    children: &[u32],
+    now: Timestamp,
+) -> Option<Event> {
+    let ended = |child: u32| {
+        let report = Ended {
+            lease: id,
+            job: lease.job,
+            child,
+            started_at: state.jobs[&lease.job].children.get(child).started_at(),
+            ended_at: now,
+            exit_code: None,
+            cause: EndCause::HostLost,
+            reason: None,
+            log_bytes: 0,
+        };
+        end_of(state, lease, &report)
+    };
+    let ended: Vec<_> = children.iter().map(|child| ended(*child)).collect();
+    (!ended.is_empty()).then_some(Event::ChildrenEnded { lease: id, ended })
+}
+
+pub(super) fn drain(state: &State, request: &DrainAgent) -> Result<Decision, ApiError> {
+    let known = request.agent.parse::<Name>().ok().filter(|n| state.agents.contains_key(n));
+    let Some(agent) = known else {
+        return Err(ApiError::not_found(format!("agent `{}` does not exist", request.agent))
+            .hint("list them with `windrow agent list`"));
+    };
+    match state.agents[&agent].status {
+        AgentStatus::Lost => Err(ApiError::conflict(format!("agent `{agent}` is LOST"))
+            .hint("it runs nothing; it is UP again when it comes back")),
+        AgentStatus::Up if request.drain => {
+            Ok(vec![Event::AgentDrained { agent, draining: true }].into())
+        }
+        AgentStatus::Draining if !request.drain => {
+            Ok(vec![Event::AgentDrained { agent, draining: false }].into())
+        }
+        AgentStatus::Up | AgentStatus::Draining => Ok(Decision::default()),
+    }
+}

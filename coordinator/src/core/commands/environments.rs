@@ -1,0 +1,104 @@
+//! Compute environments: create, update, delete. Unmanaged only: agents join by themselves.
+
+use windrow_common::api::ApiError;
+use windrow_common::api::resources::{
+    AgentStatus, ComputeEnvironmentResponse, CreateComputeEnvironment, DeleteComputeEnvironment,
+    ResourceState, UpdateComputeEnvironment,
+};
+use windrow_common::ids::Name;
+
+use super::definitions::check_tags;
+use super::{Answer, Decision};
+use crate::core::State;
+use crate::core::arn;
+use crate::core::event::Event;
+use crate::core::state::Environment;
+
+pub(super) fn create(
+    state: &State,
+    request: &CreateComputeEnvironment,
+) -> Result<Decision, ApiError> {
+    let name: Name = request
+        .compute_environment_name
+        .parse()
+        .map_err(|e| ApiError::invalid(format!("computeEnvironmentName: {e}")))?;
+    if state.environments.contains_key(&name) {
+        return Err(ApiError::conflict(format!(
+            "compute environment `{name}`: Object already exists"
+        )));
+    }
+    if request.kind != "UNMANAGED" {
+        return Err(ApiError::invalid(format!(
+            "compute environment type must be `UNMANAGED`, got `{}`",
+            request.kind
+        ))
+        .hint("start agents with `windrow-agent --compute-environment NAME`"));
+    }
+    check_tags(&request.tags)?;
+    let environment = Environment {
+        state: request.state.unwrap_or_default(),
+        tags: request.tags.clone(),
+        unmanaged_vcpus: request.unmanagedv_cpus,
+    };
+    Ok(set(name, environment))
+}
+
+pub(super) fn update(
+    state: &State,
+    request: &UpdateComputeEnvironment,
+) -> Result<Decision, ApiError> {
+    let (name, environment) = find(state, &request.compute_environment)?;
+    let mut environment = environment.clone();
+    if let Some(state) = request.state {
+        environment.state = state;
+    }
+    Ok(set(name, environment))
+}
+
+pub(super) fn delete(
+    state: &State,
+    request: &DeleteComputeEnvironment,
+) -> Result<Decision, ApiError> {
+    let (name, environment) = find(state, &request.compute_environment)?;
+    if environment.state == ResourceState::Enabled {
+        return Err(ApiError::conflict(format!(
+            "compute environment `{name}` is ENABLED; disable it first"
+        ))
+        .hint(format!("windrow ce update {name} --state disabled")));
+    }
+    let user = state.queues.iter().find(|(_, q)| q.environments.iter().any(|(_, e)| *e == name));
+    if let Some((queue, _)) = user {
+        return Err(ApiError::conflict("Cannot delete, found existing JobQueue relationship")
+            .hint(format!("queue `{queue}` uses it: update or delete that queue first")));
+    }
+    let lives =
+        |a: &&crate::core::state::Agent| a.environment == name && a.status != AgentStatus::Lost;
+    if let Some(agent) = state.agents.values().find(lives) {
+        return Err(ApiError::conflict(format!(
+            "compute environment `{name}` still has agents, such as `{}`",
+            agent.host
+        ))
+        .hint("stop its agents first"));
+    }
+    Ok(vec![Event::EnvironmentDeleted { name }].into())
+}
+
+fn set(name: Name, environment: Environment) -> Decision {
+    let response = ComputeEnvironmentResponse {
+        compute_environment_name: name.to_string(),
+        compute_environment_arn: arn::environment(&name),
+    };
+    Decision {
+        events: vec![Event::EnvironmentSet { name, environment }],
+        answer: Answer::Environment(response),
+    }
+}
+
+fn find<'a>(state: &'a State, text: &str) -> Result<(Name, &'a Environment), ApiError> {
+    let plain = arn::plain(text);
+    let name = plain.parse::<Name>().ok();
+    name.and_then(|name| Some((name.clone(), state.environments.get(&name)?))).ok_or_else(|| {
+        ApiError::not_found(format!("compute environment `{plain}` does not exist"))
+            .hint("list them with `windrow ce list`")
+    })
+}

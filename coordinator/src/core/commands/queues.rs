@@ -1,0 +1,113 @@
+//! Job queues: create, update, delete. They settle at once, so their status is always VALID.
+
+use windrow_common::api::ApiError;
+use windrow_common::api::resources::{
+    ComputeEnvironmentOrder, CreateJobQueue, DeleteJobQueue, JobQueueResponse, ResourceState,
+    UpdateJobQueue,
+};
+use windrow_common::ids::Name;
+
+use super::definitions::check_tags;
+use super::{Answer, Decision};
+use crate::core::State;
+use crate::core::arn;
+use crate::core::event::Event;
+use crate::core::limits::PRIORITY_MAX;
+use crate::core::state::Queue;
+
+pub(super) fn create(state: &State, request: &CreateJobQueue) -> Result<Decision, ApiError> {
+    let name: Name = request
+        .job_queue_name
+        .parse()
+        .map_err(|e| ApiError::invalid(format!("jobQueueName: {e}")))?;
+    if state.queues.contains_key(&name) {
+        return Err(ApiError::conflict(format!("job queue `{name}`: Object already exists")));
+    }
+    check_priority(request.priority)?;
+    check_tags(&request.tags)?;
+    let queue = Queue {
+        priority: request.priority,
+        state: request.state.unwrap_or_default(),
+        environments: check_environments(state, &request.compute_environment_order)?,
+        tags: request.tags.clone(),
+        active_jobs: 0,
+    };
+    Ok(set(name, queue))
+}
+
+pub(super) fn update(state: &State, request: &UpdateJobQueue) -> Result<Decision, ApiError> {
+    let (name, queue) = find(state, &request.job_queue)?;
+    let mut queue = queue.clone();
+    if let Some(priority) = request.priority {
+        check_priority(priority)?;
+        queue.priority = priority;
+    }
+    if let Some(state) = request.state {
+        queue.state = state;
+    }
+    if !request.compute_environment_order.is_empty() {
+        queue.environments = check_environments(state, &request.compute_environment_order)?;
+    }
+    Ok(set(name, queue))
+}
+
+pub(super) fn delete(state: &State, request: &DeleteJobQueue) -> Result<Decision, ApiError> {
+    let (name, queue) = find(state, &request.job_queue)?;
+    if queue.state == ResourceState::Enabled {
+        return Err(ApiError::conflict(format!("job queue `{name}` is ENABLED; disable it first"))
+            .hint(format!("windrow queue update {name} --state disabled")));
+    }
+    if queue.active_jobs > 0 {
+        return Err(ApiError::conflict(format!(
+            "job queue `{name}` still has {} jobs that have not ended",
+            queue.active_jobs
+        ))
+        .hint("wait for them, or terminate them first"));
+    }
+    Ok(vec![Event::QueueDeleted { name }].into())
+}
+
+fn set(name: Name, queue: Queue) -> Decision {
+    let response =
+        JobQueueResponse { job_queue_name: name.to_string(), job_queue_arn: arn::queue(&name) };
+    Decision { events: vec![Event::QueueSet { name, queue }], answer: Answer::Queue(response) }
+}
+
+fn find<'a>(state: &'a State, text: &str) -> Result<(Name, &'a Queue), ApiError> {
+    let plain = arn::plain(text);
+    let name = plain.parse::<Name>().ok();
+    name.and_then(|name| Some((name.clone(), state.queues.get(&name)?)))
+        .ok_or_else(|| ApiError::not_found(format!("JobQueue {plain} not found.")))
+}
+
+fn check_priority(priority: u32) -> Result<(), ApiError> {
+    if priority > PRIORITY_MAX {
+        return Err(ApiError::invalid(format!(
+            "queue priority must be from 0 to {PRIORITY_MAX}, got {priority}"
+        )));
+    }
+    Ok(())
+}
+
+fn check_environments(
+    state: &State,
+    entries: &[ComputeEnvironmentOrder],
+) -> Result<Vec<(u32, Name)>, ApiError> {
+    if entries.is_empty() {
+        return Err(ApiError::invalid("At least 1 compute environment must be provided"));
+    }
+    let mut environments = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let plain = arn::plain(&entry.compute_environment);
+        let known = plain.parse::<Name>().ok().filter(|n| state.environments.contains_key(n));
+        let name = known.ok_or_else(|| {
+            ApiError::not_found(format!("compute environment `{plain}` does not exist"))
+        })?;
+        if environments.iter().any(|(_, other)| *other == name) {
+            return Err(ApiError::invalid(format!("compute environment `{name}` is listed twice")));
+        }
+        environments.push((entry.order, name));
+    }
+    environments.sort();
+    Ok(environments)
+}

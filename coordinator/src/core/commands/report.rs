@@ -1,0 +1,197 @@
+//! Agents' reports: what starts, ends and comes back. Each report counts once (its number in the
+//! session), and only when it names the child's present lease.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use windrow_common::ids::{JobId, LeaseId};
+use windrow_common::time::Timestamp;
+use windrow_common::wire::agent::{EndCause, Ended, Report, ReportMessage};
+
+use super::{Answer, Decision};
+use crate::core::State;
+use crate::core::event::{ChildEnd, Event, Then};
+use crate::core::limits::HOST_LOSSES_MAX;
+use crate::core::state::{Agent, Lease};
+
+/// The status reason of an attempt that could not be started, in AWS's words.
+const START_FAILED: &str = "Task failed to start";
+/// The status reason of an attempt that ran too long, in AWS's words.
+const TIMED_OUT: &str = "Job attempt duration exceeded timeout";
+/// The container's reason of an attempt that ran out of memory, in AWS's words.
+const OUT_OF_MEMORY: &str = "OutOfMemoryError: Container killed due to memory usage";
+
+pub(super) fn report(state: &State, message: &ReportMessage) -> Decision {
+    let known = state.agents.get(&message.agent);
+    let Some(agent) = known.filter(|agent| agent.session == message.session) else {
+        // An older session's reports were sent again in the newer one.
+        let newer = known.is_some_and(|agent| agent.session > message.session);
+        let answer = if newer { Answer::Done } else { Answer::MustRegister };
+        return Decision { events: Vec::new(), answer };
+    };
+    if message.first > agent.confirmed_reports + 1 {
+        // Some were lost on the way: registering makes the agent send them again.
+        return Decision { events: Vec::new(), answer: Answer::MustRegister };
+    }
+    let seen = usize::try_from(agent.confirmed_reports + 1 - message.first).unwrap_or(usize::MAX);
+    let Some(new) = message.reports.get(seen..).filter(|new| !new.is_empty()) else {
+        return Decision::default();
+    };
+    let mut taking =
+        Taking { state, agent, events: Vec::new(), settled: BTreeSet::new(), fenced: 0 };
+    let mut leaving = false;
+    for report in new {
+        match report {
+            Report::Started { lease, job, child, at } => taking.start(*lease, *job, *child, *at),
+            Report::Ended(ended) => taking.end(ended),
+            Report::Returned { lease, job, children } => taking.give_back(*lease, *job, children),
+            Report::Leaving => leaving = true,
+        }
+    }
+    let Taking { mut events, fenced, .. } = taking;
+    if fenced > 0 {
+        events.push(Event::ResultsFenced { count: fenced });
+    }
+    let upto = message.first + message.reports.len() as u64 - 1;
+    events.push(Event::ReportsTaken { agent: message.agent.clone(), upto });
+    if leaving {
+        events.push(Event::AgentLost { agent: message.agent.clone() });
+    }
+    events.into()
+}
+
+/// One message being taken.
+struct Taking<'a> {
+    state: &'a State,
+    agent: &'a Agent,
+    events: Vec<Event>,
+    /// Children this message has settled already.
+    settled: BTreeSet<(LeaseId, u32)>,
+    fenced: u64,
+}
+
+impl<'a> Taking<'a> {
+    /// The lease, if the child is still its own.
+    fn lease(&mut self, id: LeaseId, job: JobId, child: u32) -> Option<&'a Lease> {
+        let lease = self.state.leases.get(&id).filter(|lease| {
+            lease.job == job
+                && self.agent.leases.contains(&id)
+                && lease.children.contains(&child)
+                && !self.settled.contains(&(id, child))
+        });
+        self.fenced += u64::from(lease.is_none());
+        lease
+    }
+
+    fn start(&mut self, id: LeaseId, job: JobId, child: u32, at: Timestamp) {
+        if self.lease(id, job, child).is_none() {
+            return;
+        }
+        match self.events.last_mut() {
+            Some(Event::ChildrenStarted { lease, started }) if *lease == id => {
+                started.push((child, at));
+            }
+            Some(_) | None => {
+                self.events.push(Event::ChildrenStarted { lease: id, started: vec![(child, at)] });
+            }
+        }
+    }
+
+    fn end(&mut self, report: &Ended) {
+        let Some(lease) = self.lease(report.lease, report.job, report.child) else { return };
+        self.settled.insert((report.lease, report.child));
+        let end = end_of(self.state, lease, report);
+        match self.events.last_mut() {
+            Some(Event::ChildrenEnded { lease, ended }) if *lease == report.lease => {
+                ended.push(end);
+            }
+            Some(_) | None => {
+                self.events.push(Event::ChildrenEnded { lease: report.lease, ended: vec![end] });
+            }
+        }
+    }
+
+    fn give_back(&mut self, id: LeaseId, job: JobId, children: &[(u32, u32)]) {
+        let mut returned: Vec<Range<u32>> = Vec::new();
+        for child in children.iter().flat_map(|(first, count)| *first..first.saturating_add(*count))
+        {
+            let Some(lease) = self.lease(id, job, child) else { continue };
+            self.settled.insert((id, child));
+            let stopped = self.state.jobs[&job].stop_reason(child).is_some();
+            if stopped {
+                let ended = vec![end_of(self.state, lease, &never_started(id, job, child))];
+                self.events.push(Event::ChildrenEnded { lease: id, ended });
+            } else {
+                match returned.last_mut() {
+                    Some(last) if last.end == child => last.end += 1,
+                    Some(_) | None => returned.push(child..child + 1),
+                }
+            }
+        }
+        if !returned.is_empty() {
+            self.events.push(Event::LeaseReturned { lease: id, children: returned });
+        }
+    }
+}
+
+fn never_started(lease: LeaseId, job: JobId, child: u32) -> Ended {
+    Ended {
+        lease,
+        job,
+        child,
+        started_at: None,
+        ended_at: Timestamp(0),
+        exit_code: None,
+        cause: EndCause::Stopped,
+        reason: None,
+        log_bytes: 0,
+    }
+}
+
+/// What the end of an attempt means for its child.
+pub(super) fn end_of(state: &State, lease: &Lease, report: &Ended) -> ChildEnd {
+    let job = &state.jobs[&lease.job];
+    let spec = &state.specs[&job.spec].spec;
+    let (attempt, charged) = job.children.get(report.child).live().unwrap_or((1, 0));
+    let may_retry = charged + 1 < spec.attempts_max;
+    let retry = if may_retry { Then::Retry } else { Then::Failed };
+    let host_losses = attempt - 1 - charged;
+    let (mut then, mut status_reason) = match report.cause {
+        EndCause::Exited if report.exit_code == Some(0) => (Then::Succeeded, None),
+        EndCause::Exited | EndCause::OutOfMemory => (retry, None),
+        EndCause::StartFailed => (retry, Some(START_FAILED.into())),
+        EndCause::TimedOut => (Then::Failed, Some(TIMED_OUT.into())),
+        EndCause::Stopped | EndCause::HostLost => {
+            let reason = format!("Host EC2 (instance {}) terminated.", lease.agent);
+            let then =
+                if host_losses < HOST_LOSSES_MAX { Then::RetryUncharged } else { Then::Failed };
+            (then, Some(reason.into()))
+        }
+    };
+    if let Some(reason) = job.stop_reason(report.child)
+        && then != Then::Succeeded
+    {
+        then = Then::Failed;
+        status_reason = Some(reason.clone());
+    }
+    let reason = match report.cause {
+        EndCause::OutOfMemory => Some(OUT_OF_MEMORY.into()),
+        EndCause::Exited
+        | EndCause::StartFailed
+        | EndCause::TimedOut
+        | EndCause::Stopped
+        | EndCause::HostLost => {
+            report.reason.as_ref().map(|r| r.chars().take(255).collect::<String>().into())
+        }
+    };
+    ChildEnd {
+        child: report.child,
+        then,
+        started_at: report.started_at,
+        ended_at: report.ended_at,
+        exit_code: report.exit_code,
+        status_reason,
+        reason,
+        log_bytes: report.log_bytes,
+    }
+}

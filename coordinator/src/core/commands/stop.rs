@@ -1,0 +1,105 @@
+//! CancelJob and TerminateJob, by the state of each child (as AWS Batch has it): cancel ends what
+//! has not been leased, terminate ends everything. Unknown and ended jobs are a success that
+//! changes nothing.
+//!
+//! Unlike AWS, a job that waits for dependencies is cancelled at once, not when they have ended.
+
+use std::ops::Range;
+
+use rangemap::RangeSet;
+use windrow_common::api::ApiError;
+use windrow_common::api::jobs::{CancelJob, TerminateJob};
+use windrow_common::ids::JobId;
+use windrow_common::ids::JobRef;
+use windrow_common::time::Timestamp;
+
+use super::Decision;
+use crate::core::State;
+use crate::core::arn;
+use crate::core::children::NeverRan;
+use crate::core::event::Event;
+use crate::core::limits::REASON_LENGTH_MAX;
+use crate::core::state::Job;
+
+pub(super) fn cancel(
+    state: &State,
+    request: &CancelJob,
+    now: Timestamp,
+) -> Result<Decision, ApiError> {
+    check(&request.job_id, &request.reason)?;
+    let Some((id, job, children)) = find(state, &request.job_id) else {
+        return Ok(Decision::default());
+    };
+    let mut events = end_idle(id, job, &children, &request.reason, now);
+    if !events.is_empty() {
+        events.push(Event::JobCancelled { job: id });
+    }
+    Ok(events.into())
+}
+
+pub(super) fn terminate(
+    state: &State,
+    request: &TerminateJob,
+    now: Timestamp,
+) -> Result<Decision, ApiError> {
+    check(&request.job_id, &request.reason)?;
+    let Some((id, job, children)) = find(state, &request.job_id) else {
+        return Ok(Decision::default());
+    };
+    if job.status().is_terminal() {
+        return Ok(Decision::default());
+    }
+    let mut events = end_idle(id, job, &children, &request.reason, now);
+    let leased = job.children.leased_in(&children);
+    let leased: RangeSet<u32> = leased.into_iter().map(|(_, child)| child..child + 1).collect();
+    if !leased.is_empty() || !events.is_empty() {
+        let reason = request.reason.as_str().into();
+        let children = leased.into_iter().collect();
+        events.push(Event::StopRequested { job: id, children, reason });
+    }
+    Ok(events.into())
+}
+
+fn check(id: &str, reason: &str) -> Result<(), ApiError> {
+    for (field, value) in [("jobId", id), ("reason", reason)] {
+        if value.is_empty() {
+            return Err(ApiError::invalid(format!(
+                "'{field}' is a required field (cannot be an empty string)"
+            )));
+        }
+    }
+    let length = reason.chars().count();
+    if length > REASON_LENGTH_MAX {
+        return Err(ApiError::invalid(format!(
+            "reason is {length} characters long, at most {REASON_LENGTH_MAX} are allowed"
+        )));
+    }
+    Ok(())
+}
+
+/// The job, and the children meant: one, or all.
+fn find<'a>(state: &'a State, text: &str) -> Option<(JobId, &'a Job, Vec<Range<u32>>)> {
+    let id: JobRef = arn::plain(text).parse().ok()?;
+    let job = state.jobs.get(&id.job)?;
+    let children = match id.child {
+        None => 0..job.children.size(),
+        Some(child) if job.array_size.is_some_and(|size| child < size) => child..child + 1,
+        Some(_) => return None,
+    };
+    Some((id.job, job, vec![children]))
+}
+
+fn end_idle(
+    id: JobId,
+    job: &Job,
+    children: &[Range<u32>],
+    reason: &str,
+    now: Timestamp,
+) -> Vec<Event> {
+    let idle = job.children.idle_in(children);
+    if idle.is_empty() {
+        return Vec::new();
+    }
+    let ended = NeverRan { reason: reason.into(), at: now };
+    vec![Event::ChildrenFailed { job: id, children: idle, ended }]
+}

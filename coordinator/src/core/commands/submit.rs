@@ -1,0 +1,216 @@
+//! SubmitJob.
+
+use sha2::{Digest, Sha256};
+use windrow_common::api::ApiError;
+use windrow_common::api::jobs::{DependencyType, JobDependency, SubmitJob, SubmitJobResponse};
+use windrow_common::api::resources::ResourceState;
+use windrow_common::codec::to_msgpack;
+use windrow_common::ids::{JobId, JobRef, Name};
+use windrow_common::time::Timestamp;
+
+use super::definitions::{check_tags, find_revision};
+use super::{Answer, Decision};
+use crate::core::State;
+use crate::core::arn;
+use crate::core::event::{Event, Submitted};
+use crate::core::limits::{KEY_LENGTH_MAX, Limits};
+use crate::core::spec;
+use crate::core::state::Dependency;
+
+pub(super) fn submit(
+    state: &State,
+    limits: &Limits,
+    id: JobId,
+    request: &SubmitJob,
+    now: Timestamp,
+) -> Result<Decision, ApiError> {
+    let key = check_key(request)?;
+    if let Some((key, digest)) = &key
+        && let Some((job, first_digest)) = state.idempotency.get(key)
+    {
+        return repeated(state, key, *job, digest == first_digest);
+    }
+    let name = check_job_name(&request.job_name)?;
+    let queue = find_queue(state, &request.job_queue)?;
+    let (definition, revision) = find_revision(state, &request.job_definition)?;
+    let spec = spec::resolve(revision, request, limits)?;
+    let array_size = check_array(request, limits)?;
+    let depends_on = check_dependencies(state, limits, &request.depends_on, array_size)?;
+    check_tags(&request.tags)?;
+    let digest = spec::digest(&spec);
+    let mut events = Vec::with_capacity(2);
+    if !state.specs.contains_key(&digest) {
+        events.push(Event::SpecAdded { digest, spec: spec.into() });
+    }
+    let mut parameters = revision.parameters.clone();
+    parameters.extend(request.parameters.clone());
+    let submitted = Submitted {
+        name: name.clone(),
+        queue,
+        definition,
+        spec: digest,
+        at: now,
+        array_size,
+        depends_on,
+        parameters,
+        tags: request.tags.clone(),
+        key,
+    };
+    events.push(Event::JobSubmitted { job: id, submitted: Box::new(submitted) });
+    Ok(Decision { events, answer: Answer::Submitted(response(id, &name)) })
+}
+
+/// A message of the submission stream: taken once, whatever comes of it.
+pub(super) fn from_stream(
+    state: &State,
+    limits: &Limits,
+    sequence: u64,
+    id: JobId,
+    request: &SubmitJob,
+    now: Timestamp,
+) -> Decision {
+    if state.submissions.contains(&sequence) {
+        return Decision::default();
+    }
+    let mut decision = submit(state, limits, id, request, now)
+        .unwrap_or_else(|error| Decision { events: Vec::new(), answer: Answer::Refused(error) });
+    decision.events.push(Event::SubmissionTaken { sequence });
+    decision
+}
+
+fn response(id: JobId, name: &Name) -> SubmitJobResponse {
+    SubmitJobResponse {
+        job_arn: arn::job(id.into()),
+        job_id: id.to_string(),
+        job_name: name.to_string(),
+    }
+}
+
+fn check_key(request: &SubmitJob) -> Result<Option<(String, u64)>, ApiError> {
+    let Some(key) = request.idempotency_key.as_deref().filter(|k| !k.is_empty()) else {
+        return Ok(None);
+    };
+    if key.len() > KEY_LENGTH_MAX {
+        return Err(ApiError::invalid(format!(
+            "idempotencyKey is {} bytes long, at most {KEY_LENGTH_MAX} are allowed",
+            key.len()
+        )));
+    }
+    let content = SubmitJob { idempotency_key: None, ..request.clone() };
+    let hash = Sha256::digest(to_msgpack(&content));
+    let mut first = [0; 8];
+    first.copy_from_slice(&hash[..8]);
+    Ok(Some((key.to_owned(), u64::from_be_bytes(first))))
+}
+
+fn repeated(state: &State, key: &str, job: JobId, same: bool) -> Result<Decision, ApiError> {
+    if same {
+        let name = &state.jobs[&job].name;
+        return Ok(Decision { events: vec![], answer: Answer::Submitted(response(job, name)) });
+    }
+    Err(ApiError::conflict(format!(
+        "idempotency key `{key}` was used for job {job} with other content"
+    ))
+    .hint("use a new key for a new job, or repeat the first request unchanged"))
+}
+
+fn check_job_name(name: &str) -> Result<Name, ApiError> {
+    let starts_well = name.starts_with(|c: char| c.is_ascii_alphanumeric());
+    name.parse().ok().filter(|_| starts_well).ok_or_else(|| {
+        ApiError::invalid("Job name should match valid pattern")
+            .hint("use 1 to 128 letters, digits, `-` and `_`, the first a letter or digit")
+    })
+}
+
+fn find_queue(state: &State, text: &str) -> Result<Name, ApiError> {
+    let plain = arn::plain(text);
+    let found = plain.parse::<Name>().ok().filter(|name| state.queues.contains_key(name));
+    let Some(name) = found else {
+        return Err(ApiError::not_found(format!("JobQueue {plain} not found."))
+            .hint("list the queues with `windrow queue list`"));
+    };
+    if state.queues[&name].state == ResourceState::Disabled {
+        return Err(ApiError::invalid(format!("JobQueue {name} is DISABLED and takes no jobs."))
+            .hint(format!("enable it with `windrow queue update {name} --state enabled`")));
+    }
+    Ok(name)
+}
+
+fn check_array(request: &SubmitJob, limits: &Limits) -> Result<Option<u32>, ApiError> {
+    let size = request.array_properties.as_ref().and_then(|array| array.size);
+    match size {
+        Some(size) if !(2..=limits.array_size).contains(&size) => Err(ApiError::invalid(format!(
+            "array size must be from 2 to {}, got {size}",
+            limits.array_size
+        ))),
+        Some(_) | None => Ok(size),
+    }
+}
+
+fn check_dependencies(
+    state: &State,
+    limits: &Limits,
+    entries: &[JobDependency],
+    array_size: Option<u32>,
+) -> Result<Vec<Dependency>, ApiError> {
+    if entries.len() > limits.dependencies {
+        return Err(ApiError::invalid(format!(
+            "Job cannot have more than {} dependencies, got {}",
+            limits.dependencies,
+            entries.len()
+        )));
+    }
+    entries.iter().map(|entry| check_dependency(state, entry, array_size)).collect()
+}
+
+fn check_dependency(
+    state: &State,
+    entry: &JobDependency,
+    array_size: Option<u32>,
+) -> Result<Dependency, ApiError> {
+    let id = entry.job_id.as_deref().filter(|id| !id.is_empty()).map(arn::plain);
+    let Some(text) = id else {
+        return match entry.kind {
+            Some(DependencyType::Sequential) if array_size.is_some() => Ok(Dependency::Sequential),
+            Some(DependencyType::Sequential) => Err(ApiError::invalid(
+                "dependsOn type SEQUENTIAL without a jobId is for array jobs only",
+            )),
+            Some(DependencyType::NToN) | None => {
+                Err(ApiError::invalid("dependsOn needs a jobId, or the type SEQUENTIAL"))
+            }
+        };
+    };
+    let on: JobRef = text.parse().map_err(|e| ApiError::invalid(format!("dependsOn: {e}")))?;
+    let unknown = || {
+        ApiError::not_found(format!("dependsOn: job {text} does not exist"))
+            .hint("a job must be submitted before others can depend on it")
+    };
+    let job = state.jobs.get(&on.job).ok_or_else(unknown)?;
+    match (entry.kind, on.child) {
+        (Some(DependencyType::NToN), None) => check_n_to_n(on.job, job.array_size, array_size),
+        (Some(DependencyType::NToN), Some(_)) => Err(ApiError::invalid(format!(
+            "dependsOn type N_TO_N needs an array job, {text} is one child"
+        ))),
+        (Some(DependencyType::Sequential) | None, Some(child)) => match job.array_size {
+            Some(size) if child < size => Ok(Dependency::Child(on.job, child)),
+            Some(_) | None => Err(unknown()),
+        },
+        (Some(DependencyType::Sequential) | None, None) => Ok(Dependency::Job(on.job)),
+    }
+}
+
+fn check_n_to_n(
+    on: JobId,
+    on_size: Option<u32>,
+    own_size: Option<u32>,
+) -> Result<Dependency, ApiError> {
+    let shown = |size: Option<u32>| size.map_or("no array".to_owned(), |s| format!("size {s}"));
+    if on_size.is_some() && on_size == own_size {
+        return Ok(Dependency::NToN(on));
+    }
+    Err(ApiError::invalid(format!(
+        "dependsOn type N_TO_N needs two arrays of the same size: job {on} has {}, this one {}",
+        shown(on_size),
+        shown(own_size)
+    )))
+}

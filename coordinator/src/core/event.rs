@@ -1,0 +1,185 @@
+//! Facts. The journal is a sequence of these and the state a function of it. Append only: variants
+//! are added at the end, fields at the end with a default.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use windrow_common::ids::{JobId, LeaseId, Name};
+use windrow_common::time::Timestamp;
+use windrow_common::units::Resources;
+use windrow_common::wire::agent::Executor;
+use windrow_common::wire::lease::SpecDigest;
+
+use super::children::{NeverRan, Ranges};
+use super::state::{Dependency, Environment, JobSpec, Queue, Revision};
+
+/// One fact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// A coordinator leads.
+    TermStarted {
+        term: u64,
+    },
+    /// A queue was created or changed; its count of active jobs is not taken from here.
+    QueueSet {
+        name: Name,
+        queue: Queue,
+    },
+    QueueDeleted {
+        name: Name,
+    },
+    EnvironmentSet {
+        name: Name,
+        environment: Environment,
+    },
+    EnvironmentDeleted {
+        name: Name,
+    },
+    RevisionRegistered {
+        name: Name,
+        revision: u32,
+        content: Box<Revision>,
+    },
+    RevisionDeregistered {
+        name: Name,
+        revision: u32,
+    },
+    SpecAdded {
+        digest: SpecDigest,
+        spec: Arc<JobSpec>,
+    },
+    JobSubmitted {
+        job: JobId,
+        submitted: Box<Submitted>,
+    },
+    /// A message of the submission stream is dealt with, accepted or not.
+    SubmissionTaken {
+        sequence: u64,
+    },
+    JobAdmitted {
+        job: JobId,
+    },
+    /// Children whose dependencies are met.
+    ChildrenReleased {
+        job: JobId,
+        children: Ranges,
+    },
+    /// Children that end FAILED without running (again).
+    ChildrenFailed {
+        job: JobId,
+        children: Ranges,
+        ended: NeverRan,
+    },
+    /// Cancel was accepted.
+    JobCancelled {
+        job: JobId,
+    },
+    /// Terminate was accepted: leased ones of these children are stopped, none is tried again.
+    StopRequested {
+        job: JobId,
+        children: Ranges,
+        reason: Arc<str>,
+    },
+    LeaseGranted(Granted),
+    ChildrenStarted {
+        lease: LeaseId,
+        started: Vec<(u32, Timestamp)>,
+    },
+    ChildrenEnded {
+        lease: LeaseId,
+        ended: Vec<ChildEnd>,
+    },
+    /// Children that never started, handed back.
+    LeaseReturned {
+        lease: LeaseId,
+        children: Ranges,
+    },
+    AgentRegistered {
+        agent: Name,
+        registered: Box<Registered>,
+    },
+    /// It was not heard for too long, or left.
+    AgentLost {
+        agent: Name,
+    },
+    AgentDrained {
+        agent: Name,
+        draining: bool,
+    },
+    /// Reports of the agent's session up to this number are dealt with.
+    ReportsTaken {
+        agent: Name,
+        upto: u64,
+    },
+    /// A report named a lease that is not the child's.
+    ResultsFenced {
+        count: u64,
+    },
+    /// The first piece of follow-up work is done.
+    WorkDone,
+}
+
+/// A job as submitted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submitted {
+    pub name: Name,
+    pub queue: Name,
+    pub definition: (Name, u32),
+    pub spec: SpecDigest,
+    pub at: Timestamp,
+    pub array_size: Option<u32>,
+    pub depends_on: Vec<Dependency>,
+    pub parameters: BTreeMap<String, String>,
+    pub tags: BTreeMap<String, String>,
+    /// The idempotency key and the digest of the request.
+    pub key: Option<(String, u64)>,
+}
+
+/// A lease as given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Granted {
+    pub lease: LeaseId,
+    pub agent: Name,
+    pub job: JobId,
+    pub children: Range<u32>,
+    pub attempt: u32,
+}
+
+/// An agent as registered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registered {
+    pub session: u64,
+    pub boot: u64,
+    pub host: String,
+    pub environment: Name,
+    pub resources: Resources,
+    pub executors: Vec<Executor>,
+    pub architecture: String,
+    pub version: String,
+}
+
+/// The end of an attempt and what follows from it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChildEnd {
+    pub child: u32,
+    pub then: Then,
+    pub started_at: Option<Timestamp>,
+    pub ended_at: Timestamp,
+    pub exit_code: Option<i32>,
+    pub status_reason: Option<Arc<str>>,
+    pub reason: Option<Arc<str>>,
+    pub log_bytes: u64,
+}
+
+/// What follows from the end of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Then {
+    Succeeded,
+    Failed,
+    /// Another attempt, this one charged to the job.
+    Retry,
+    /// Another attempt, this one not charged: the host's fault.
+    RetryUncharged,
+}

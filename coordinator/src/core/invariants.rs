@@ -1,0 +1,76 @@
+//! What must always hold of the state. Checked after every step of the tests; the numbers are those
+//! of ARCHITECTURE.md.
+
+use std::collections::BTreeMap;
+
+use super::State;
+use super::children::Child;
+
+/// The first broken invariant, in words.
+///
+/// # Errors
+/// Names the invariant and where it is broken.
+pub fn check(state: &State) -> Result<(), String> {
+    leases_and_children_agree(state)?;
+    allocations_add_up(state)?;
+    for (id, job) in &state.jobs {
+        let counted = job.children.recount();
+        let kept = windrow_common::api::jobs::JobStatus::ALL.map(|s| job.children.count(s));
+        if counted != kept {
+            return Err(format!("INV-9: job {id} counts {kept:?}, its children are {counted:?}"));
+        }
+    }
+    let mut rebuilt = state.clone();
+    rebuilt.reindex();
+    rebuilt.index.changed.clone_from(&state.index.changed);
+    if rebuilt.index != state.index {
+        return Err("INV-16: the tables differ from those rebuilt from the state".to_owned());
+    }
+    Ok(())
+}
+
+/// INV-4: a leased child has exactly one lease, and that lease has the child.
+fn leases_and_children_agree(state: &State) -> Result<(), String> {
+    let mut owners = BTreeMap::new();
+    for (id, lease) in &state.leases {
+        if lease.children.is_empty() {
+            return Err(format!("INV-4: {id} is empty"));
+        }
+        for child in lease.children.iter().cloned().flatten() {
+            if owners.insert((lease.job, child), *id).is_some() {
+                return Err(format!("INV-4: child {child} of {} has two leases", lease.job));
+            }
+        }
+    }
+    for (id, job) in &state.jobs {
+        for child in 0..job.children.size() {
+            let record: &Child = job.children.get(child);
+            if record.lease() != owners.get(&(*id, child)).copied() {
+                return Err(format!("INV-4: child {child} of {id} and its lease disagree"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// INV-7 at the coordinator: what an agent is thought to hold is what its leases hold.
+fn allocations_add_up(state: &State) -> Result<(), String> {
+    for (name, agent) in &state.agents {
+        let mut sum = (0, 0, 0);
+        for id in &agent.leases {
+            let lease = state.leases.get(id).ok_or(format!("INV-7: {name} holds unknown {id}"))?;
+            let count: u32 = lease.children.iter().map(super::children::len).sum();
+            sum.0 += u64::from(lease.resources.cpu.0) * u64::from(count);
+            sum.1 += u64::from(lease.resources.memory.0) * u64::from(count);
+            sum.2 += count;
+        }
+        if sum != agent.leased {
+            return Err(format!("INV-7: {name} has {:?} leased, its leases {sum:?}", agent.leased));
+        }
+    }
+    let held: usize = state.agents.values().map(|agent| agent.leases.len()).sum();
+    if held != state.leases.len() {
+        return Err(format!("INV-7: {held} leases at agents, {} in all", state.leases.len()));
+    }
+    Ok(())
+}

@@ -1,0 +1,355 @@
+//! From a job definition and a submission to what an attempt runs: merging, substitution, checks.
+//! Rules of AWS Batch, where it has them.
+
+use std::collections::BTreeMap;
+
+use sha2::{Digest, Sha256};
+use windrow_common::api::ApiError;
+use windrow_common::api::definitions::{
+    ContainerProperties, KeyValuePair, ResourceRequirement, RetryStrategy,
+};
+use windrow_common::api::jobs::{ContainerOverrides, SubmitJob};
+use windrow_common::codec::to_msgpack;
+use windrow_common::units::Resources;
+use windrow_common::wire::agent::Executor;
+use windrow_common::wire::lease::{Mount, SpecDigest, TaskSpec};
+
+use super::limits::Limits;
+use super::state::{JobSpec, Revision};
+
+/// Names a spec.
+pub(super) fn digest(spec: &JobSpec) -> SpecDigest {
+    // A spec's digest and a task's are of one kind: first half of the SHA-256 of the encoding.
+    let hash = Sha256::digest(to_msgpack(spec));
+    let text = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    TaskSpec { command: vec![text], ..TaskSpec::default() }.digest()
+}
+
+/// What a job of this revision with this request runs.
+pub(super) fn resolve(
+    revision: &Revision,
+    request: &SubmitJob,
+    limits: &Limits,
+) -> Result<JobSpec, ApiError> {
+    let none = ContainerOverrides::default();
+    let overrides = request.container_overrides.as_ref().unwrap_or(&none);
+    let mut properties = merge(&revision.properties, overrides)?;
+    let resources = resources(&properties)?;
+    let mut parameters = revision.parameters.clone();
+    parameters.extend(request.parameters.clone());
+    let command = properties.command.take().unwrap_or_default();
+    let command: Vec<String> = command.iter().map(|arg| substitute(arg, &parameters)).collect();
+    properties.command = Some(command.clone());
+    let task = task(&properties, command)?;
+    let retry = request.retry_strategy.as_ref().or(revision.retry_strategy.as_ref());
+    let timeout = request.timeout.as_ref().or(revision.timeout.as_ref());
+    Ok(JobSpec {
+        task_digest: task.digest(),
+        executor: if task.image.is_some() { Executor::Docker } else { Executor::Process },
+        task,
+        resources,
+        timeout_seconds: check_timeout(timeout.and_then(|t| t.attempt_duration_seconds))?,
+        attempts_max: check_attempts(retry, limits)?,
+        properties,
+    })
+}
+
+/// Whether a revision could run at all; what only a submission can complete is left to it.
+pub(super) fn check_revision(revision: &Revision, limits: &Limits) -> Result<(), ApiError> {
+    let properties = &revision.properties;
+    resources(properties)?;
+    check_attempts(revision.retry_strategy.as_ref(), limits)?;
+    check_timeout(revision.timeout.as_ref().and_then(|t| t.attempt_duration_seconds))?;
+    // A command may come with each submission: check with a stand-in when there is none.
+    let command = properties.command.clone().filter(|c| !c.is_empty());
+    task(properties, command.unwrap_or_else(|| vec!["true".to_owned()])).map(drop)
+}
+
+fn merge(
+    base: &ContainerProperties,
+    overrides: &ContainerOverrides,
+) -> Result<ContainerProperties, ApiError> {
+    let mut merged = base.clone();
+    if !overrides.command.is_empty() {
+        merged.command = Some(overrides.command.clone());
+    }
+    if !overrides.environment.is_empty() {
+        let environment = merged.environment.get_or_insert_default();
+        for entry in &overrides.environment {
+            match environment.iter_mut().find(|e| e.name == entry.name) {
+                Some(same) => same.value.clone_from(&entry.value),
+                None => environment.push(entry.clone()),
+            }
+        }
+    }
+    for requirement in &overrides.resource_requirements {
+        replace_requirement(&mut merged, requirement);
+    }
+    for (field, kind, value) in
+        [("vcpus", "VCPU", overrides.vcpus), ("memory", "MEMORY", overrides.memory)]
+    {
+        let Some(value) = value else { continue };
+        if base.resource_requirements.iter().flatten().any(|r| r.kind == kind) {
+            return Err(ApiError::invalid(format!(
+                "containerOverrides.{field} does not override the definition's resourceRequirements"
+            ))
+            .hint(format!("use resourceRequirements with type {kind}")));
+        }
+        let value = value.to_string();
+        replace_requirement(&mut merged, &ResourceRequirement { kind: kind.to_owned(), value });
+    }
+    if overrides.working_directory.is_some() {
+        merged.working_directory.clone_from(&overrides.working_directory);
+    }
+    Ok(merged)
+}
+
+fn replace_requirement(properties: &mut ContainerProperties, requirement: &ResourceRequirement) {
+    let all = properties.resource_requirements.get_or_insert_default();
+    match all.iter_mut().find(|r| r.kind == requirement.kind) {
+        Some(same) => same.value.clone_from(&requirement.value),
+        None => all.push(requirement.clone()),
+    }
+}
+
+fn resources(properties: &ContainerProperties) -> Result<Resources, ApiError> {
+    let mut resources = Resources::new(
+        properties.vcpus.unwrap_or(0).saturating_mul(1000),
+        properties.memory.unwrap_or(0),
+    );
+    for requirement in properties.resource_requirements.iter().flatten() {
+        let wrong = |rule: &str| {
+            let value: String = requirement.value.chars().take(40).collect();
+            ApiError::invalid(format!(
+                "resource {} must be {rule}, got `{value}`",
+                requirement.kind
+            ))
+        };
+        match requirement.kind.as_str() {
+            "VCPU" => {
+                let rule = "a number of cores from 0.001 to 1000000";
+                resources.cpu.0 = milli_cpu(&requirement.value).ok_or_else(|| wrong(rule))?;
+            }
+            "MEMORY" => {
+                let rule = "a whole number of MiB of at least 4";
+                resources.memory.0 = requirement.value.parse().map_err(|_| wrong(rule))?;
+            }
+            other => {
+                return Err(ApiError::invalid(format!(
+                    "resource requirement type must be VCPU or MEMORY, got `{other}`"
+                )));
+            }
+        }
+    }
+    if resources.cpu.0 == 0 {
+        return Err(ApiError::invalid("vCPU is not provided."));
+    }
+    if resources.memory.0 < 4 {
+        return Err(ApiError::invalid(format!(
+            "container memory must be at least 4 MiB, got {}",
+            resources.memory
+        )));
+    }
+    Ok(resources)
+}
+
+/// Thousandths of a core, from a decimal number, in integers only.
+fn milli_cpu(text: &str) -> Option<u32> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |t: &str| t.bytes().all(|b| b.is_ascii_digit());
+    if (whole.is_empty() && fraction.is_empty()) || !digits(whole) || !digits(fraction) {
+        return None;
+    }
+    let whole: u32 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+    let kept: String = fraction.chars().chain("000".chars()).take(3).collect();
+    let milli = whole.checked_mul(1000)?.checked_add(kept.parse().ok()?)?;
+    (1..=1_000_000_000).contains(&milli).then_some(milli)
+}
+
+fn task(properties: &ContainerProperties, command: Vec<String>) -> Result<TaskSpec, ApiError> {
+    let image = properties.image.clone().filter(|image| !image.is_empty());
+    if let Some(image) = &image {
+        check_image(image)?;
+    } else {
+        check_process(properties, &command)?;
+    }
+    if command.iter().any(|argument| argument.contains('\0')) {
+        return Err(ApiError::invalid("command must not contain NUL characters"));
+    }
+    let environment = check_environment(properties.environment.iter().flatten())?;
+    Ok(TaskSpec {
+        image,
+        command,
+        environment,
+        user: properties.user.clone().filter(|user| !user.is_empty()),
+        working_directory: check_directory(properties.working_directory.as_deref())?,
+        mounts: mounts(properties)?,
+        readonly_root: properties.readonly_root_filesystem.unwrap_or(false),
+        privileged: properties.privileged.unwrap_or(false),
+    })
+}
+
+fn check_image(image: &str) -> Result<(), ApiError> {
+    let valid = |b: u8| b.is_ascii_alphanumeric() || b"-_:./#@".contains(&b);
+    if image.len() > 255 || !image.bytes().all(valid) {
+        let shown: String = image.chars().take(80).collect();
+        return Err(ApiError::invalid(format!(
+            "container image must be at most 255 letters, digits and `- _ : . / # @`, got `{shown}`"
+        )));
+    }
+    Ok(())
+}
+
+fn check_process(properties: &ContainerProperties, command: &[String]) -> Result<(), ApiError> {
+    if command.first().is_none_or(String::is_empty) {
+        return Err(ApiError::invalid("a job without an image needs a command")
+            .hint("give a command, or an image whose own command is to run"));
+    }
+    let container_only = [
+        ("mountPoints", properties.mount_points.as_ref().is_some_and(|m| !m.is_empty())),
+        ("readonlyRootFilesystem", properties.readonly_root_filesystem == Some(true)),
+        ("privileged", properties.privileged == Some(true)),
+    ];
+    match container_only.iter().find(|(_, set)| *set) {
+        Some((field, _)) => {
+            Err(ApiError::invalid(format!("{field} needs an image: a plain process has none")))
+        }
+        None => Ok(()),
+    }
+}
+
+fn check_environment<'a>(
+    entries: impl Iterator<Item = &'a KeyValuePair>,
+) -> Result<Vec<(String, String)>, ApiError> {
+    let mut environment = Vec::new();
+    for KeyValuePair { name, value } in entries {
+        let shown: String = name.chars().take(80).collect();
+        if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
+            return Err(ApiError::invalid(format!(
+                "environment variable `{shown}`: names must not be empty or contain `=`, and neither names nor values NUL"
+            )));
+        }
+        if name.starts_with("AWS_BATCH") {
+            return Err(ApiError::invalid(format!(
+                "environment variable `{shown}`: names starting with AWS_BATCH are reserved"
+            )));
+        }
+        environment.push((name.clone(), value.clone()));
+    }
+    Ok(environment)
+}
+
+fn check_directory(directory: Option<&str>) -> Result<Option<String>, ApiError> {
+    match directory.filter(|d| !d.is_empty()) {
+        Some(d) if !d.starts_with('/') || d.contains('\0') => Err(ApiError::invalid(format!(
+            "workingDirectory must be an absolute path, got `{}`",
+            d.chars().take(200).collect::<String>()
+        ))),
+        other => Ok(other.map(str::to_owned)),
+    }
+}
+
+fn mounts(properties: &ContainerProperties) -> Result<Vec<Mount>, ApiError> {
+    let volumes: BTreeMap<&str, Option<&str>> = properties
+        .volumes
+        .iter()
+        .flatten()
+        .map(|v| (v.name.as_str(), v.host.as_ref().and_then(|h| h.source_path.as_deref())))
+        .collect();
+    let points = properties.mount_points.iter().flatten();
+    points
+        .map(|point| {
+            let Some(source) = volumes.get(point.source_volume.as_str()) else {
+                return Err(ApiError::invalid(format!(
+                    "mountPoints: there is no volume named `{}`",
+                    point.source_volume
+                )));
+            };
+            if !point.container_path.starts_with('/') {
+                return Err(ApiError::invalid(format!(
+                    "mountPoints: containerPath must be an absolute path, got `{}`",
+                    point.container_path
+                )));
+            }
+            Ok(Mount {
+                source: source.filter(|s| !s.is_empty()).map(str::to_owned),
+                target: point.container_path.clone(),
+                read_only: point.read_only.unwrap_or(false),
+            })
+        })
+        .collect()
+}
+
+fn check_attempts(retry: Option<&RetryStrategy>, limits: &Limits) -> Result<u32, ApiError> {
+    match retry {
+        None => Ok(1),
+        Some(RetryStrategy { attempts: None }) => {
+            Err(ApiError::invalid("RetryAttempts must be provided with retry strategy"))
+        }
+        Some(RetryStrategy { attempts: Some(attempts) }) => {
+            if (1..=limits.attempts).contains(attempts) {
+                return Ok(*attempts);
+            }
+            Err(ApiError::invalid(format!(
+                "retryStrategy.attempts must be from 1 to {}, got {attempts}",
+                limits.attempts
+            )))
+        }
+    }
+}
+
+fn check_timeout(seconds: Option<u32>) -> Result<Option<u32>, ApiError> {
+    match seconds {
+        Some(0) => {
+            Err(ApiError::invalid("timeout.attemptDurationSeconds must be at least 1, got 0"))
+        }
+        other => Ok(other),
+    }
+}
+
+/// Replaces each `Ref::name` by the parameter of that name; unknown ones stay as they are.
+fn substitute(argument: &str, parameters: &BTreeMap<String, String>) -> String {
+    let mut result = String::with_capacity(argument.len());
+    let mut rest = argument;
+    while let Some(at) = rest.find("Ref::") {
+        let (before, after) = (&rest[..at], &rest[at + "Ref::".len()..]);
+        let end = after
+            .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-'))
+            .unwrap_or(after.len());
+        result.push_str(before);
+        match parameters.get(&after[..end]) {
+            Some(value) => result.push_str(value),
+            None => {
+                result.push_str("Ref::");
+                result.push_str(&after[..end]);
+            }
+        }
+        rest = &after[end..];
+    }
+    result.push_str(rest);
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cores_are_read_without_floating_point() {
+        for (text, milli) in
+            [("1", 1000), ("0.25", 250), ("16", 16_000), (".5", 500), ("0.0015", 1)]
+        {
+            assert_eq!(milli_cpu(text), Some(milli), "{text}");
+        }
+        for bad in ["", ".", "0", "-1", "1e3", "x", "0.0001", "99999999999"] {
+            assert_eq!(milli_cpu(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn parameters_are_substituted_inside_arguments() {
+        let parameters = BTreeMap::from([("in".into(), "a.fq".into()), ("n".into(), "3".into())]);
+        assert_eq!(substitute("--in=Ref::in,Ref::n", &parameters), "--in=a.fq,3");
+        assert_eq!(substitute("Ref::missing Ref::", &parameters), "Ref::missing Ref::");
+    }
+}

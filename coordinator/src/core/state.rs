@@ -1,0 +1,255 @@
+//! Everything the coordinator knows: built by [`super::apply`] from the journal's events and by nothing
+//! else. Iterated in order only, so that a replay gives the same state.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use rangemap::RangeSet;
+use serde::{Deserialize, Serialize};
+use windrow_common::api::definitions::{ContainerProperties, JobTimeout, RetryStrategy};
+use windrow_common::api::jobs::JobStatus;
+use windrow_common::api::resources::{AgentStatus, ResourceState};
+use windrow_common::ids::{JobId, LeaseId, Name};
+use windrow_common::time::Timestamp;
+use windrow_common::units::Resources;
+use windrow_common::wire::agent::Executor;
+use windrow_common::wire::lease::{SpecDigest, TaskSpec};
+
+use super::children::{Children, Ranges};
+use super::index::Index;
+
+/// The whole state.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// Rises with every start or take-over of a coordinator.
+    pub term: u64,
+    /// The last lease given.
+    pub last_lease: LeaseId,
+    /// The last agent session given.
+    pub last_session: u64,
+    /// Number of jobs ever submitted: their order in queues.
+    pub last_order: u64,
+    pub queues: BTreeMap<Name, Queue>,
+    pub environments: BTreeMap<Name, Environment>,
+    pub definitions: BTreeMap<Name, Definition>,
+    pub specs: BTreeMap<SpecDigest, Spec>,
+    pub jobs: BTreeMap<JobId, Job>,
+    pub agents: BTreeMap<Name, Agent>,
+    /// Agents by their number, which attempts are recorded with.
+    pub agent_numbers: Vec<Name>,
+    pub leases: BTreeMap<LeaseId, Lease>,
+    /// Accepted idempotency keys: the job, and a digest of what was asked.
+    pub idempotency: BTreeMap<String, (JobId, u64)>,
+    /// Sequences of the submission stream that are dealt with.
+    pub submissions: RangeSet<u64>,
+    /// Follow-up work of events, done in later, bounded steps.
+    pub work: VecDeque<Work>,
+    /// Results refused because their lease was no longer the child's.
+    pub fenced_results: u64,
+    /// Derived look-up tables.
+    #[serde(skip)]
+    pub index: Index,
+}
+
+/// A job queue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Queue {
+    /// Higher goes first.
+    pub priority: u32,
+    pub state: ResourceState,
+    /// Compute environments in the order in which they are tried.
+    pub environments: Vec<(u32, Name)>,
+    pub tags: BTreeMap<String, String>,
+    /// Unended jobs in it.
+    pub active_jobs: u64,
+}
+
+/// A compute environment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Environment {
+    pub state: ResourceState,
+    pub tags: BTreeMap<String, String>,
+    /// What its creator said of `unmanagedvCpus`.
+    pub unmanaged_vcpus: Option<u32>,
+}
+
+/// A job definition with all its revisions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Definition {
+    pub revisions: BTreeMap<u32, Revision>,
+}
+
+/// One revision of a job definition, as it was registered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revision {
+    pub active: bool,
+    pub properties: ContainerProperties,
+    pub parameters: BTreeMap<String, String>,
+    pub retry_strategy: Option<RetryStrategy>,
+    pub timeout: Option<JobTimeout>,
+    pub tags: BTreeMap<String, String>,
+    pub platform_capabilities: Vec<String>,
+}
+
+/// What attempts of jobs run, after merging definition, overrides and parameters. Shared by all
+/// jobs for which that comes out equal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobSpec {
+    pub task: TaskSpec,
+    pub task_digest: SpecDigest,
+    pub resources: Resources,
+    pub executor: Executor,
+    pub timeout_seconds: Option<u32>,
+    pub attempts_max: u32,
+    /// For DescribeJobs.
+    pub properties: ContainerProperties,
+}
+
+/// A spec and what was learnt of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spec {
+    pub spec: Arc<JobSpec>,
+    /// Moving average of the run time of its attempts, in microseconds; absent before the first.
+    pub run_micros: Option<u64>,
+}
+
+/// A single job or an array parent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    pub name: Name,
+    pub queue: Name,
+    /// Name and revision.
+    pub definition: (Name, u32),
+    pub spec: SpecDigest,
+    /// Position among all jobs ever submitted.
+    pub order: u64,
+    pub created_at: Timestamp,
+    /// Absent for a single job.
+    pub array_size: Option<u32>,
+    pub depends_on: Vec<Dependency>,
+    pub parameters: BTreeMap<String, String>,
+    pub tags: BTreeMap<String, String>,
+    /// An accepted terminate request's children and reason: no child of these is tried again.
+    pub stops: Vec<(Ranges, Arc<str>)>,
+    pub is_cancelled: bool,
+    pub is_terminated: bool,
+    /// When the last child ended.
+    pub stopped_at: Option<Timestamp>,
+    pub children: Children,
+}
+
+impl Job {
+    /// The status of a single job or of an array parent.
+    pub fn status(&self) -> JobStatus {
+        let children = &self.children;
+        if self.array_size.is_none() {
+            children.status(0)
+        } else if children.all_ended() {
+            match children.count(JobStatus::Failed) {
+                0 => JobStatus::Succeeded,
+                _ => JobStatus::Failed,
+            }
+        } else if children.count(JobStatus::Submitted) == children.size() {
+            JobStatus::Submitted
+        } else {
+            JobStatus::Pending
+        }
+    }
+
+    /// The reason given when this child was terminated.
+    pub fn stop_reason(&self, child: u32) -> Option<&Arc<str>> {
+        let of_child =
+            |(ranges, _): &&(Ranges, Arc<str>)| ranges.iter().any(|r| r.contains(&child));
+        self.stops.iter().find(of_child).map(|(_, reason)| reason)
+    }
+}
+
+/// What a job waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Dependency {
+    /// The whole of a job: every child SUCCEEDED.
+    Job(JobId),
+    /// One child of an array.
+    Child(JobId, u32),
+    /// Child i waits for child i of that array.
+    NToN(JobId),
+    /// Child i waits for child i - 1 of the same array.
+    Sequential,
+}
+
+impl Dependency {
+    /// The job that has to get on; `own` for a dependency on the job itself.
+    pub fn on(&self, own: JobId) -> JobId {
+        match self {
+            Self::Job(job) | Self::Child(job, _) | Self::NToN(job) => *job,
+            Self::Sequential => own,
+        }
+    }
+}
+
+/// An agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agent {
+    /// Its place in [`State::agent_numbers`].
+    pub number: u32,
+    pub session: u64,
+    pub boot: u64,
+    pub host: String,
+    pub environment: Name,
+    pub resources: Resources,
+    pub executors: BTreeSet<Executor>,
+    pub architecture: String,
+    pub version: String,
+    pub status: AgentStatus,
+    /// Reports of the session that are journalled.
+    pub confirmed_reports: u64,
+    pub leases: BTreeSet<LeaseId>,
+    /// Needs of all children leased to it: thousandths of a core, MiB, children.
+    pub leased: (u64, u64, u32),
+}
+
+impl Agent {
+    /// What could still be leased to it without a backlog.
+    pub fn free(&self) -> Resources {
+        let rest = |total: u32, used: u64| {
+            u32::try_from(u64::from(total).saturating_sub(used)).expect("not above the total")
+        };
+        Resources::new(
+            rest(self.resources.cpu.0, self.leased.0),
+            rest(self.resources.memory.0, self.leased.1),
+        )
+    }
+}
+
+/// Children leased to an agent and not settled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    pub agent: Name,
+    pub job: JobId,
+    pub children: RangeSet<u32>,
+    pub resources: Resources,
+    pub spec: SpecDigest,
+}
+
+/// Follow-up work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Work {
+    /// A job was submitted: SUBMITTED becomes PENDING or RUNNABLE.
+    Admit(JobId),
+    /// What these children wait for may have changed.
+    Evaluate(JobId, Ranges),
+    /// An agent was lost with what it held.
+    Abandon(Name),
+}
+
+impl State {
+    /// Rebuilds what is derived, after a snapshot was read.
+    pub fn reindex(&mut self) {
+        self.index = Index::rebuild(self);
+    }
+
+    /// The name of an agent by its number.
+    pub fn agent_name(&self, number: u32) -> &Name {
+        &self.agent_numbers[number as usize]
+    }
+}

@@ -1,0 +1,312 @@
+//! DescribeJobs and ListJobs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use windrow_common::api::ApiError;
+use windrow_common::api::definitions::{JobTimeout, RetryStrategy};
+use windrow_common::api::jobs::{
+    ArrayPropertiesDetail, AttemptContainerDetail, AttemptDetail, ContainerDetail,
+    ContainerSummary, DependencyType, DescribeJobs, DescribeJobsResponse, JobDependency, JobDetail,
+    JobStatus, JobSummary, ListJobs, ListJobsResponse,
+};
+use windrow_common::ids::{JobId, JobRef, Name};
+
+use super::{bad_token, page, token};
+use crate::core::State;
+use crate::core::arn;
+use crate::core::children::{Attempt, Child};
+use crate::core::state::{Dependency, Job, JobSpec};
+
+/// Most ids of one DescribeJobs, as AWS has it.
+const DESCRIBE_MAX: usize = 100;
+/// Most rows of one ListJobs page, as AWS has it.
+const LIST_MAX: u32 = 1000;
+/// The status reason of an attempt that ran to its end, in AWS's words.
+const ENDED: &str = "Essential container in task exited";
+/// The status reason of an array parent with a failed child, in AWS's words.
+const CHILD_FAILED: &str = "Array Child Job failed";
+
+/// Every known job asked for; unknown ones are left out.
+///
+/// # Errors
+/// More than 100 ids.
+pub fn describe_jobs(
+    state: &State,
+    request: &DescribeJobs,
+) -> Result<DescribeJobsResponse, ApiError> {
+    if request.jobs.len() > DESCRIBE_MAX {
+        return Err(ApiError::invalid(format!(
+            "Maximum number of jobs supported is  {DESCRIBE_MAX} ."
+        )));
+    }
+    let known = request.jobs.iter().filter_map(|text| {
+        let id: JobRef = arn::plain(text).parse().ok()?;
+        let job = state.jobs.get(&id.job)?;
+        match id.child {
+            Some(child) if child >= job.array_size? => None,
+            Some(_) | None => Some(describe(state, id, job)),
+        }
+    });
+    Ok(DescribeJobsResponse { jobs: known.collect() })
+}
+
+fn describe(state: &State, id: JobRef, job: &Job) -> JobDetail {
+    let spec = &state.specs[&job.spec].spec;
+    let is_parent = job.array_size.is_some() && id.child.is_none();
+    let child = id.child.unwrap_or(0);
+    let attempts = if is_parent { Vec::new() } else { attempts(state, id, job, child) };
+    let status = if is_parent { job.status() } else { job.children.status(child) };
+    let times = times(job, id);
+    JobDetail {
+        job_arn: arn::job(id),
+        job_id: id.to_string(),
+        job_name: job.name.to_string(),
+        job_queue: arn::queue(&job.queue),
+        job_definition: arn::definition(&job.definition.0, job.definition.1),
+        status,
+        status_reason: status_reason(job, id, status),
+        created_at: job.created_at.0,
+        started_at: times.0,
+        stopped_at: times.1,
+        container: Some(container(state, spec, id, job, attempts.last())),
+        attempts,
+        retry_strategy: Some(RetryStrategy { attempts: Some(spec.attempts_max) }),
+        timeout: spec
+            .timeout_seconds
+            .map(|seconds| JobTimeout { attempt_duration_seconds: Some(seconds) }),
+        depends_on: job.depends_on.iter().map(dependency).collect(),
+        parameters: job.parameters.clone(),
+        array_properties: array_properties(job, id),
+        tags: job.tags.clone(),
+        is_cancelled: job.is_cancelled,
+        is_terminated: job.is_terminated,
+    }
+}
+
+fn dependency(dependency: &Dependency) -> JobDependency {
+    let (on, kind) = match dependency {
+        Dependency::Job(on) => (Some(JobRef::from(*on)), None),
+        Dependency::Child(on, child) => (Some(JobRef { job: *on, child: Some(*child) }), None),
+        Dependency::NToN(on) => (Some(JobRef::from(*on)), Some(DependencyType::NToN)),
+        Dependency::Sequential => (None, Some(DependencyType::Sequential)),
+    };
+    JobDependency { job_id: on.map(|on| on.to_string()), kind }
+}
+
+fn array_properties(job: &Job, id: JobRef) -> Option<ArrayPropertiesDetail> {
+    let size = job.array_size?;
+    Some(match id.child {
+        Some(child) => ArrayPropertiesDetail { index: Some(child), ..Default::default() },
+        None => ArrayPropertiesDetail {
+            size: Some(size),
+            index: None,
+            status_summary: JobStatus::ALL
+                .into_iter()
+                .map(|status| (status, job.children.count(status)))
+                .collect::<BTreeMap<_, _>>(),
+        },
+    })
+}
+
+/// When it started and stopped, in milliseconds.
+fn times(job: &Job, id: JobRef) -> (Option<u64>, Option<u64>) {
+    if job.array_size.is_some() && id.child.is_none() {
+        return (None, job.stopped_at.map(|at| at.0));
+    }
+    let child = id.child.unwrap_or(0);
+    match job.children.get(child) {
+        Child::Running { started_at, .. } => (Some(started_at.0), None),
+        Child::Ended { last, .. } => (last.started_at.map(|at| at.0), Some(last.ended_at.0)),
+        Child::Untried => (None, job.children.never_ran(child).map(|ended| ended.at.0)),
+        Child::Retrying { .. } | Child::Starting { .. } => (None, None),
+    }
+}
+
+fn status_reason(job: &Job, id: JobRef, status: JobStatus) -> Option<String> {
+    if job.array_size.is_some() && id.child.is_none() {
+        let given = job.stops.first().map(|(_, reason)| reason.to_string());
+        return (status == JobStatus::Failed)
+            .then(|| given.unwrap_or_else(|| CHILD_FAILED.to_owned()));
+    }
+    let child = id.child.unwrap_or(0);
+    if let Some(ended) = job.children.never_ran(child) {
+        return Some(ended.reason.to_string());
+    }
+    match job.children.get(child) {
+        Child::Ended { last, .. } => Some(attempt_reason(last)),
+        Child::Untried | Child::Starting { .. } | Child::Running { .. } => None,
+        Child::Retrying { .. } => job.children.past(child).last().map(attempt_reason),
+    }
+}
+
+fn attempt_reason(attempt: &Attempt) -> String {
+    attempt.status_reason.as_deref().unwrap_or(ENDED).to_owned()
+}
+
+/// Attempts that ended, oldest first.
+fn attempts(state: &State, id: JobRef, job: &Job, child: u32) -> Vec<AttemptDetail> {
+    let past = job.children.past(child);
+    let last = match job.children.get(child) {
+        Child::Ended { last, .. } => Some(last),
+        Child::Untried
+        | Child::Retrying { .. }
+        | Child::Starting { .. }
+        | Child::Running { .. } => None,
+    };
+    let numbered = (1..).zip(past.iter().chain(last));
+    numbered.map(|(number, attempt)| attempt_detail(state, id, job, attempt, number)).collect()
+}
+
+fn attempt_detail(
+    state: &State,
+    id: JobRef,
+    job: &Job,
+    attempt: &Attempt,
+    number: u32,
+) -> AttemptDetail {
+    let ran = attempt.started_at.is_some();
+    AttemptDetail {
+        container: AttemptContainerDetail {
+            container_instance_arn: Some(arn::agent(state.agent_name(attempt.agent))),
+            exit_code: attempt.exit_code,
+            reason: attempt.reason.as_ref().map(Arc::to_string),
+            log_stream_name: ran.then(|| log_stream(&job.definition.0, id, number)),
+            log_bytes: ran.then_some(attempt.log_bytes),
+        },
+        started_at: attempt.started_at.map(|at| at.0),
+        stopped_at: Some(attempt.ended_at.0),
+        status_reason: Some(attempt_reason(attempt)),
+    }
+}
+
+/// AWS's form `DEFINITION/default/TASK`; our task is the attempt.
+fn log_stream(definition: &Name, id: JobRef, attempt: u32) -> String {
+    format!("{definition}/default/{id}/{attempt}")
+}
+
+fn container(
+    state: &State,
+    spec: &JobSpec,
+    id: JobRef,
+    job: &Job,
+    last: Option<&AttemptDetail>,
+) -> ContainerDetail {
+    let outcome = match job.children.get(id.child.unwrap_or(0)) {
+        _ if job.array_size.is_some() && id.child.is_none() => AttemptContainerDetail::default(),
+        Child::Running { lease, attempt, .. } => AttemptContainerDetail {
+            container_instance_arn: Some(arn::agent(&state.leases[lease].agent)),
+            log_stream_name: Some(log_stream(&job.definition.0, id, *attempt)),
+            ..Default::default()
+        },
+        Child::Untried | Child::Retrying { .. } | Child::Starting { .. } | Child::Ended { .. } => {
+            last.map(|l| l.container.clone()).unwrap_or_default()
+        }
+    };
+    ContainerDetail { properties: spec.properties.clone(), outcome }
+}
+
+/// Jobs of a queue (or all), or children of an array; jobs newest first, children by index.
+///
+/// # Errors
+/// Unknown queue, array, status or token.
+pub fn list_jobs(state: &State, request: &ListJobs) -> Result<ListJobsResponse, ApiError> {
+    let wanted = match request.job_status.as_deref().filter(|s| !s.is_empty()) {
+        None => Some(JobStatus::Running),
+        Some(all) if all.eq_ignore_ascii_case("all") => None,
+        Some(status) => Some(status.parse().map_err(ApiError::invalid)?),
+    };
+    let queue = request.job_queue.as_deref().filter(|q| !q.is_empty());
+    let array = request.array_job_id.as_deref().filter(|a| !a.is_empty());
+    match (queue, array) {
+        (Some(_), Some(_)) => {
+            Err(ApiError::invalid("give either jobQueue or arrayJobId, not both"))
+        }
+        (queue, None) => list_queue(state, request, queue, wanted),
+        (None, Some(array)) => list_children(state, request, array, wanted),
+    }
+}
+
+fn list_queue(
+    state: &State,
+    request: &ListJobs,
+    queue: Option<&str>,
+    wanted: Option<JobStatus>,
+) -> Result<ListJobsResponse, ApiError> {
+    let queue = match queue.map(arn::plain) {
+        None => None,
+        Some(text) => {
+            let known = text.parse::<Name>().ok().filter(|n| state.queues.contains_key(n));
+            Some(known.ok_or_else(|| ApiError::not_found(format!("JobQueue {text} not found.")))?)
+        }
+    };
+    let before = match token(request.next_token.as_ref()) {
+        None => None,
+        Some(token) => Some(token.parse::<JobId>().map_err(|_| bad_token(token))?),
+    };
+    let older = match before {
+        None => state.jobs.range(..),
+        Some(before) => state.jobs.range(..before),
+    };
+    let matching = older
+        .rev()
+        .filter(|(_, job)| queue.as_ref().is_none_or(|queue| job.queue == *queue))
+        .filter(|(_, job)| wanted.is_none_or(|wanted| job.status() == wanted));
+    let rows = matching.map(|(id, job)| (id.to_string(), summary(JobRef::from(*id), job)));
+    let page = page(rows, request.max_results, LIST_MAX)?;
+    Ok(ListJobsResponse { job_summary_list: page.rows, next_token: page.next_token })
+}
+
+fn list_children(
+    state: &State,
+    request: &ListJobs,
+    array: &str,
+    wanted: Option<JobStatus>,
+) -> Result<ListJobsResponse, ApiError> {
+    let id = arn::plain(array).parse::<JobId>().ok();
+    let found = id.and_then(|id| Some((id, state.jobs.get(&id)?)));
+    let Some((id, job)) = found.filter(|(_, job)| job.array_size.is_some()) else {
+        return Err(ApiError::not_found(format!("array job `{array}` does not exist")));
+    };
+    let from = match token(request.next_token.as_ref()) {
+        None => 0,
+        Some(token) => token.parse::<u32>().map_err(|_| bad_token(token))?.saturating_add(1),
+    };
+    let rows = (from..job.children.size())
+        .filter(|child| wanted.is_none_or(|wanted| job.children.status(*child) == wanted))
+        .map(|child| (child.to_string(), summary(JobRef { job: id, child: Some(child) }, job)));
+    let page = page(rows, request.max_results, LIST_MAX)?;
+    Ok(ListJobsResponse { job_summary_list: page.rows, next_token: page.next_token })
+}
+
+fn summary(id: JobRef, job: &Job) -> JobSummary {
+    let is_parent = job.array_size.is_some() && id.child.is_none();
+    let child = id.child.unwrap_or(0);
+    let status = if is_parent { job.status() } else { job.children.status(child) };
+    let (started_at, stopped_at) = times(job, id);
+    let container = match job.children.get(child) {
+        Child::Ended { last, .. } if !is_parent => Some(ContainerSummary {
+            exit_code: last.exit_code,
+            reason: last.reason.as_ref().map(Arc::to_string),
+        }),
+        Child::Ended { .. }
+        | Child::Untried
+        | Child::Retrying { .. }
+        | Child::Starting { .. }
+        | Child::Running { .. } => None,
+    };
+    JobSummary {
+        job_arn: arn::job(id),
+        job_id: id.to_string(),
+        job_name: job.name.to_string(),
+        job_definition: arn::definition(&job.definition.0, job.definition.1),
+        job_queue: job.queue.to_string(),
+        created_at: job.created_at.0,
+        status,
+        status_reason: status_reason(job, id, status),
+        started_at,
+        stopped_at,
+        container,
+        array_properties: array_properties(job, id),
+    }
+}

@@ -1,0 +1,220 @@
+//! Describe and list queues, compute environments, definitions, agents; counts of the cluster.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use windrow_common::api::ApiError;
+use windrow_common::api::definitions::{
+    DescribeJobDefinitions, DescribeJobDefinitionsResponse, JobDefinitionDetail,
+};
+use windrow_common::api::jobs::JobStatus;
+use windrow_common::api::resources::{
+    AgentDetail, AgentStatus, ComputeEnvironmentDetail, ComputeEnvironmentOrder,
+    DescribeClusterResponse, DescribeComputeEnvironments, DescribeComputeEnvironmentsResponse,
+    DescribeJobQueues, DescribeJobQueuesResponse, JobQueueDetail, ListAgentsResponse,
+};
+use windrow_common::ids::Name;
+
+use super::{PAGE_MAX, bad_token, page, token};
+use crate::core::State;
+use crate::core::arn;
+use crate::core::state::{Agent, Environment, Queue, Revision};
+
+const VALID: &str = "VALID";
+
+/// Rows of a map after the token, all of them or those named.
+fn named<'a, V>(
+    map: &'a BTreeMap<Name, V>,
+    names: &'a [String],
+    next_token: Option<&String>,
+) -> Result<impl Iterator<Item = (&'a Name, &'a V)>, ApiError> {
+    let after = match token(next_token) {
+        None => Bound::Unbounded,
+        Some(token) => Bound::Excluded(token.parse::<Name>().map_err(|_| bad_token(token))?),
+    };
+    let wanted = move |name: &Name| {
+        names.is_empty() || names.iter().any(|text| arn::plain(text) == name.as_str())
+    };
+    Ok(map.range((after, Bound::Unbounded)).filter(move |(name, _)| wanted(name)))
+}
+
+/// Queues by name.
+///
+/// # Errors
+/// A wrong token or page size.
+pub fn describe_queues(
+    state: &State,
+    request: &DescribeJobQueues,
+) -> Result<DescribeJobQueuesResponse, ApiError> {
+    let rows = named(&state.queues, &request.job_queues, request.next_token.as_ref())?;
+    let rows = rows.map(|(name, queue)| (name.to_string(), queue_detail(name, queue)));
+    let page = page(rows, request.max_results, PAGE_MAX)?;
+    Ok(DescribeJobQueuesResponse { job_queues: page.rows, next_token: page.next_token })
+}
+
+fn queue_detail(name: &Name, queue: &Queue) -> JobQueueDetail {
+    let environments = queue.environments.iter();
+    JobQueueDetail {
+        job_queue_name: name.to_string(),
+        job_queue_arn: arn::queue(name),
+        state: queue.state,
+        status: VALID.to_owned(),
+        status_reason: "JobQueue Healthy".to_owned(),
+        priority: queue.priority,
+        compute_environment_order: environments
+            .map(|(order, name)| ComputeEnvironmentOrder {
+                order: *order,
+                compute_environment: arn::environment(name),
+            })
+            .collect(),
+        tags: queue.tags.clone(),
+        active_jobs: queue.active_jobs,
+    }
+}
+
+/// Compute environments by name.
+///
+/// # Errors
+/// A wrong token or page size.
+pub fn describe_environments(
+    state: &State,
+    request: &DescribeComputeEnvironments,
+) -> Result<DescribeComputeEnvironmentsResponse, ApiError> {
+    let names = &request.compute_environments;
+    let rows = named(&state.environments, names, request.next_token.as_ref())?;
+    let rows = rows.map(|(name, e)| (name.to_string(), environment_detail(state, name, e)));
+    let page = page(rows, request.max_results, PAGE_MAX)?;
+    Ok(DescribeComputeEnvironmentsResponse {
+        compute_environments: page.rows,
+        next_token: page.next_token,
+    })
+}
+
+fn environment_detail(
+    state: &State,
+    name: &Name,
+    environment: &Environment,
+) -> ComputeEnvironmentDetail {
+    let live = |agent: &&Agent| agent.environment == *name && agent.status != AgentStatus::Lost;
+    let cores = state.agents.values().filter(live).map(|agent| agent.resources.cpu.0);
+    let (agents, total) =
+        cores.fold((0, 0), |(agents, total), cpu| (agents + 1, total + u64::from(cpu)));
+    ComputeEnvironmentDetail {
+        compute_environment_name: name.to_string(),
+        compute_environment_arn: arn::environment(name),
+        kind: "UNMANAGED".to_owned(),
+        state: environment.state,
+        status: VALID.to_owned(),
+        status_reason: "ComputeEnvironment Healthy".to_owned(),
+        tags: environment.tags.clone(),
+        agents,
+        total_milli_cpu: total,
+    }
+}
+
+/// Revisions of definitions, by name and number.
+///
+/// # Errors
+/// A wrong status, token or page size.
+pub fn describe_definitions(
+    state: &State,
+    request: &DescribeJobDefinitions,
+) -> Result<DescribeJobDefinitionsResponse, ApiError> {
+    let active = match request.status.as_deref().filter(|s| !s.is_empty()) {
+        None => None,
+        Some("ACTIVE") => Some(true),
+        Some("INACTIVE") => Some(false),
+        Some(other) => {
+            return Err(ApiError::invalid(format!(
+                "status must be ACTIVE or INACTIVE, got `{other}`"
+            )));
+        }
+    };
+    let after = match token(request.next_token.as_ref()) {
+        None => None,
+        Some(token) => Some(parse_token(token).ok_or_else(|| bad_token(token))?),
+    };
+    let named = request.job_definition_name.as_deref().filter(|n| !n.is_empty()).map(arn::plain);
+    let wanted = |name: &Name, number: u32, revision: &Revision| {
+        let key = format!("{name}:{number}");
+        after.as_ref().is_none_or(|(n, r)| (name, number) > (n, *r))
+            && active.is_none_or(|active| active == revision.active)
+            && named.is_none_or(|named| named == name.as_str())
+            && (request.job_definitions.is_empty()
+                || request.job_definitions.iter().any(|text| arn::plain(text) == key))
+    };
+    let all = state.definitions.iter().flat_map(|(name, definition)| {
+        definition.revisions.iter().map(move |(number, revision)| (name, *number, revision))
+    });
+    let rows = all
+        .filter(|(name, number, revision)| wanted(name, *number, revision))
+        .map(|(name, number, r)| (format!("{name}:{number}"), definition_detail(name, number, r)));
+    let page = page(rows, request.max_results, PAGE_MAX)?;
+    Ok(DescribeJobDefinitionsResponse { job_definitions: page.rows, next_token: page.next_token })
+}
+
+fn parse_token(token: &str) -> Option<(Name, u32)> {
+    let (name, number) = token.split_once(':')?;
+    Some((name.parse().ok()?, number.parse().ok()?))
+}
+
+fn definition_detail(name: &Name, number: u32, revision: &Revision) -> JobDefinitionDetail {
+    JobDefinitionDetail {
+        job_definition_name: name.to_string(),
+        job_definition_arn: arn::definition(name, number),
+        revision: number,
+        status: if revision.active { "ACTIVE" } else { "INACTIVE" }.to_owned(),
+        kind: "container".to_owned(),
+        container_properties: revision.properties.clone(),
+        parameters: revision.parameters.clone(),
+        retry_strategy: revision.retry_strategy,
+        timeout: revision.timeout,
+        tags: revision.tags.clone(),
+        platform_capabilities: revision.platform_capabilities.clone(),
+    }
+}
+
+/// All agents by name. `heard` gives the milliseconds since each was last heard.
+pub fn list_agents(state: &State, heard: impl Fn(&Name) -> Option<u64>) -> ListAgentsResponse {
+    let rows = state.agents.iter().map(|(name, agent)| agent_detail(name, agent, heard(name)));
+    ListAgentsResponse { agents: rows.collect() }
+}
+
+fn agent_detail(name: &Name, agent: &Agent, last_heard_millis: Option<u64>) -> AgentDetail {
+    AgentDetail {
+        agent: name.to_string(),
+        host: agent.host.clone(),
+        compute_environment: agent.environment.to_string(),
+        status: agent.status,
+        executors: agent.executors.iter().copied().collect(),
+        architecture: agent.architecture.clone(),
+        agent_version: agent.version.clone(),
+        total_milli_cpu: agent.resources.cpu.0,
+        total_memory_mib: agent.resources.memory.0,
+        leased_milli_cpu: u32::try_from(agent.leased.0).unwrap_or(u32::MAX),
+        leased_memory_mib: u32::try_from(agent.leased.1).unwrap_or(u32::MAX),
+        leased_children: agent.leased.2,
+        last_heard_millis,
+    }
+}
+
+/// Counts over the state, for DescribeCluster; what only the shell knows is left at zero.
+pub fn statistics(state: &State) -> DescribeClusterResponse {
+    let unended = state.jobs.values().filter(|job| !job.children.all_ended());
+    let mut children = BTreeMap::new();
+    for job in unended {
+        for status in JobStatus::ALL {
+            *children.entry(status.to_string()).or_insert(0) +=
+                u64::from(job.children.count(status));
+        }
+    }
+    let up = state.agents.values().filter(|agent| agent.status == AgentStatus::Up).count();
+    DescribeClusterResponse {
+        term: state.term,
+        jobs: state.jobs.len() as u64,
+        children,
+        agents_up: u32::try_from(up).unwrap_or(u32::MAX),
+        fenced_results: state.fenced_results,
+        ..DescribeClusterResponse::default()
+    }
+}
