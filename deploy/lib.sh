@@ -8,7 +8,7 @@ WINDROW_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 WINDROW_TOOLS=$WINDROW_ROOT/.tools
 NATS_SERVER_VERSION=2.15.1
 RUST_VERSION_MIN=1.95
-# How start_docker started an engine: empty (it did not), `systemd`, `service` or a process id.
+# How start_docker started an engine: empty (it did not), `systemd`, `service` or `process`.
 DOCKER_STARTED=
 
 say() { printf '==> %s\n' "$*" >&2; }
@@ -176,8 +176,8 @@ start_docker() {
     fi
     local log
     log=$(tools_log dockerd)
-    as_root setsid dockerd >"$log" 2>&1 </dev/null &
-    DOCKER_STARTED=$!
+    as_root setsid dockerd --pidfile "$WINDROW_TOOLS/dockerd.pid" >"$log" 2>&1 </dev/null &
+    DOCKER_STARTED=process
     docker_answers_within 60 || fail "dockerd does not answer; see \`$log\`"
 }
 
@@ -187,7 +187,7 @@ stop_docker() {
     '') return 0 ;;
     systemd) as_root systemctl stop docker docker.socket ;;
     service) as_root service docker stop >/dev/null 2>&1 ;;
-    *) as_root kill "$DOCKER_STARTED" 2>/dev/null && wait "$DOCKER_STARTED" 2>/dev/null ;;
+    process) as_root kill "$(cat "$WINDROW_TOOLS/dockerd.pid")" && wait ;;
     esac
     DOCKER_STARTED=
 }

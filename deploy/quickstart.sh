@@ -48,7 +48,15 @@ target=${CARGO_TARGET_DIR:-$root/target}
 export WINDROW=$target/release/windrow
 
 say "starting a cluster"
-"$WINDROW" up --detach
+# Agents look for Docker when they start; jobs are kept over a restart.
+[ -z "$DOCKER_STARTED" ] || "$WINDROW" down
+code=0
+output=$("$WINDROW" up --detach 2>&1) || code=$?
+case $code in
+0) printf '%s\n' "$output" ;;
+6) say "it is running already" ;;
+*) fail "could not start a cluster: $output" ;;
+esac
 
 say "running the lambda phage example (deploy/examples/lambda-phage)"
 "$root/deploy/examples/lambda-phage/run.sh" "${example_options[@]}"
@@ -71,3 +79,11 @@ To stop it (jobs are kept; start it again with \`windrow up\`):
 
     windrow down
 END
+if [ "$DOCKER_STARTED" = process ]; then
+    cat <<END
+
+The Docker engine was started, too, and runs on. To stop it:
+
+    kill \$(cat $(printf %q "$WINDROW_TOOLS/dockerd.pid"))
+END
+fi
