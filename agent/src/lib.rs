@@ -3,5 +3,8 @@
 //! It decides nothing about other jobs or hosts. `core` holds what it knows and decides, without
 //! I/O; `executor` runs attempts; `shell` connects both to NATS, disk and clock.
 
+pub mod config;
+pub mod core;
 pub mod executor;
 pub mod keeper;
+pub mod shell;

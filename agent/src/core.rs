@@ -1,0 +1,481 @@
+//! What the agent decides: pure, without clock or I/O.
+//!
+//! The shell feeds it [`Input`]s with the time, and carries out the [`Output`] in the order of its
+//! fields: what is to be remembered goes to disk first. Leases start in rising order as their
+//! children fit into what is free, smaller ones passing those that do not fit; what waits too long
+//! goes back to the coordinator, which alone decides about order and fairness.
+
+pub mod attempts;
+pub mod environment;
+pub mod held;
+mod orders;
+pub mod outbox;
+pub mod ranges;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use windrow_common::ids::LeaseId;
+use windrow_common::time::Timestamp;
+use windrow_common::units::Resources;
+use windrow_common::wire::agent::{EndCause, Ended, Held as WireHeld, Report, Session};
+use windrow_common::wire::lease::{Lease, OrderMessage, TaskSpec};
+
+use crate::executor::{AttemptKey, ExecutorEvent, StopSignal};
+use attempts::{Attempt, Attempts, Ending};
+use held::{Held, Record};
+use outbox::{Item, Outbox};
+
+/// Longest detail of a report, in characters; what is longer is cut.
+const REASON_LENGTH_MAX: usize = 255;
+
+/// What the core must know and never changes.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What all attempts together may use.
+    pub resources: Resources,
+    /// Time between SIGTERM and SIGKILL.
+    pub stop_timeout: Duration,
+    /// How long a child may wait here while others run before it is handed back.
+    pub backlog_limit: Duration,
+}
+
+/// An event of an executor, and how much output its attempt had written by then.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The event.
+    pub event: ExecutorEvent,
+    /// Bytes in the attempt's log; counts when the attempt is over.
+    pub log_bytes: u64,
+}
+
+/// What happens to the agent.
+#[derive(Debug)]
+pub enum Input {
+    /// A registration was accepted.
+    Registered(Session),
+    /// The connection, the consumer or the coordinator's knowledge of the session is gone.
+    SessionLost,
+    /// Order messages, in stream order, some perhaps repeated or of earlier sessions.
+    Orders(Vec<OrderMessage>),
+    /// Executors report.
+    Observed(Vec<Observed>),
+    /// The agent stops and takes its jobs with it: SIGTERM now, SIGKILL after this time.
+    Close(Duration),
+    /// A deadline passed.
+    Tick,
+}
+
+/// An attempt to start.
+#[derive(Clone, Debug)]
+pub struct StartPlan {
+    /// The attempt.
+    pub key: AttemptKey,
+    /// Its lease.
+    pub lease: Arc<Lease>,
+    /// What to run.
+    pub spec: Arc<TaskSpec>,
+}
+
+/// What the shell is to do, in this order.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// Write these to the journal, before all else.
+    pub records: Vec<Record>,
+    /// Start these.
+    pub starts: Vec<StartPlan>,
+    /// Signal these.
+    pub stops: Vec<(AttemptKey, StopSignal)>,
+    /// Executors need not remember these any more.
+    pub forgets: Vec<AttemptKey>,
+    /// Register again.
+    pub register: bool,
+}
+
+/// The agent's state.
+#[derive(Debug)]
+pub struct Core {
+    settings: Settings,
+    held: Held,
+    attempts: Attempts,
+    /// Leases with waiting children, and since when they wait; in both, lower ids came earlier.
+    queue: BTreeMap<LeaseId, Timestamp>,
+    outbox: Outbox,
+    session: Option<Session>,
+    term: u64,
+    draining: bool,
+    closing: bool,
+    said_goodbye: bool,
+    output: Output,
+}
+
+impl Core {
+    /// Begins with what the journal held.
+    pub fn new(settings: Settings, held: Held, now: Timestamp) -> Self {
+        let waiting = held.leases.values().filter(|held| !held.waiting.is_empty());
+        let waiting: Vec<_> = waiting.map(|held| held.lease.id).collect();
+        let mut core = Self {
+            settings,
+            held,
+            attempts: Attempts::default(),
+            queue: BTreeMap::new(),
+            outbox: Outbox::default(),
+            session: None,
+            term: 0,
+            draining: false,
+            closing: false,
+            said_goodbye: false,
+            output: Output::default(),
+        };
+        core.restore_attempts(now);
+        for lease in waiting {
+            core.enqueue(lease, now);
+        }
+        core
+    }
+
+    /// Compares what the journal says with what executors still know, once, before anything else.
+    ///
+    /// Gives back the running attempts that no executor knows: the shell reports them as lost.
+    pub fn adopt(&mut self, known: &[(AttemptKey, Timestamp)], now: Timestamp) -> Vec<AttemptKey> {
+        let mut missing: BTreeSet<_> = self.attempts.iter().map(|(key, _)| *key).collect();
+        for &(key, started_at) in known {
+            if missing.remove(&key) {
+                self.on_started(key, started_at, now);
+            } else if self.held.leases.get(&key.lease).is_some_and(|l| l.is_ended(key.child)) {
+                self.output.forgets.push(key);
+            } else {
+                // Nobody asked for it, so nobody waits for its result. It is forgotten at its end.
+                self.output.stops.push((key, StopSignal::Kill));
+            }
+        }
+        missing.into_iter().collect()
+    }
+
+    /// Takes something in. What follows from it is in [`Core::take_output`].
+    pub fn handle(&mut self, input: Input, now: Timestamp) {
+        match input {
+            Input::Registered(session) => self.on_registered(session),
+            Input::SessionLost => self.lose_session(),
+            Input::Orders(messages) => {
+                for message in messages {
+                    self.on_orders(message, now);
+                }
+            }
+            Input::Observed(observed) => {
+                for one in observed {
+                    self.on_observed(one, now);
+                }
+            }
+            Input::Close(grace) => self.on_close(grace, now),
+            Input::Tick => {}
+        }
+        self.on_time(now);
+        self.start_what_fits(now);
+        if self.closing && !self.said_goodbye && self.attempts.is_empty() {
+            self.said_goodbye = true;
+            self.outbox.push(Item::Leaving);
+        }
+    }
+
+    /// What is to be done since the last call.
+    pub fn take_output(&mut self) -> Output {
+        std::mem::take(&mut self.output)
+    }
+
+    /// When to call with [`Input::Tick`] if nothing else happens.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        let backlog = self.queue.first_key_value().filter(|_| !self.attempts.is_empty());
+        let backlog = backlog.map(|(_, since)| since.plus(self.settings.backlog_limit));
+        let confirm = self.session.as_ref().and_then(|_| self.outbox.confirm_deadline());
+        [self.attempts.next_timer(), backlog, confirm].into_iter().flatten().min()
+    }
+
+    /// The children to name in a registration. From here until it is accepted there is no session.
+    pub fn begin_registration(&mut self) -> Vec<WireHeld> {
+        self.session = None;
+        self.held.to_wire()
+    }
+
+    /// The session, while there is one.
+    pub fn session(&self) -> Option<&Session> {
+        self.session.as_ref()
+    }
+
+    /// The next reports to send in this session: number of the first, and the reports.
+    pub fn cut_reports(&mut self, now: Timestamp) -> Option<(u64, Vec<Report>)> {
+        self.session.as_ref()?;
+        let (held, attempts) = (&self.held, &self.attempts);
+        self.outbox.cut(now, |item| find_report(held, attempts, item))
+    }
+
+    /// Whether every attempt is over and its result sent.
+    pub fn is_idle(&self) -> bool {
+        self.attempts.is_empty() && self.outbox.is_sent()
+    }
+
+    /// What is remembered: for compaction and for registration.
+    pub fn held(&self) -> &Held {
+        &self.held
+    }
+
+    /// Children waiting and attempts running, for the heartbeat.
+    pub fn counts(&self) -> (u32, u32) {
+        let waiting = self.queue.keys().filter_map(|lease| self.held.leases.get(lease));
+        let waiting = waiting.map(|held| held.waiting.count()).sum();
+        (waiting, u32::try_from(self.attempts.len()).unwrap_or(u32::MAX))
+    }
+
+    /// Number of the last report sent.
+    pub fn last_report(&self) -> u64 {
+        self.outbox.last_number()
+    }
+
+    fn record(&mut self, record: Record) {
+        self.held.apply(&record);
+        self.output.records.push(record);
+    }
+
+    fn lose_session(&mut self) {
+        self.session = None;
+        self.output.register = true;
+    }
+
+    fn restore_attempts(&mut self, now: Timestamp) {
+        let mut stopping = Vec::new();
+        for held in self.held.leases.values() {
+            for (&child, begun) in &held.running {
+                let key = AttemptKey { lease: held.lease.id, child };
+                self.attempts.insert(key, new_attempt(&held.lease));
+                if begun.stopping {
+                    stopping.push(key);
+                }
+            }
+        }
+        for key in stopping {
+            self.end(key, EndCause::Stopped, None, self.settings.stop_timeout, now);
+        }
+    }
+
+    fn on_observed(&mut self, observed: Observed, now: Timestamp) {
+        let log_bytes = observed.log_bytes;
+        match observed.event {
+            ExecutorEvent::Started { key, at } => self.on_started(key, at, now),
+            ExecutorEvent::StartFailed { key, at, reason } => {
+                let cause = EndCause::StartFailed;
+                let outcome = Outcome { ran: false, exit_code: None, cause, reason: Some(reason) };
+                self.on_ended(key, at, outcome, log_bytes);
+            }
+            ExecutorEvent::Exited { key, at, exit_code, out_of_memory } => {
+                let cause = if out_of_memory { EndCause::OutOfMemory } else { EndCause::Exited };
+                let reason = out_of_memory
+                    .then(|| "OutOfMemoryError: Container killed due to memory usage".to_owned());
+                let outcome = Outcome { ran: true, exit_code: Some(exit_code), cause, reason };
+                self.on_ended(key, at, outcome, log_bytes);
+            }
+            ExecutorEvent::Lost { key, at, reason } => {
+                let cause = EndCause::HostLost;
+                let outcome = Outcome { ran: true, exit_code: None, cause, reason: Some(reason) };
+                self.on_ended(key, at, outcome, log_bytes);
+            }
+        }
+    }
+
+    fn on_started(&mut self, key: AttemptKey, at: Timestamp, now: Timestamp) {
+        let stop_again = self.attempts.change(key, |attempt| {
+            attempt.started_at = Some(at);
+            match attempt.ending {
+                _ if attempt.fenced => Some(StopSignal::Kill),
+                Some(ending) if ending.kill_at <= now => Some(StopSignal::Kill),
+                Some(_) => Some(StopSignal::Terminate),
+                None => None,
+            }
+        });
+        // A signal before the start may have met nothing.
+        if let Some(Some(signal)) = stop_again {
+            self.output.stops.push((key, signal));
+        }
+        self.outbox.push(Item::Started(key));
+    }
+
+    fn on_ended(&mut self, key: AttemptKey, at: Timestamp, outcome: Outcome, log_bytes: u64) {
+        self.output.forgets.push(key);
+        let begun = self.held.begun(key);
+        let Some(attempt) = self.attempts.remove(key) else { return };
+        let (Some(held), Some(begun), false) =
+            (self.held.leases.get(&key.lease), begun, attempt.fenced)
+        else {
+            return;
+        };
+        let outcome = match attempt.ending {
+            Some(Ending { cause, reason, .. }) => {
+                Outcome { cause, reason: reason.map(str::to_owned), ..outcome }
+            }
+            None => outcome,
+        };
+        let ended = Ended {
+            lease: key.lease,
+            job: held.lease.job,
+            child: key.child,
+            started_at: outcome.ran.then_some(attempt.started_at.unwrap_or(begun.at)),
+            ended_at: at,
+            exit_code: outcome.exit_code.filter(|_| outcome.cause != EndCause::HostLost),
+            cause: outcome.cause,
+            reason: outcome.reason.map(|text| text.chars().take(REASON_LENGTH_MAX).collect()),
+            log_bytes,
+        };
+        self.record(Record::Ended(ended));
+        self.outbox.push(Item::Ended(key));
+    }
+
+    /// Ends an attempt, unless it is being ended already: the first cause stands.
+    fn end(
+        &mut self,
+        key: AttemptKey,
+        cause: EndCause,
+        reason: Option<&'static str>,
+        grace: Duration,
+        now: Timestamp,
+    ) {
+        let kill_at = now.plus(grace);
+        let ends = self.attempts.change(key, |attempt| {
+            let first = attempt.ending.is_none();
+            attempt.ending.get_or_insert(Ending { cause, reason, kill_at });
+            first
+        });
+        if ends == Some(true) {
+            self.output.stops.push((key, StopSignal::Terminate));
+        }
+    }
+
+    fn on_close(&mut self, grace: Duration, now: Timestamp) {
+        self.closing = true;
+        self.return_waiting(None);
+        let keys: Vec<_> = self.attempts.iter().map(|(key, _)| *key).collect();
+        for key in keys {
+            self.end(key, EndCause::HostLost, Some("agent stopped"), grace, now);
+        }
+    }
+
+    fn on_time(&mut self, now: Timestamp) {
+        while let Some(key) = self.attempts.due(now) {
+            let again = now.plus(self.settings.stop_timeout.max(Duration::from_secs(1)));
+            let kill = self.attempts.change(key, |attempt| {
+                let ending = attempt.ending.as_mut()?;
+                ending.kill_at = again;
+                Some(())
+            });
+            if kill == Some(Some(())) {
+                self.output.stops.push((key, StopSignal::Kill));
+            } else {
+                let reason = Some("Job attempt duration exceeded timeout");
+                self.end(key, EndCause::TimedOut, reason, self.settings.stop_timeout, now);
+            }
+        }
+        if !self.attempts.is_empty() {
+            self.return_waiting(Some(now));
+        }
+        let unconfirmed = self.outbox.confirm_deadline().is_some_and(|at| at <= now);
+        if unconfirmed && self.session.is_some() {
+            self.lose_session();
+        }
+    }
+
+    /// Puts a lease with waiting children in line, unless its children cannot run here.
+    fn enqueue(&mut self, lease: LeaseId, now: Timestamp) {
+        let Some(held) = self.held.leases.get(&lease) else { return };
+        let possible = self.settings.resources.fits(held.lease.resources);
+        if possible && !self.draining && !self.closing {
+            self.queue.insert(lease, now);
+        } else {
+            self.hand_back(lease);
+        }
+    }
+
+    /// Hands back waiting children: all, or those that waited too long at the given time.
+    fn return_waiting(&mut self, too_long_at: Option<Timestamp>) {
+        while let Some((&lease, since)) = self.queue.first_key_value() {
+            if too_long_at.is_some_and(|now| since.plus(self.settings.backlog_limit) > now) {
+                break;
+            }
+            self.queue.remove(&lease);
+            self.hand_back(lease);
+        }
+    }
+
+    fn hand_back(&mut self, lease: LeaseId) {
+        let Some(held) = self.held.leases.get(&lease) else { return };
+        let children = held.waiting.to_vec();
+        self.record(Record::Returned { lease, children: children.clone() });
+        self.outbox.push(Item::Returned(lease, children));
+    }
+
+    fn start_what_fits(&mut self, now: Timestamp) {
+        let mut free = self.settings.resources.less(self.attempts.used());
+        let mut started = Vec::new();
+        for &lease in self.queue.keys() {
+            // Nothing that needs anything fits any more: do not walk a long queue for nothing.
+            if !free.fits(Resources::new(1, 1)) {
+                break;
+            }
+            let Some(held) = self.held.leases.get(&lease) else { continue };
+            let need = held.lease.resources;
+            let count = free.count_of(need, held.waiting.count());
+            if count > 0 {
+                free = free.less(need.times(count));
+                started.push((lease, held.waiting.lowest(count).to_vec()));
+            }
+        }
+        for (lease, children) in started {
+            self.start(lease, children, now);
+            self.leave_queue_if_empty(lease);
+        }
+    }
+
+    fn start(&mut self, lease: LeaseId, children: Vec<(u32, u32)>, now: Timestamp) {
+        self.record(Record::Starting { lease, children: children.clone(), at: now });
+        let held = &self.held.leases[&lease];
+        for child in children.into_iter().flat_map(|(first, count)| first..first + count) {
+            let key = AttemptKey { lease, child };
+            self.attempts.insert(key, new_attempt(&held.lease));
+            self.output.starts.push(StartPlan {
+                key,
+                lease: Arc::clone(&held.lease),
+                spec: Arc::clone(&held.spec),
+            });
+        }
+    }
+}
+
+/// How an attempt ended by itself.
+struct Outcome {
+    ran: bool,
+    exit_code: Option<i32>,
+    cause: EndCause,
+    reason: Option<String>,
+}
+
+fn new_attempt(lease: &Lease) -> Attempt {
+    let limit = lease.timeout_seconds.map(|seconds| Duration::from_secs(seconds.into()));
+    Attempt::new(lease.resources, limit)
+}
+
+fn find_report(held: &Held, attempts: &Attempts, item: &Item) -> Option<Report> {
+    match item {
+        Item::Started(key) => {
+            let attempt = attempts.get(*key).filter(|attempt| !attempt.fenced)?;
+            let job = held.leases.get(&key.lease)?.lease.job;
+            let at = attempt.started_at?;
+            Some(Report::Started { lease: key.lease, job, child: key.child, at })
+        }
+        Item::Ended(key) => {
+            held.leases.get(&key.lease)?.ended.get(&key.child).cloned().map(Report::Ended)
+        }
+        Item::Returned(lease, children) => {
+            let job = held.leases.get(lease)?.lease.job;
+            Some(Report::Returned { lease: *lease, job, children: children.clone() })
+        }
+        Item::Leaving => Some(Report::Leaving),
+    }
+}

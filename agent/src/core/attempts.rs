@@ -1,0 +1,135 @@
+//! Attempts that use this host now, and when each is to be looked at.
+//!
+//! ```text
+//! ordered --Started--> started --time limit / Stop order / agent stops--> ending --stop_timeout--> killed
+//!    |                    |                                                  |                       |
+//!    +--------------------+----- StartFailed, Exited, Lost: gone ------------+-----------------------+
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use windrow_common::time::Timestamp;
+use windrow_common::units::Resources;
+use windrow_common::wire::agent::EndCause;
+
+use crate::executor::AttemptKey;
+
+/// Why we end an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// What its report will say.
+    pub cause: EndCause,
+    /// Detail for people.
+    pub reason: Option<&'static str>,
+    /// When SIGKILL is due; each further one as much later again.
+    pub kill_at: Timestamp,
+}
+
+/// One attempt.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// What it uses until it is gone.
+    pub resources: Resources,
+    /// Since when it runs; absent until the executor says so.
+    pub started_at: Option<Timestamp>,
+    /// Limit of its run time.
+    pub time_limit: Option<Duration>,
+    /// Set once it is being ended.
+    pub ending: Option<Ending>,
+    /// The coordinator gave it up: nothing is reported.
+    pub fenced: bool,
+    timer: Option<Timestamp>,
+}
+
+impl Attempt {
+    /// A new one, ordered.
+    pub fn new(resources: Resources, time_limit: Option<Duration>) -> Self {
+        let (started_at, ending, timer) = (None, None, None);
+        Self { resources, started_at, time_limit, ending, fenced: false, timer }
+    }
+
+    fn due_at(&self) -> Option<Timestamp> {
+        match &self.ending {
+            Some(ending) => Some(ending.kill_at),
+            None => Some(self.started_at?.plus(self.time_limit?)),
+        }
+    }
+}
+
+/// All attempts, the sum of what they use, and their timers.
+#[derive(Debug, Default)]
+pub struct Attempts {
+    all: BTreeMap<AttemptKey, Attempt>,
+    timers: BTreeSet<(Timestamp, AttemptKey)>,
+    used: Resources,
+}
+
+impl Attempts {
+    /// What all of them use.
+    pub fn used(&self) -> Resources {
+        self.used
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Each, by key.
+    pub fn iter(&self) -> impl Iterator<Item = (&AttemptKey, &Attempt)> {
+        self.all.iter()
+    }
+
+    /// One of them.
+    pub fn get(&self, key: AttemptKey) -> Option<&Attempt> {
+        self.all.get(&key)
+    }
+
+    /// Adds one.
+    pub fn insert(&mut self, key: AttemptKey, attempt: Attempt) {
+        self.used = self.used.plus(attempt.resources);
+        let previous = self.all.insert(key, attempt);
+        assert!(previous.is_none(), "an attempt starts once");
+    }
+
+    /// Takes one out.
+    pub fn remove(&mut self, key: AttemptKey) -> Option<Attempt> {
+        let attempt = self.all.remove(&key)?;
+        self.used = self.used.less(attempt.resources);
+        if let Some(timer) = attempt.timer {
+            self.timers.remove(&(timer, key));
+        }
+        Some(attempt)
+    }
+
+    /// Changes one, and its timer with it. Its resources stay.
+    pub fn change<T>(&mut self, key: AttemptKey, f: impl FnOnce(&mut Attempt) -> T) -> Option<T> {
+        let attempt = self.all.get_mut(&key)?;
+        let result = f(attempt);
+        let due = attempt.due_at();
+        if due != attempt.timer {
+            if let Some(old) = attempt.timer {
+                self.timers.remove(&(old, key));
+            }
+            self.timers.extend(due.map(|at| (at, key)));
+            attempt.timer = due;
+        }
+        Some(result)
+    }
+
+    /// The earliest timer.
+    pub fn next_timer(&self) -> Option<Timestamp> {
+        self.timers.first().map(|&(at, _)| at)
+    }
+
+    /// An attempt whose timer is due.
+    pub fn due(&self, now: Timestamp) -> Option<AttemptKey> {
+        self.timers.first().filter(|&&(at, _)| at <= now).map(|&(_, key)| key)
+    }
+}

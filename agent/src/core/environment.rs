@@ -1,0 +1,111 @@
+//! The environment of an attempt: built from scratch, so that nothing of the agent's own leaks in.
+
+use windrow_common::ids::JobRef;
+use windrow_common::wire::lease::{Lease, TaskSpec};
+
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The variables of child `child` of `lease`, later ones winning over earlier ones: for a process
+/// (`home` given) a search path and home directory, then the user's, then AWS Batch's. A container's
+/// image brings its own path and home.
+pub fn environment(
+    lease: &Lease,
+    child: u32,
+    spec: &TaskSpec,
+    home: Option<&str>,
+) -> Vec<(String, String)> {
+    let mut variables = Vec::with_capacity(spec.environment.len() + 9);
+    if let Some(home) = home {
+        set(&mut variables, "PATH", PATH);
+        set(&mut variables, "HOME", home);
+    }
+    for (key, value) in &spec.environment {
+        set(&mut variables, key, value);
+    }
+    let job = JobRef { job: lease.job, child: lease.array_size.map(|_| child) };
+    set(&mut variables, "AWS_BATCH_JOB_ID", &job.to_string());
+    set(&mut variables, "AWS_BATCH_JOB_ATTEMPT", &lease.attempt.to_string());
+    set(&mut variables, "AWS_BATCH_JQ_NAME", lease.queue.as_str());
+    set(&mut variables, "AWS_BATCH_CE_NAME", lease.compute_environment.as_str());
+    if let Some(size) = lease.array_size {
+        set(&mut variables, "AWS_BATCH_JOB_ARRAY_INDEX", &child.to_string());
+        set(&mut variables, "AWS_BATCH_JOB_ARRAY_SIZE", &size.to_string());
+    }
+    set(&mut variables, "AWS_EXECUTION_ENV", "AWS_ECS_EC2");
+    variables
+}
+
+fn set(variables: &mut Vec<(String, String)>, key: &str, value: &str) {
+    match variables.iter_mut().find(|(existing, _)| existing == key) {
+        Some((_, existing)) => value.clone_into(existing),
+        None => variables.push((key.to_owned(), value.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use windrow_common::ids::{JobId, LeaseId};
+    use windrow_common::units::Resources;
+
+    use super::*;
+
+    fn lease(spec: &TaskSpec, array_size: Option<u32>) -> Lease {
+        Lease {
+            id: LeaseId(1),
+            job: JobId::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001),
+            array_size,
+            first: 0,
+            count: 1,
+            attempt: 2,
+            spec: spec.digest(),
+            resources: Resources::new(1000, 1),
+            timeout_seconds: None,
+            queue: "fast".parse().unwrap(),
+            compute_environment: "here".parse().unwrap(),
+        }
+    }
+
+    fn find<'a>(variables: &'a [(String, String)], key: &str) -> Option<&'a str> {
+        let mut found = variables.iter().filter(|(k, _)| k == key);
+        let value = found.next().map(|(_, v)| v.as_str());
+        assert!(found.next().is_none(), "{key} is given twice");
+        value
+    }
+
+    #[test]
+    fn array_children_of_processes() {
+        let environment_of_user = [("PATH", "/opt"), ("A", "1"), ("AWS_BATCH_JOB_ID", "forged")];
+        let spec = TaskSpec {
+            environment: environment_of_user.map(|(k, v)| (k.to_owned(), v.to_owned())).to_vec(),
+            ..TaskSpec::default()
+        };
+        let variables = environment(&lease(&spec, Some(10)), 7, &spec, Some("/scratch"));
+        let job = "01900000-0000-7000-8000-000000000001:7";
+        for (key, value) in [
+            ("PATH", "/opt"),
+            ("HOME", "/scratch"),
+            ("A", "1"),
+            ("AWS_BATCH_JOB_ID", job),
+            ("AWS_BATCH_JOB_ATTEMPT", "2"),
+            ("AWS_BATCH_JQ_NAME", "fast"),
+            ("AWS_BATCH_CE_NAME", "here"),
+            ("AWS_BATCH_JOB_ARRAY_INDEX", "7"),
+            ("AWS_BATCH_JOB_ARRAY_SIZE", "10"),
+            ("AWS_EXECUTION_ENV", "AWS_ECS_EC2"),
+        ] {
+            assert_eq!(find(&variables, key), Some(value), "{key}");
+        }
+        assert_eq!(variables.len(), 10);
+    }
+
+    #[test]
+    fn single_containers() {
+        let spec = TaskSpec::default();
+        let variables = environment(&lease(&spec, None), 0, &spec, None);
+        let job = "01900000-0000-7000-8000-000000000001";
+        assert_eq!(find(&variables, "AWS_BATCH_JOB_ID"), Some(job));
+        for absent in ["PATH", "HOME", "AWS_BATCH_JOB_ARRAY_INDEX", "AWS_BATCH_JOB_ARRAY_SIZE"] {
+            assert_eq!(find(&variables, absent), None);
+        }
+    }
+}

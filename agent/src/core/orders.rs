@@ -1,0 +1,163 @@
+//! What the coordinator says: a new session, and the orders in it.
+
+use std::collections::BTreeMap;
+
+use tracing::{debug, error, info, warn};
+use windrow_common::ids::LeaseId;
+use windrow_common::time::Timestamp;
+use windrow_common::wire;
+use windrow_common::wire::agent::{EndCause, Ended, Held as WireHeld, Session};
+use windrow_common::wire::lease::{Lease, Order, OrderMessage, Stop};
+
+use super::Core;
+use super::held::{HeldLease, Record, keys_in};
+use super::outbox::Item;
+use super::ranges::Ranges;
+use crate::executor::{AttemptKey, StopSignal};
+
+impl Core {
+    pub(super) fn on_registered(&mut self, session: Session) {
+        info!(session = session.session, term = session.term, "joined the cluster");
+        for fenced in &session.fenced {
+            self.fence(fenced);
+        }
+        self.held.drop_unused_specs();
+        let items = self.unreported();
+        self.outbox.restart(items);
+        self.term = session.term;
+        self.draining = false;
+        self.session = Some(session);
+    }
+
+    pub(super) fn on_orders(&mut self, message: OrderMessage, now: Timestamp) {
+        if message.version > wire::VERSION {
+            let (theirs, ours) = (message.version, wire::VERSION);
+            error!(theirs, ours, "orders of a newer version are ignored; update this agent");
+            return;
+        }
+        let current = self.session.as_ref().is_some_and(|s| s.session == message.session);
+        if !current || message.term < self.term {
+            debug!(session = message.session, term = message.term, "orders of old are ignored");
+            return;
+        }
+        self.term = message.term;
+        for (digest, spec) in message.specs {
+            self.record(Record::Spec(digest, spec));
+        }
+        for order in message.orders {
+            match order {
+                Order::Run(lease) => self.on_run(lease, now),
+                Order::Stop(stop) => self.on_stop(&stop, now),
+                Order::Confirm { upto } => self.on_confirm(upto),
+                Order::Drain => {
+                    self.draining = true;
+                    self.return_waiting(None);
+                }
+            }
+        }
+    }
+
+    fn on_run(&mut self, lease: Lease, now: Timestamp) {
+        let id = lease.id;
+        if id <= self.held.last_lease {
+            debug!(lease = %id, "a repeated lease is ignored");
+            return;
+        }
+        if self.held.spec(lease.spec).is_none() {
+            // Without the lease in the next registration the coordinator sees that it is not held,
+            // and with a new session it sends the spec again.
+            warn!(lease = %id, "a lease names a spec that was not sent; registering again");
+            self.record(Record::Highest(id));
+            self.lose_session();
+            return;
+        }
+        self.record(Record::Accepted(lease));
+        self.enqueue(id, now);
+    }
+
+    fn on_stop(&mut self, stop: &Stop, now: Timestamp) {
+        let Some(held) = self.held.leases.get(&stop.lease) else { return };
+        let waiting = held.waiting.clone().remove(&stop.children);
+        let running = keys_in(&held.running, &stop.children);
+        let job = held.lease.job;
+        for child in waiting.indices() {
+            let ended = Ended {
+                lease: stop.lease,
+                job,
+                child,
+                started_at: None,
+                ended_at: now,
+                exit_code: None,
+                cause: EndCause::Stopped,
+                reason: None,
+                log_bytes: 0,
+            };
+            self.record(Record::Ended(ended));
+            self.outbox.push(Item::Ended(AttemptKey { lease: stop.lease, child }));
+        }
+        self.leave_queue_if_empty(stop.lease);
+        if running.is_empty() {
+            return;
+        }
+        let mut children = Ranges::default();
+        for &child in &running {
+            children.insert(child);
+        }
+        self.record(Record::Stopping { lease: stop.lease, children: children.to_vec() });
+        for child in running {
+            let key = AttemptKey { lease: stop.lease, child };
+            self.end(key, EndCause::Stopped, None, self.settings.stop_timeout, now);
+        }
+    }
+
+    fn on_confirm(&mut self, upto: u64) {
+        let mut done: BTreeMap<LeaseId, Vec<(u32, u32)>> = BTreeMap::new();
+        for item in self.outbox.confirm(upto) {
+            match item {
+                Item::Started(_) | Item::Leaving => {}
+                Item::Ended(key) => done.entry(key.lease).or_default().push((key.child, 1)),
+                Item::Returned(lease, children) => done.entry(lease).or_default().extend(children),
+            }
+        }
+        for (lease, children) in done {
+            let mut joined = Ranges::default();
+            joined.insert_all(&children);
+            self.record(Record::Forgotten { lease, children: joined.to_vec() });
+        }
+    }
+
+    /// Drops children that the coordinator gave up: somebody else runs them, or nobody shall.
+    fn fence(&mut self, fenced: &WireHeld) {
+        let Some(held) = self.held.leases.get(&fenced.lease) else { return };
+        for child in keys_in(&held.running, &fenced.children) {
+            let key = AttemptKey { lease: fenced.lease, child };
+            warn!(lease = %key.lease, child, "the coordinator gave this attempt up; it is killed");
+            self.attempts.change(key, |attempt| attempt.fenced = true);
+            self.output.stops.push((key, StopSignal::Kill));
+        }
+        let (lease, children) = (fenced.lease, fenced.children.clone());
+        self.record(Record::Forgotten { lease, children });
+        self.leave_queue_if_empty(lease);
+    }
+
+    pub(super) fn leave_queue_if_empty(&mut self, lease: LeaseId) {
+        if self.held.leases.get(&lease).is_none_or(|held| held.waiting.is_empty()) {
+            self.queue.remove(&lease);
+        }
+    }
+
+    /// The first reports of a session: everything the coordinator may not know.
+    fn unreported(&self) -> Vec<Item> {
+        let running = self.attempts.iter().map(|(key, _)| Item::Started(*key));
+        let mut items: Vec<_> = running.collect();
+        for held in self.held.leases.values() {
+            let HeldLease { lease, ended, returned, .. } = held;
+            let key = |&child: &u32| AttemptKey { lease: lease.id, child };
+            items.extend(ended.keys().map(key).map(Item::Ended));
+            if !returned.is_empty() {
+                items.push(Item::Returned(lease.id, returned.to_vec()));
+            }
+        }
+        items
+    }
+}

@@ -1,0 +1,125 @@
+//! Puts an agent together from its configuration and runs it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tracing::info;
+use windrow_common::subjects::Subjects;
+use windrow_common::time::wall_clock;
+
+use super::directory::StateDirectory;
+use super::event_loop::{EventLoop, Parts};
+use super::executors::Executors;
+use super::inventory;
+use super::journal::Journal;
+use super::link::Link;
+use super::log_budget::Limits;
+use super::log_key::LogKey;
+use super::logs::LogShipper;
+use super::registration::Identity;
+use crate::config::Config;
+use crate::core::{Core, Settings};
+use crate::executor::{AttemptKey, ExecutorEvent, ProcessConfig};
+
+/// Runs an agent until a signal stops it.
+///
+/// # Errors
+/// When the state directory, its journal or an executor cannot be used, or the journal cannot be
+/// written any more. An unreachable NATS is none: it is waited for.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let signals = signals()?;
+    let directory = StateDirectory::open(&config.state_directory)?;
+    let agent = directory.name(config.name.as_ref(), &inventory::host_name())?;
+    let (journal, held) = Journal::open(&directory.journal())?;
+    let resources = inventory::resources(&config.resources);
+    let now = wall_clock();
+    let (event_sender, events) = mpsc::channel(64);
+    let process = config.process.enabled.then(|| ProcessConfig {
+        directory: directory.keeper(),
+        keeper_program: None,
+        cgroup: config.process.cgroup,
+    });
+    let executors = Executors::open(process, &event_sender)?;
+    let adopted = executors.adopt().await?;
+    let settings = Settings {
+        resources,
+        stop_timeout: config.stop_timeout.0,
+        backlog_limit: config.backlog_limit.0,
+    };
+    let mut core = Core::new(settings, held, now);
+    let known: Vec<_> = adopted.iter().map(|one| (one.key, one.started_at)).collect();
+    let missing = core.adopt(&known, now);
+    let log_keys = log_keys(&core);
+    info!(%agent, %resources, adopted = known.len(), lost = missing.len(), "agent starts");
+
+    let subjects = Subjects::new(config.cluster.clone());
+    let (inbox_sender, inbox) = mpsc::channel(64);
+    let link = Link::open(&config.nats, subjects, agent.clone(), inbox_sender).await;
+    let link = link.map_err(anyhow::Error::msg)?;
+    let limits =
+        Limits { rate: config.logs.rate, burst: config.logs.burst, size: config.logs.size };
+    let missing_keys: BTreeSet<_> = missing.iter().copied().collect();
+    let running: Vec<_> = log_keys.values().copied().collect();
+    let running: Vec<_> =
+        running.into_iter().filter(|log| !missing_keys.contains(&log.key)).collect();
+    let logs = LogShipper::start(link.clone(), directory.logs(), limits, &running);
+    let identity = Identity {
+        agent,
+        boot: now.0,
+        compute_environment: config.compute_environment.clone(),
+        resources,
+        executors: executors.kinds(),
+    };
+    let reason = "the attempt ended while its agent was away";
+    let lost = |key| ExecutorEvent::Lost { key, at: now, reason: reason.to_owned() };
+    let parts = Parts {
+        core,
+        journal,
+        executors,
+        events,
+        early: missing.into_iter().map(lost).collect(),
+        link,
+        inbox,
+        logs,
+        log_keys,
+        log_directory: directory.logs(),
+        scratch_directory: directory.scratch(),
+        identity,
+        on_stop: config.on_stop,
+        stop_timeout: config.stop_timeout.0,
+    };
+    EventLoop::new(parts).run(signals).await.context("the agent stops")
+}
+
+/// One message for each SIGTERM and SIGINT.
+fn signals() -> anyhow::Result<mpsc::Receiver<()>> {
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    let (sender, receiver) = mpsc::channel(2);
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            // Full: two are told already, and the second ends the process.
+            let _ = sender.try_send(());
+        }
+    });
+    Ok(receiver)
+}
+
+/// The log files of what runs.
+fn log_keys(core: &Core) -> BTreeMap<AttemptKey, LogKey> {
+    let of_lease = |held: &crate::core::held::HeldLease| {
+        let lease = held.lease.clone();
+        let children: Vec<u32> = held.running.keys().copied().collect();
+        children.into_iter().map(move |child| {
+            let key = AttemptKey { lease: lease.id, child };
+            (key, LogKey { key, job: lease.job, attempt: lease.attempt })
+        })
+    };
+    core.held().leases.values().flat_map(of_lease).collect()
+}

@@ -1,0 +1,111 @@
+//! Registering: one try at a time, each with a number, so that late answers are told apart.
+
+use std::time::Duration;
+
+use tokio::task::AbortHandle;
+use windrow_common::ids::Name;
+use windrow_common::time::Timestamp;
+use windrow_common::units::Resources;
+use windrow_common::wire;
+use windrow_common::wire::agent::{Executor, Held, Register};
+
+use super::inventory;
+use super::link::{Link, jittered};
+
+/// After a NATS server went away all agents come back at once; this spreads them.
+const RECONNECT_SPREAD: Duration = Duration::from_millis(500);
+
+/// What stays the same in every registration of a process.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The agent.
+    pub agent: Name,
+    /// Chosen at start.
+    pub boot: u64,
+    /// The compute environment.
+    pub compute_environment: Name,
+    /// What jobs may use.
+    pub resources: Resources,
+    /// Ways to run attempts.
+    pub executors: Vec<Executor>,
+}
+
+impl Identity {
+    /// The registration of now.
+    pub fn to_register(&self, held: Vec<Held>, clock: Timestamp) -> Register {
+        Register {
+            version: wire::VERSION,
+            agent: self.agent.clone(),
+            boot: self.boot,
+            host: inventory::host_name(),
+            compute_environment: self.compute_environment.clone(),
+            resources: self.resources,
+            executors: self.executors.clone(),
+            architecture: inventory::architecture(),
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            clock,
+            held,
+        }
+    }
+}
+
+/// The try under way, if any.
+#[derive(Debug, Default)]
+pub struct Registration {
+    number: u64,
+    task: Option<AbortHandle>,
+    tries: u32,
+    accepted_before: bool,
+}
+
+impl Registration {
+    /// Registers soon, unless that is under way.
+    pub fn want(&mut self, link: &Link) {
+        if self.task.is_none() {
+            self.begin(link, Duration::ZERO);
+        }
+    }
+
+    /// Registers on a new connection; what was asked on the old one is void.
+    pub fn restart(&mut self, link: &Link) {
+        let spread = if self.accepted_before { jittered(RECONNECT_SPREAD) } else { Duration::ZERO };
+        self.tries = 0;
+        self.begin(link, spread);
+    }
+
+    /// Registers again later.
+    pub fn again_after(&mut self, link: &Link, delay: Duration) {
+        self.tries += 1;
+        self.begin(link, delay);
+    }
+
+    /// Sends the request of the current try.
+    pub fn ask(&mut self, link: &Link, request: &Register) {
+        self.task = Some(link.register(self.number, request));
+    }
+
+    /// Whether this number is the current try's.
+    pub fn is_current(&self, number: u64) -> bool {
+        self.task.is_some() && self.number == number
+    }
+
+    /// The try succeeded.
+    pub fn on_accepted(&mut self) {
+        self.task = None;
+        self.tries = 0;
+        self.accepted_before = true;
+    }
+
+    /// Tries without an answer so far.
+    pub fn tries(&self) -> u32 {
+        self.tries
+    }
+
+    fn begin(&mut self, link: &Link, delay: Duration) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+        self.number += 1;
+        self.task = Some(link.register_later(self.number, delay));
+    }
+}
