@@ -1,0 +1,175 @@
+//! `run`, `submit`, `job ...`, `logs`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use windrow_common::api::jobs::JobDependency;
+use windrow_common::ids::{JobRef, Name};
+
+use super::{parse_memory, parse_pair, parse_vcpus};
+use crate::submission::parse_dependency;
+
+/// Flags of a submission that `run` and `submit` share.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct JobWords {
+    /// Name of the job. Default: made from the command.
+    #[arg(long)]
+    pub(crate) name: Option<Name>,
+    /// Queue to submit to. Default: `default`.
+    #[arg(long)]
+    pub(crate) queue: Option<String>,
+    /// Run an array of this many children, told apart by AWS_BATCH_JOB_ARRAY_INDEX.
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) array: Option<u32>,
+    /// Wait for a job: `ID`, `N_TO_N:ID` (each child for the child of the same index),
+    /// `SEQUENTIAL` (each child for the one before it). May be given more than once.
+    #[arg(long, value_parser = parse_dependency, value_name = "DEPENDENCY")]
+    pub(crate) depends_on: Vec<JobDependency>,
+    /// Tries in all before the job counts as FAILED.
+    #[arg(long)]
+    pub(crate) attempts: Option<u32>,
+    /// Seconds an attempt may run.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) timeout_seconds: Option<u32>,
+    /// Tag, for people. May be given more than once.
+    #[arg(long, value_parser = parse_pair, value_name = "KEY=VALUE")]
+    pub(crate) tag: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(crate) overrides: OverrideArgs,
+}
+
+/// What a job may change of its definition.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct OverrideArgs {
+    /// Container image. Default: none, a plain process on the agent's host.
+    #[arg(long)]
+    pub(crate) image: Option<String>,
+    /// Environment variable of the job. May be given more than once.
+    #[arg(long, value_parser = parse_pair, value_name = "KEY=VALUE")]
+    pub(crate) env: Vec<(String, String)>,
+    /// vCPUs an attempt needs, such as `2` or `0.25`.
+    #[arg(long, value_parser = parse_vcpus)]
+    pub(crate) vcpus: Option<String>,
+    /// Memory an attempt needs: MiB, or such as `2GiB`.
+    #[arg(long, value_parser = parse_memory)]
+    pub(crate) memory: Option<u32>,
+    /// Directory to run in. Default without an image or definition: the current one.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) workdir: Option<String>,
+}
+
+/// The command, after `--`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CommandLine {
+    /// Program and arguments of the job; no shell in between.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) words: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) words: JobWords,
+    /// Terminate the job on Ctrl-C instead of leaving it to run.
+    #[arg(long)]
+    pub(crate) cancel_on_interrupt: bool,
+    #[command(flatten)]
+    pub(crate) command: CommandLine,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SubmitArgs {
+    /// File with a SubmitJob request in AWS Batch's field names: .json, .yaml, .yml or .toml;
+    /// `-`: JSON or YAML from standard input. Flags win over the file.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Job definition: NAME (its newest active revision) or NAME:REVISION. Default: `adhoc`.
+    #[arg(long, value_name = "NAME", conflicts_with = "image")]
+    pub(crate) job_definition: Option<String>,
+    /// Value for `Ref::KEY` in the definition's command. May be given more than once.
+    #[arg(long, value_parser = parse_pair, value_name = "KEY=VALUE")]
+    pub(crate) parameter: Vec<(String, String)>,
+    /// A second submission with the same key gives the first job. Default: a random key.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) idempotency_key: Option<String>,
+    /// Wait until the job ended; exit 0, 10 (FAILED) or 11 (terminated).
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// Wait, showing progress on standard error.
+    #[arg(long)]
+    pub(crate) progress: bool,
+    #[command(flatten)]
+    pub(crate) words: JobWords,
+    #[command(flatten)]
+    pub(crate) command: CommandLine,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JobCommand {
+    /// List jobs, newest first as the cluster gives them.
+    List {
+        /// Only of this queue.
+        #[arg(long)]
+        queue: Option<String>,
+        /// Only in this status, or `all`.
+        #[arg(long, default_value = "all")]
+        status: String,
+        /// The children of this array job.
+        #[arg(long, value_name = "ID", conflicts_with = "queue")]
+        array: Option<String>,
+        /// List at most this many.
+        #[arg(long)]
+        limit: Option<usize>,
+    },
+    /// Show everything about jobs.
+    #[command(visible_alias = "describe")]
+    Get {
+        /// Job ids, or `ID:INDEX` of a child.
+        #[arg(required = true)]
+        ids: Vec<JobRef>,
+    },
+    /// Wait until jobs have ended; exit 0, 10 (one FAILED) or 11 (one was terminated).
+    Wait {
+        /// Job ids, or `ID:INDEX` of a child.
+        #[arg(required = true)]
+        ids: Vec<JobRef>,
+        /// Show progress on standard error.
+        #[arg(long)]
+        progress: bool,
+    },
+    /// Cancel jobs that have not started.
+    Cancel {
+        /// Job ids, or `ID:INDEX` of a child.
+        #[arg(required = true)]
+        ids: Vec<JobRef>,
+        /// Becomes the status reason.
+        #[arg(long, default_value = "Cancelled by user")]
+        reason: String,
+    },
+    /// Stop jobs, also running ones.
+    Terminate {
+        /// Job ids, or `ID:INDEX` of a child.
+        #[arg(required = true)]
+        ids: Vec<JobRef>,
+        /// Becomes the status reason.
+        #[arg(long, default_value = "Terminated by user")]
+        reason: String,
+    },
+    /// Print a job's output.
+    Logs(LogsArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct LogsArgs {
+    /// Job id, or `ID:INDEX` of a child.
+    pub(crate) id: JobRef,
+    /// Go on until the job has ended.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Only this attempt, from 1.
+    #[arg(long)]
+    pub(crate) attempt: Option<u32>,
+    /// Put `[INDEX]` before each line; always so for arrays.
+    #[arg(long)]
+    pub(crate) prefix: bool,
+}

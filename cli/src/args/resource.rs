@@ -1,0 +1,171 @@
+//! `jobdef`, `queue`, `ce`, `agent`, `deadletter`, `cluster`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use windrow_common::ids::Name;
+
+use super::{CommandLine, OverrideArgs, parse_pair};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JobDefinitionCommand {
+    /// Register a definition, or a new revision of one.
+    Register(RegisterArgs),
+    /// List definitions.
+    List {
+        /// Also inactive revisions.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Show definitions.
+    Get {
+        /// NAME (all active revisions) or NAME:REVISION.
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+    /// Make a revision inactive.
+    Deregister {
+        /// NAME:REVISION.
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RegisterArgs {
+    /// Name of the definition.
+    pub(crate) name: Option<String>,
+    /// File with a RegisterJobDefinition request in AWS Batch's field names: .json, .yaml, .yml or
+    /// .toml; `-`: JSON or YAML from standard input. Flags win over the file.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) overrides: OverrideArgs,
+    /// Default for `Ref::KEY` in the command. May be given more than once.
+    #[arg(long, value_parser = parse_pair, value_name = "KEY=VALUE")]
+    pub(crate) parameter: Vec<(String, String)>,
+    /// Tries in all before a job counts as FAILED.
+    #[arg(long)]
+    pub(crate) attempts: Option<u32>,
+    /// Seconds an attempt may run.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) timeout_seconds: Option<u32>,
+    #[command(flatten)]
+    pub(crate) command: CommandLine,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum QueueCommand {
+    /// Create a queue.
+    Create {
+        /// Its name.
+        name: Name,
+        /// 0 to 1000; higher goes first.
+        #[arg(long, default_value_t = 100)]
+        priority: u32,
+        /// Compute environments in the order to be tried, separated by commas.
+        #[arg(long = "ce", value_delimiter = ',', default_value = "default", value_name = "NAMES")]
+        compute_environments: Vec<String>,
+        /// Take no submissions yet.
+        #[arg(long)]
+        disabled: bool,
+    },
+    /// List queues.
+    List,
+    /// Show queues.
+    Get {
+        /// Names.
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+    /// Change a queue.
+    Update {
+        /// Its name.
+        name: String,
+        /// 0 to 1000; higher goes first.
+        #[arg(long)]
+        priority: Option<u32>,
+        /// Compute environments in the order to be tried, separated by commas.
+        #[arg(long = "ce", value_delimiter = ',', value_name = "NAMES")]
+        compute_environments: Vec<String>,
+        /// Take submissions.
+        #[arg(long, conflicts_with = "disable")]
+        enable: bool,
+        /// Take no more submissions; what is queued still runs.
+        #[arg(long)]
+        disable: bool,
+    },
+    /// Delete a disabled queue without unended jobs.
+    Delete {
+        /// Its name.
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CeCommand {
+    /// Create an unmanaged compute environment: agents join it by themselves.
+    Create {
+        /// Its name.
+        name: Name,
+        /// Give its agents no work yet.
+        #[arg(long)]
+        disabled: bool,
+    },
+    /// List compute environments.
+    List,
+    /// Show compute environments.
+    Get {
+        /// Names.
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+    /// Enable or disable a compute environment.
+    Update {
+        /// Its name.
+        name: String,
+        /// Give its agents work.
+        #[arg(long, conflicts_with = "disable", required_unless_present = "disable")]
+        enable: bool,
+        /// Give its agents no new work.
+        #[arg(long)]
+        disable: bool,
+    },
+    /// Delete a disabled compute environment that no queue names.
+    Delete {
+        /// Its name.
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AgentCommand {
+    /// List agents.
+    List,
+    /// Let an agent finish what it runs and take nothing new.
+    Drain {
+        /// Its name.
+        name: String,
+    },
+    /// Take a drain back.
+    Undrain {
+        /// Its name.
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeadLetterCommand {
+    /// List what could not be accepted, oldest first, with the reason.
+    List {
+        /// Only the newest ones.
+        #[arg(long, default_value_t = 100)]
+        limit: u64,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterCommand {
+    /// Show the coordinator's view of the cluster.
+    Status,
+}

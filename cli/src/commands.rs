@@ -1,0 +1,67 @@
+//! One module for each noun; each command returns data.
+
+mod agent;
+mod ce;
+mod cluster;
+mod deadletter;
+mod job;
+mod jobdef;
+mod queue;
+mod run;
+mod submit;
+
+use std::io::Write;
+
+use clap::CommandFactory;
+use windrow_common::api::resources::ResourceState;
+
+use crate::args::{Cli, Command};
+use crate::context::Context;
+use crate::failure::{Exit, Result};
+use crate::output::{Answer, Outcome};
+use crate::up;
+
+pub(crate) use jobdef::ensure_definition;
+
+/// Carries out a command.
+pub(crate) async fn run(context: &Context, command: Command) -> Result<Outcome> {
+    match command {
+        Command::Up(args) => up::run(context, &args).await,
+        Command::Down => up::down(context).await.map(Outcome::from),
+        Command::Run(args) => run::run(context, args).await,
+        Command::Submit(args) => submit::run(context, args).await,
+        Command::Job(command) => job::run(context, command).await,
+        Command::Logs(args) => job::logs(context, args).await,
+        Command::Jobdef(command) => jobdef::run(context, command).await.map(Outcome::from),
+        Command::Queue(command) => queue::run(context, command).await.map(Outcome::from),
+        Command::Ce(command) => ce::run(context, command).await.map(Outcome::from),
+        Command::Agent(command) => agent::run(context, command).await.map(Outcome::from),
+        Command::Deadletter(command) => deadletter::run(context, command).await.map(Outcome::from),
+        Command::Cluster(command) => cluster::run(context, command).await.map(Outcome::from),
+        Command::Completions { shell } => completions(shell),
+        Command::Version => Ok(version().into()),
+    }
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<Outcome> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "windrow", &mut script);
+    script.flush().expect("a vector takes every write");
+    crate::output::write_out(&script)?;
+    Ok(Outcome::exit(Exit::Done))
+}
+
+fn version() -> Answer {
+    let version = env!("CARGO_PKG_VERSION");
+    let json = serde_json::json!({ "version": version });
+    Answer::one(&json, vec![version.to_owned()], format!("windrow {version}\n"))
+}
+
+/// The state that `--enable` or `--disable` asks for.
+fn state(enable: bool, disable: bool) -> Option<ResourceState> {
+    match (enable, disable) {
+        (true, _) => Some(ResourceState::Enabled),
+        (false, true) => Some(ResourceState::Disabled),
+        (false, false) => None,
+    }
+}

@@ -1,0 +1,94 @@
+//! `windrow ce ...`: compute environments.
+
+use windrow_common::api::resources::{
+    ComputeEnvironmentDetail, ComputeEnvironmentResponse, CreateComputeEnvironment,
+    DeleteComputeEnvironment, DescribeComputeEnvironments, DescribeComputeEnvironmentsResponse,
+    ResourceState, UpdateComputeEnvironment,
+};
+
+use crate::args::CeCommand;
+use crate::client::Client;
+use crate::context::Context;
+use crate::failure::{Exit, Failure, Result};
+use crate::output::{Answer, Grid, View};
+
+pub(super) async fn run(context: &Context, command: CeCommand) -> Result<Answer> {
+    let client = context.client().await?;
+    match command {
+        CeCommand::Create { name, disabled } => {
+            let request = CreateComputeEnvironment {
+                compute_environment_name: name.to_string(),
+                kind: "UNMANAGED".to_owned(),
+                state: disabled.then_some(ResourceState::Disabled),
+                ..Default::default()
+            };
+            Ok(changed(&client.call_once(&request).await?, "created"))
+        }
+        CeCommand::List => Ok(answer(find(&client, vec![]).await?)),
+        CeCommand::Get { names } => {
+            let found = find(&client, names.clone()).await?;
+            let is_missing = |name: &&String| {
+                let is = |ce: &ComputeEnvironmentDetail| {
+                    ce.compute_environment_name == **name || ce.compute_environment_arn == **name
+                };
+                !found.iter().any(is)
+            };
+            if let Some(name) = names.iter().find(is_missing) {
+                let message = format!("compute environment `{name}` does not exist");
+                return Err(Failure::new(Exit::NotFound, message)
+                    .hint("`windrow ce list` shows those there are"));
+            }
+            Ok(answer(found))
+        }
+        CeCommand::Update { name, enable, disable } => {
+            let state = super::state(enable, disable);
+            let request = UpdateComputeEnvironment { compute_environment: name, state };
+            Ok(changed(&client.call(&request).await?, "updated"))
+        }
+        CeCommand::Delete { name } => {
+            client.call(&DeleteComputeEnvironment { compute_environment: name.clone() }).await?;
+            let gone =
+                ComputeEnvironmentResponse { compute_environment_name: name, ..Default::default() };
+            Ok(changed(&gone, "deleted"))
+        }
+    }
+}
+
+fn changed(response: &ComputeEnvironmentResponse, what: &str) -> Answer {
+    let name = response.compute_environment_name.clone();
+    let text = format!("compute environment {name}: {what}\n");
+    Answer::one(response, vec![name], text)
+}
+
+async fn find(client: &Client, names: Vec<String>) -> Result<Vec<ComputeEnvironmentDetail>> {
+    let mut request =
+        DescribeComputeEnvironments { compute_environments: names, ..Default::default() };
+    let mut found = Vec::new();
+    loop {
+        let response = client.call(&request).await?;
+        found.extend(response.compute_environments);
+        request.next_token = response.next_token;
+        if request.next_token.is_none() {
+            return Ok(found);
+        }
+    }
+}
+
+fn answer(found: Vec<ComputeEnvironmentDetail>) -> Answer {
+    let row = |ce: &ComputeEnvironmentDetail| {
+        vec![
+            ce.compute_environment_name.clone(),
+            ce.kind.clone(),
+            format!("{:?}", ce.state).to_uppercase(),
+            ce.status.clone(),
+            ce.agents.to_string(),
+            format!("{}.{:03}", ce.total_milli_cpu / 1000, ce.total_milli_cpu % 1000),
+        ]
+    };
+    let headers = &["NAME", "TYPE", "STATE", "STATUS", "AGENTS", "VCPUS"];
+    let grid = Grid::new(headers, found.iter().map(row).collect());
+    let names = found.iter().map(|ce| ce.compute_environment_name.clone()).collect();
+    let response =
+        DescribeComputeEnvironmentsResponse { compute_environments: found, next_token: None };
+    Answer::list(&response, "computeEnvironments", names, View::Grid(grid, "no environments"))
+}

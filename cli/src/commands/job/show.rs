@@ -1,0 +1,155 @@
+//! Jobs for people.
+
+use std::fmt::Write;
+
+use windrow_common::api::jobs::{ArrayPropertiesDetail, AttemptDetail, JobDetail, JobSummary};
+
+use crate::output::{Grid, age, or_dash, time_or_dash};
+
+/// One row a job.
+pub(super) fn list(jobs: &[JobSummary]) -> Grid {
+    let row = |job: &JobSummary| {
+        let exit = job.container.as_ref().and_then(|container| container.exit_code);
+        vec![
+            job.job_id.clone(),
+            job.job_name.clone(),
+            job.job_queue.clone(),
+            job.status.to_string(),
+            or_dash(job.array_properties.as_ref().and_then(array_progress)),
+            or_dash(exit),
+            age(job.created_at),
+            or_dash(job.status_reason.as_ref()),
+        ]
+    };
+    let headers = &["ID", "NAME", "QUEUE", "STATUS", "DONE", "EXIT", "AGE", "REASON"];
+    Grid::new(headers, jobs.iter().map(row).collect())
+}
+
+/// `ended/size` of an array.
+fn array_progress(array: &ArrayPropertiesDetail) -> Option<String> {
+    let size = array.size?;
+    let ended = array.status_summary.iter().filter(|(status, _)| status.is_terminal());
+    Some(format!("{}/{size}", ended.map(|(_, number)| number).sum::<u32>()))
+}
+
+/// Everything about one job, a line each.
+pub(super) fn details(job: &JobDetail) -> String {
+    let mut lines = vec![
+        ("Id", job.job_id.clone()),
+        ("Name", job.job_name.clone()),
+        ("Queue", job.job_queue.clone()),
+        ("Definition", job.job_definition.clone()),
+        ("Status", job.status.to_string()),
+        ("Reason", or_dash(job.status_reason.as_ref())),
+        ("Created", time_or_dash(Some(job.created_at))),
+        ("Started", time_or_dash(job.started_at)),
+        ("Stopped", time_or_dash(job.stopped_at)),
+    ];
+    if let Some(array) = &job.array_properties {
+        lines.extend(array.index.map(|index| ("Index", index.to_string())));
+        lines.extend(array.size.map(|size| ("Size", size.to_string())));
+        lines.extend(array.size.map(|_| ("Children", children(array))));
+    }
+    if let Some(container) = &job.container {
+        let properties = &container.properties;
+        lines.extend(properties.image.clone().map(|image| ("Image", image)));
+        lines.extend(properties.command.as_ref().map(|words| ("Command", shell_words(words))));
+        let needs = properties.resource_requirements.iter().flatten();
+        let needs: Vec<_> = needs.map(|need| format!("{} {}", need.kind, need.value)).collect();
+        lines.push(("Needs", needs.join(", ")));
+        lines.extend(properties.working_directory.clone().map(|d| ("Directory", d)));
+        lines.extend(container.outcome.exit_code.map(|code| ("Exit code", code.to_string())));
+    }
+    for dependency in &job.depends_on {
+        let kind = dependency.kind.map(|kind| format!("{kind:?} ")).unwrap_or_default();
+        lines.push(("Depends on", format!("{kind}{}", or_dash(dependency.job_id.as_ref()))));
+    }
+    lines.extend(job.tags.iter().map(|(key, value)| ("Tag", format!("{key}={value}"))));
+    lines.extend(
+        job.attempts.iter().zip(1..).map(|(one, number)| ("Attempt", attempt(one, number))),
+    );
+    let mut text = String::new();
+    for (key, value) in lines {
+        writeln!(text, "{:<12}{value}", format!("{key}:")).expect("a string takes every write");
+    }
+    text
+}
+
+fn children(array: &ArrayPropertiesDetail) -> String {
+    let some = array.status_summary.iter().filter(|(_, number)| **number > 0);
+    some.map(|(status, number)| format!("{number} {status}")).collect::<Vec<_>>().join(", ")
+}
+
+fn attempt(attempt: &AttemptDetail, number: u32) -> String {
+    let container = &attempt.container;
+    let mut text = format!(
+        "{number}: exit code {}, {} to {}, on {}",
+        or_dash(container.exit_code),
+        time_or_dash(attempt.started_at),
+        time_or_dash(attempt.stopped_at),
+        or_dash(container.container_instance_arn.as_ref()),
+    );
+    for reason in [&attempt.status_reason, &container.reason].into_iter().flatten() {
+        text.push_str(": ");
+        text.push_str(reason);
+    }
+    text
+}
+
+/// The words as one would type them.
+fn shell_words(words: &[String]) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    let quoted = |word: &String| {
+        if !word.is_empty() && word.chars().all(plain) {
+            word.clone()
+        } else {
+            format!("'{}'", word.replace('\'', r"'\''"))
+        }
+    };
+    words.iter().map(quoted).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn details_show_what_a_person_asks_for() {
+        let job: JobDetail = serde_json::from_value(json!({
+            "jobArn": "a", "jobId": "id", "jobName": "align", "jobQueue": "default",
+            "jobDefinition": "adhoc:1", "createdAt": 0, "status": "FAILED",
+            "statusReason": "Essential container in task exited", "stoppedAt": 1000,
+            "container": {"command": ["sh", "-c", "it's"], "exitCode": 3,
+                "resourceRequirements": [{"type": "VCPU", "value": "1"}]},
+            "attempts": [{"container": {"exitCode": 3, "containerInstanceArn": "agent-1"}}],
+        }))
+        .unwrap();
+        let expected = "\
+Id:         id
+Name:       align
+Queue:      default
+Definition: adhoc:1
+Status:     FAILED
+Reason:     Essential container in task exited
+Created:    1970-01-01T00:00:00.000Z
+Started:    -
+Stopped:    1970-01-01T00:00:01.000Z
+Command:    sh -c 'it'\\''s'
+Needs:      VCPU 1
+Exit code:  3
+Attempt:    1: exit code 3, - to -, on agent-1
+";
+        assert_eq!(details(&job), expected);
+    }
+
+    #[test]
+    fn arrays_show_how_many_children_ended() {
+        let array: ArrayPropertiesDetail = serde_json::from_value(json!({
+            "size": 10, "statusSummary": {"SUCCEEDED": 4, "FAILED": 1, "RUNNING": 5, "PENDING": 0}}))
+        .unwrap();
+        assert_eq!(array_progress(&array).as_deref(), Some("5/10"));
+        assert_eq!(children(&array), "5 RUNNING, 4 SUCCEEDED, 1 FAILED");
+    }
+}

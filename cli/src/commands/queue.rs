@@ -1,0 +1,103 @@
+//! `windrow queue ...`.
+
+use windrow_common::api::resources::{
+    ComputeEnvironmentOrder, CreateJobQueue, DeleteJobQueue, DescribeJobQueues,
+    DescribeJobQueuesResponse, JobQueueDetail, JobQueueResponse, ResourceState, UpdateJobQueue,
+};
+
+use crate::args::QueueCommand;
+use crate::client::Client;
+use crate::context::Context;
+use crate::failure::{Exit, Failure, Result};
+use crate::output::{Answer, Grid, View, list_or_dash};
+
+pub(super) async fn run(context: &Context, command: QueueCommand) -> Result<Answer> {
+    let client = context.client().await?;
+    match command {
+        QueueCommand::Create { name, priority, compute_environments, disabled } => {
+            let request = CreateJobQueue {
+                job_queue_name: name.to_string(),
+                priority,
+                state: disabled.then_some(ResourceState::Disabled),
+                compute_environment_order: order(compute_environments),
+                ..Default::default()
+            };
+            Ok(changed(&client.call_once(&request).await?, "created"))
+        }
+        QueueCommand::List => Ok(answer(find(&client, vec![]).await?)),
+        QueueCommand::Get { names } => {
+            let queues = find(&client, names.clone()).await?;
+            let is_there = |name: &&String| {
+                !queues.iter().any(|q| q.job_queue_name == **name || q.job_queue_arn == **name)
+            };
+            if let Some(name) = names.iter().find(is_there) {
+                return Err(Failure::new(Exit::NotFound, format!("queue `{name}` does not exist"))
+                    .hint("`windrow queue list` shows those there are"));
+            }
+            Ok(answer(queues))
+        }
+        QueueCommand::Update { name, priority, compute_environments, enable, disable } => {
+            let request = UpdateJobQueue {
+                job_queue: name,
+                priority,
+                state: super::state(enable, disable),
+                compute_environment_order: order(compute_environments),
+            };
+            Ok(changed(&client.call(&request).await?, "updated"))
+        }
+        QueueCommand::Delete { name } => {
+            client.call(&DeleteJobQueue { job_queue: name.clone() }).await?;
+            let gone = JobQueueResponse { job_queue_name: name, ..Default::default() };
+            Ok(changed(&gone, "deleted"))
+        }
+    }
+}
+
+fn order(names: Vec<String>) -> Vec<ComputeEnvironmentOrder> {
+    let entry =
+        |(compute_environment, order)| ComputeEnvironmentOrder { order, compute_environment };
+    names.into_iter().zip(1..).map(entry).collect()
+}
+
+fn changed(response: &JobQueueResponse, what: &str) -> Answer {
+    let name = response.job_queue_name.clone();
+    let text = format!("queue {name}: {what}\n");
+    Answer::one(response, vec![name], text)
+}
+
+async fn find(client: &Client, names: Vec<String>) -> Result<Vec<JobQueueDetail>> {
+    let mut request = DescribeJobQueues { job_queues: names, ..Default::default() };
+    let mut queues = Vec::new();
+    loop {
+        let response = client.call(&request).await?;
+        queues.extend(response.job_queues);
+        request.next_token = response.next_token;
+        if request.next_token.is_none() {
+            return Ok(queues);
+        }
+    }
+}
+
+fn answer(queues: Vec<JobQueueDetail>) -> Answer {
+    let row = |queue: &JobQueueDetail| {
+        let order = queue.compute_environment_order.iter();
+        let order: Vec<_> = order.map(|entry| short(&entry.compute_environment)).collect();
+        vec![
+            queue.job_queue_name.clone(),
+            queue.priority.to_string(),
+            format!("{:?}", queue.state).to_uppercase(),
+            list_or_dash(&order),
+            queue.active_jobs.to_string(),
+        ]
+    };
+    let headers = &["NAME", "PRIORITY", "STATE", "ENVIRONMENTS", "ACTIVE JOBS"];
+    let grid = Grid::new(headers, queues.iter().map(row).collect());
+    let names = queues.iter().map(|queue| queue.job_queue_name.clone()).collect();
+    let response = DescribeJobQueuesResponse { job_queues: queues, next_token: None };
+    Answer::list(&response, "jobQueues", names, View::Grid(grid, "no queues"))
+}
+
+/// The name in an ARN.
+fn short(arn: &str) -> &str {
+    arn.rsplit('/').next().unwrap_or(arn)
+}

@@ -1,0 +1,89 @@
+//! `windrow submit`, and submitting for `run`.
+
+use windrow_common::api::definitions::RegisterJobDefinition;
+use windrow_common::api::jobs::{SubmitJob, SubmitJobResponse};
+use windrow_common::ids::{JobId, JobRef};
+
+use crate::args::{JobWords, SubmitArgs};
+use crate::client::Client;
+use crate::context::Context;
+use crate::failure::{Attempt, Failure, Result};
+use crate::output::{Answer, Outcome};
+use crate::submission::{self, DEFINITION_DEFAULT, adhoc_name, adhoc_properties, apply_words};
+use crate::wait;
+
+pub(super) async fn run(context: &Context, args: SubmitArgs) -> Result<Outcome> {
+    let mut request: SubmitJob = match &args.file {
+        Some(file) => submission::read_file(file)?,
+        None => SubmitJob::default(),
+    };
+    if let Some(definition) = args.job_definition {
+        request.job_definition = definition;
+    }
+    if args.file.is_none() && request.job_definition.is_empty() && args.command.words.is_empty() {
+        return Err(Failure::error("submit: there is nothing to run")
+            .hint("give `-f FILE`, `--job-definition NAME`, or a command after `--`"));
+    }
+    request.parameters.extend(args.parameter);
+    request.idempotency_key = args.idempotency_key.or(request.idempotency_key);
+    let waits = args.wait || args.progress;
+    let client = if waits { context.waiting_client().await? } else { context.client().await? };
+    let response = submit(&client, request, &args.words, &args.command.words).await?;
+    let id = parse_id(&response)?;
+    let text = format!("{id}\n");
+    let answer = Answer::one(&response, vec![id.to_string()], text);
+    if !waits {
+        return Ok(answer.into());
+    }
+    // The id first: whoever stops waiting needs it.
+    context.printer.print(&answer)?;
+    let ids = [JobRef::from(id)];
+    let jobs = wait::until_ended(&client, &context.printer, &ids, args.progress, context.timeout());
+    Ok(Outcome::exit(wait::exit_of(&jobs.await?)))
+}
+
+/// Completes a request from flags and submits it. With a key of its own, so that it may be sent
+/// again when no answer comes.
+pub(super) async fn submit(
+    client: &Client,
+    mut request: SubmitJob,
+    words: &JobWords,
+    command: &[String],
+) -> Result<SubmitJobResponse> {
+    apply_words(&mut request, words, command);
+    choose_definition(client, &mut request, words).await?;
+    let key = request.idempotency_key.get_or_insert_with(|| JobId::generate().to_string()).clone();
+    client.call_with_key(&request, &key).await
+}
+
+/// The ad-hoc definition when none is named; for plain processes in the current directory.
+async fn choose_definition(
+    client: &Client,
+    request: &mut SubmitJob,
+    words: &JobWords,
+) -> Result<()> {
+    let flags = &words.overrides;
+    if let Some(image) = &flags.image {
+        let definition = RegisterJobDefinition {
+            job_definition_name: adhoc_name(image),
+            kind: "container".to_owned(),
+            container_properties: Some(adhoc_properties(Some(image), flags.workdir.as_deref())),
+            ..Default::default()
+        };
+        request.job_definition = super::ensure_definition(client, &definition).await?;
+    } else if request.job_definition.is_empty() {
+        request.job_definition = DEFINITION_DEFAULT.to_owned();
+        let overrides = request.container_overrides.get_or_insert_default();
+        if overrides.working_directory.is_none() {
+            let current =
+                std::env::current_dir().attempt(|| "find the current directory".to_owned())?;
+            overrides.working_directory = Some(current.to_string_lossy().into_owned());
+        }
+    }
+    Ok(())
+}
+
+/// The id in an answer to a submission.
+pub(super) fn parse_id(response: &SubmitJobResponse) -> Result<JobId> {
+    response.job_id.parse().attempt(|| "read the answer to SubmitJob".to_owned())
+}

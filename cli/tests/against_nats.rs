@@ -1,0 +1,273 @@
+//! The program against a real NATS server, with a small responder in the place of the coordinator:
+//! only what the CLI itself decides is tested here.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on must say so")]
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use windrow_common::api::ApiError;
+use windrow_common::streams::HEADER_ERROR;
+
+const JOB: &str = "01900000-0000-7000-8000-000000000001";
+
+/// Answers an operation's request.
+type Responder = fn(&str, &Value) -> Result<Value, ApiError>;
+
+/// A NATS server of its own, killed when dropped.
+struct Server {
+    child: Child,
+    url: String,
+    _store: TempDir,
+}
+
+impl Server {
+    fn start() -> Self {
+        let store = TempDir::new().unwrap();
+        let port = free_port();
+        let program = std::env::var_os("WINDROW_NATS_SERVER").unwrap_or("nats-server".into());
+        let child = Command::new(&program)
+            .args([
+                "--addr",
+                "127.0.0.1",
+                "--port",
+                &port.to_string(),
+                "--jetstream",
+                "--store_dir",
+            ])
+            .arg(store.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|e| panic!("start {program:?} (set WINDROW_NATS_SERVER): {e}"));
+        let end = Instant::now() + Duration::from_secs(20);
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < end, "the server does not listen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Self { child, url: format!("nats://127.0.0.1:{port}"), _store: store }
+    }
+
+    /// Answers every API request by `answer(operation, request)` on a thread of its own.
+    fn respond(&self, answer: Responder) {
+        let url = self.url.clone();
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(async {
+                let client = async_nats::connect(url).await.unwrap();
+                let mut requests = client.subscribe("windrow.api.*").await.unwrap();
+                client.flush().await.unwrap();
+                ready.send(()).unwrap();
+                while let Some(message) = requests.next().await {
+                    let operation = message.subject.rsplit('.').next().unwrap();
+                    let request = serde_json::from_slice(&message.payload).unwrap();
+                    let mut headers = async_nats::HeaderMap::new();
+                    let payload = match answer(operation, &request) {
+                        Ok(response) => serde_json::to_vec(&response),
+                        Err(error) => {
+                            headers.insert(HEADER_ERROR, error.code.as_str());
+                            serde_json::to_vec(&error)
+                        }
+                    };
+                    let to = message.reply.clone().unwrap();
+                    let payload = payload.unwrap().into();
+                    client.publish_with_headers(to, headers, payload).await.unwrap();
+                    client.flush().await.unwrap();
+                }
+            });
+        });
+        is_ready.recv().unwrap();
+    }
+
+    fn windrow(&self, arguments: &[&str]) -> Output {
+        windrow(&self.url, arguments)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn windrow(url: &str, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_windrow"))
+        .args(arguments)
+        .env("WINDROW_NATS_URL", url)
+        .env_remove("WINDROW_OUTPUT")
+        .env_remove("CLICOLOR_FORCE")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn job(status: &str) -> Value {
+    json!({"jobArn": "arn", "jobId": JOB, "jobName": "x", "jobQueue": "default",
+        "jobDefinition": "adhoc:1", "createdAt": 1, "status": status})
+}
+
+#[test]
+fn without_a_server_the_exit_code_is_7_and_the_hint_is_up() {
+    let output = windrow(&format!("nats://127.0.0.1:{}", free_port()), &["job", "list"]);
+    assert_eq!(code(&output), 7);
+    let stderr = text(&output.stderr);
+    assert!(
+        stderr.starts_with("error: connect to NATS") && stderr.contains("windrow up"),
+        "{stderr}"
+    );
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn without_a_coordinator_the_exit_code_is_7_too() {
+    let server = Server::start();
+    let output = server.windrow(&["cluster", "status", "--timeout", "200ms", "-o", "json"]);
+    assert_eq!(code(&output), 7);
+    let error: Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!((&error["kind"], &error["retryable"]), (&json!("Unavailable"), &json!(true)));
+    assert!(error["message"].as_str().unwrap().contains("no coordinator"), "{error}");
+}
+
+#[test]
+fn a_refusal_is_shown_with_its_hint_and_exit_code() {
+    let server = Server::start();
+    server.respond(|_, _| Err(ApiError::not_found("queue `x` does not exist").hint("list them")));
+    let output = server.windrow(&["submit", "--queue", "x", "--job-definition", "d"]);
+    assert_eq!(code(&output), 4);
+    assert_eq!(text(&output.stderr), "error: queue `x` does not exist\nhint: list them\n");
+    let output = server.windrow(&["queue", "list", "-o", "json"]);
+    let error: Value = serde_json::from_slice(&output.stderr).unwrap();
+    let expected = json!({"code": "ClientException", "kind": "NotFound",
+        "message": "queue `x` does not exist", "hint": "list them", "retryable": false});
+    assert_eq!(error, expected);
+}
+
+#[test]
+fn usage_errors_exit_with_2() {
+    for wrong in [
+        &["job", "get"][..],
+        &["submit", "--depends-on", "x"],
+        &["nonsense"],
+        &["job", "get", "no-uuid"],
+    ] {
+        assert_eq!(code(&windrow("nats://127.0.0.1:1", wrong)), 2, "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_submission_carries_a_key_and_quiet_prints_only_the_id() {
+    let server = Server::start();
+    server.respond(|operation, request| {
+        assert_eq!(operation, "SubmitJob");
+        assert_eq!(request["idempotencyKey"].as_str().unwrap().len(), 36);
+        assert_eq!(request["containerOverrides"]["command"], json!(["echo", "-n", "hi"]));
+        assert_eq!(request["dependsOn"], json!([{"jobId": JOB, "type": "N_TO_N"}]));
+        Ok(json!({"jobArn": "arn", "jobId": JOB, "jobName": request["jobName"]}))
+    });
+    let dependency = format!("N_TO_N:{JOB}");
+    let output =
+        server.windrow(&["submit", "-q", "--depends-on", &dependency, "--", "echo", "-n", "hi"]);
+    assert_eq!((text(&output.stdout), text(&output.stderr)), (format!("{JOB}\n").as_str(), ""));
+    assert_eq!(code(&output), 0);
+}
+
+#[test]
+fn lists_are_paged_and_printed_in_each_format() {
+    let server = Server::start();
+    server.respond(|_, request| {
+        assert_eq!(request["jobStatus"], "ALL");
+        let next = request["nextToken"].is_null().then_some("more");
+        Ok(json!({"jobSummaryList": [job("RUNNING")], "nextToken": next}))
+    });
+    let output = server.windrow(&["job", "list", "-o", "json"]);
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["schemaVersion"], 1);
+    assert_eq!(document["jobSummaryList"].as_array().unwrap().len(), 2);
+    let output = server.windrow(&["job", "list", "-o", "jsonl", "--limit", "1"]);
+    assert_eq!(text(&output.stdout).lines().count(), 1);
+    let output = server.windrow(&["job", "list", "-q"]);
+    assert_eq!(text(&output.stdout), format!("{JOB}\n{JOB}\n"));
+    let output = server.windrow(&["job", "list"]);
+    let table = text(&output.stdout);
+    assert!(
+        table.starts_with("ID ") && table.lines().count() == 3 && !table.contains('\x1b'),
+        "{table}"
+    );
+}
+
+#[test]
+fn waits_end_with_the_jobs_outcome_or_the_time_limit() {
+    let cases: [(Responder, i32); 5] = [
+        (|_, _| Ok(json!({"jobs": [job("SUCCEEDED")]})), 0),
+        (|_, _| Ok(json!({"jobs": [job("FAILED")]})), 10),
+        (
+            |_, _| {
+                let mut job = job("FAILED");
+                job["isTerminated"] = json!(true);
+                Ok(json!({"jobs": [job]}))
+            },
+            11,
+        ),
+        (|_, _| Ok(json!({"jobs": [job("RUNNABLE")]})), 124),
+        (|_, _| Ok(json!({"jobs": []})), 4),
+    ];
+    for (answer, expected) in cases {
+        let server = Server::start();
+        server.respond(answer);
+        let output = server.windrow(&["job", "wait", JOB, "--timeout", "500ms"]);
+        assert_eq!(code(&output), expected, "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn up_refuses_a_server_that_is_too_old() {
+    let directory = TempDir::new().unwrap();
+    let server: PathBuf = directory.path().join("nats-server");
+    std::fs::write(&server, "#!/bin/sh\necho 'nats-server: v2.10.20'\n").unwrap();
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&server, executable).unwrap();
+    for detach in [&["up"][..], &["up", "--detach"]] {
+        let output = Command::new(env!("CARGO_BIN_EXE_windrow"))
+            .args(detach)
+            .env_remove("WINDROW_NATS_URL")
+            .env("WINDROW_NATS_SERVER", &server)
+            .env("WINDROW_DATA_DIRECTORY", directory.path().join("data"))
+            .output()
+            .unwrap();
+        let stderr = text(&output.stderr);
+        assert_eq!(code(&output), 1, "{stderr}");
+        assert!(stderr.contains("2.10.20") && stderr.contains("hint: "), "{stderr}");
+        assert_eq!(stderr.matches("error:").count(), 1, "{stderr}");
+    }
+}
+
+#[test]
+fn a_closed_pipe_is_no_panic() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_windrow"))
+        .args(["completions", "bash"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((code(&output), text(&output.stderr)), (0, ""));
+}
