@@ -4,7 +4,7 @@ mod json;
 mod quiet;
 mod table;
 
-pub(crate) use table::{Grid, age, list_or_dash, or_dash, time_or_dash};
+pub(crate) use table::{Grid, age, list_or_dash, or_dash, short, time_or_dash};
 
 use std::io::{self, IsTerminal, Write};
 

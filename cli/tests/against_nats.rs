@@ -11,7 +11,11 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use windrow_common::api::ApiError;
-use windrow_common::streams::HEADER_ERROR;
+use windrow_common::ids::JobRef;
+use windrow_common::streams::{
+    HEADER_DROPPED, HEADER_ERROR, HEADER_OFFSET, HEADER_REASON, HEADER_SUBJECT, Retention, Streams,
+};
+use windrow_common::subjects::Subjects;
 
 const JOB: &str = "01900000-0000-7000-8000-000000000001";
 
@@ -122,6 +126,30 @@ fn code(output: &Output) -> i32 {
 fn job(status: &str) -> Value {
     json!({"jobArn": "arn", "jobId": JOB, "jobName": "x", "jobQueue": "default",
         "jobDefinition": "adhoc:1", "createdAt": 1, "status": status})
+}
+
+/// The streams that the coordinator makes, and a client to fill them.
+async fn streams(server: &Server) -> (async_nats::jetstream::Context, Subjects) {
+    let subjects = Subjects::new("windrow".parse().unwrap());
+    let streams = Streams::new(subjects.clone());
+    let retention =
+        Retention { replicas: 1, log_age: Duration::from_secs(3600), log_bytes: 1 << 20 };
+    let jetstream = async_nats::jetstream::new(async_nats::connect(&server.url).await.unwrap());
+    jetstream.create_stream(streams.logs(&retention)).await.unwrap();
+    jetstream.create_stream(streams.dead_letters(&retention)).await.unwrap();
+    (jetstream, subjects)
+}
+
+async fn publish(
+    jetstream: &async_nats::jetstream::Context,
+    subject: String,
+    headers: &[(&str, &str)],
+    payload: &'static str,
+) {
+    let mut map = async_nats::HeaderMap::new();
+    headers.iter().for_each(|(key, value)| map.insert(*key, *value));
+    let ack = jetstream.publish_with_headers(subject, map, payload.into()).await.unwrap();
+    ack.await.unwrap();
 }
 
 #[test]
@@ -235,6 +263,70 @@ fn waits_end_with_the_jobs_outcome_or_the_time_limit() {
         let output = server.windrow(&["job", "wait", JOB, "--timeout", "500ms"]);
         assert_eq!(code(&output), expected, "{}", text(&output.stderr));
     }
+}
+
+/// A job whose one attempt ended with exit code 3 and wrote 6 bytes.
+fn ended_with_3() -> Value {
+    let mut job = job("FAILED");
+    let outcome = json!({"exitCode": 3, "logBytes": 6});
+    job["container"] = outcome.clone();
+    job["attempts"] = json!([{ "container": outcome }]);
+    job
+}
+
+#[tokio::test]
+async fn output_is_printed_without_repeat_and_drops_are_told() {
+    let server = Server::start();
+    server.respond(|_, _| Ok(json!({"jobs": [ended_with_3()]})));
+    let (jetstream, subjects) = streams(&server).await;
+    let subject = subjects.log(JOB.parse::<JobRef>().unwrap(), 1);
+    publish(&jetstream, subject.clone(), &[(HEADER_OFFSET, "0")], "a\n").await;
+    publish(&jetstream, subject.clone(), &[(HEADER_OFFSET, "0")], "a\n").await;
+    let dropped = [(HEADER_OFFSET, "4"), (HEADER_DROPPED, "2")];
+    publish(&jetstream, subject, &dropped, "b\n").await;
+    for arguments in [&["job", "logs", JOB][..], &["logs", "-f", JOB]] {
+        let output = server.windrow(arguments);
+        assert_eq!((code(&output), text(&output.stdout)), (0, "a\nb\n"), "{arguments:?}");
+        assert!(text(&output.stderr).contains("2 bytes of output were left out"));
+    }
+    let output = server.windrow(&["logs", "--prefix", JOB]);
+    assert_eq!(text(&output.stdout), "[0] a\n[0] b\n");
+    let output = server.windrow(&["logs", "--attempt", "2", JOB]);
+    assert_eq!(text(&output.stdout), "");
+}
+
+#[tokio::test]
+async fn run_shows_the_output_and_exits_with_the_jobs_code() {
+    let server = Server::start();
+    server.respond(|operation, request| match operation {
+        "SubmitJob" => Ok(json!({"jobArn": "arn", "jobId": JOB, "jobName": request["jobName"]})),
+        _ => Ok(json!({"jobs": [ended_with_3()]})),
+    });
+    let (jetstream, subjects) = streams(&server).await;
+    let subject = subjects.log(JOB.parse::<JobRef>().unwrap(), 1);
+    publish(&jetstream, subject, &[(HEADER_OFFSET, "0")], "hello\n").await;
+    let output = server.windrow(&["run", "--", "echo", "hello"]);
+    assert_eq!((code(&output), text(&output.stdout)), (3, "hello\n"));
+}
+
+#[tokio::test]
+async fn dead_letters_are_listed_newest_last() {
+    let server = Server::start();
+    let (jetstream, subjects) = streams(&server).await;
+    let output = server.windrow(&["deadletter", "list"]);
+    assert_eq!((code(&output), text(&output.stderr)), (0, "no dead letters\n"));
+    for (reason, payload) in [("first", "{"), ("not JSON", "nonsense")] {
+        let headers = [(HEADER_REASON, reason), (HEADER_SUBJECT, "windrow.submit.q")];
+        publish(&jetstream, subjects.dead(&"submit".parse().unwrap()), &headers, payload).await;
+    }
+    let output = server.windrow(&["deadletter", "list", "--limit", "1", "-o", "json"]);
+    let letters: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let [letter] = letters["deadLetters"].as_array().unwrap().as_slice() else { panic!() };
+    assert_eq!((&letter["reason"], &letter["size"]), (&json!("not JSON"), &json!(8)));
+    assert_eq!(
+        (&letter["payload"], &letter["subject"]),
+        (&json!("nonsense"), &json!("windrow.submit.q"))
+    );
 }
 
 #[test]

@@ -18,8 +18,8 @@ use crate::logs::{self as job_logs, Selection};
 use crate::output::{Answer, Outcome, View};
 use crate::wait::{self, Watcher, describe, limit};
 
-/// Jobs asked for at once: the most that AWS Batch gives.
-const PAGE: usize = 100;
+/// Jobs asked for at once: few answers, each well below NATS' largest message.
+const PAGE: usize = 250;
 
 pub(super) async fn run(context: &Context, command: JobCommand) -> Result<Outcome> {
     match command {

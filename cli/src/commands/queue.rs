@@ -9,7 +9,7 @@ use crate::args::QueueCommand;
 use crate::client::Client;
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Result};
-use crate::output::{Answer, Grid, View, list_or_dash};
+use crate::output::{Answer, Grid, View, list_or_dash, short};
 
 pub(super) async fn run(context: &Context, command: QueueCommand) -> Result<Answer> {
     let client = context.client().await?;
@@ -95,9 +95,4 @@ fn answer(queues: Vec<JobQueueDetail>) -> Answer {
     let names = queues.iter().map(|queue| queue.job_queue_name.clone()).collect();
     let response = DescribeJobQueuesResponse { job_queues: queues, next_token: None };
     Answer::list(&response, "jobQueues", names, View::Grid(grid, "no queues"))
-}
-
-/// The name in an ARN.
-fn short(arn: &str) -> &str {
-    arn.rsplit('/').next().unwrap_or(arn)
 }

@@ -65,6 +65,11 @@ pub(crate) fn time_or_dash(millis: Option<u64>) -> String {
     or_dash(millis.map(Timestamp))
 }
 
+/// The name in an ARN; a name is its own.
+pub(crate) fn short(arn: &str) -> &str {
+    arn.rsplit('/').next().unwrap_or(arn)
+}
+
 /// The values separated by commas, or `-` for none.
 pub(crate) fn list_or_dash(values: &[impl ToString]) -> String {
     let texts: Vec<String> = values.iter().map(ToString::to_string).collect();

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use windrow_common::api::jobs::{ArrayPropertiesDetail, AttemptDetail, JobDetail, JobSummary};
 
-use crate::output::{Grid, age, or_dash, time_or_dash};
+use crate::output::{Grid, age, or_dash, short, time_or_dash};
 
 /// One row a job.
 pub(super) fn list(jobs: &[JobSummary]) -> Grid {
@@ -13,7 +13,7 @@ pub(super) fn list(jobs: &[JobSummary]) -> Grid {
         vec![
             job.job_id.clone(),
             job.job_name.clone(),
-            job.job_queue.clone(),
+            short(&job.job_queue).to_owned(),
             job.status.to_string(),
             or_dash(job.array_properties.as_ref().and_then(array_progress)),
             or_dash(exit),
@@ -37,8 +37,8 @@ pub(super) fn details(job: &JobDetail) -> String {
     let mut lines = vec![
         ("Id", job.job_id.clone()),
         ("Name", job.job_name.clone()),
-        ("Queue", job.job_queue.clone()),
-        ("Definition", job.job_definition.clone()),
+        ("Queue", short(&job.job_queue).to_owned()),
+        ("Definition", short(&job.job_definition).to_owned()),
         ("Status", job.status.to_string()),
         ("Reason", or_dash(job.status_reason.as_ref())),
         ("Created", time_or_dash(Some(job.created_at))),
@@ -87,7 +87,7 @@ fn attempt(attempt: &AttemptDetail, number: u32) -> String {
         or_dash(container.exit_code),
         time_or_dash(attempt.started_at),
         time_or_dash(attempt.stopped_at),
-        or_dash(container.container_instance_arn.as_ref()),
+        or_dash(container.container_instance_arn.as_deref().map(short)),
     );
     for reason in [&attempt.status_reason, &container.reason].into_iter().flatten() {
         text.push_str(": ");
@@ -118,8 +118,8 @@ mod tests {
     #[test]
     fn details_show_what_a_person_asks_for() {
         let job: JobDetail = serde_json::from_value(json!({
-            "jobArn": "a", "jobId": "id", "jobName": "align", "jobQueue": "default",
-            "jobDefinition": "adhoc:1", "createdAt": 0, "status": "FAILED",
+            "jobArn": "a", "jobId": "id", "jobName": "align", "jobQueue": "arn:aws:batch:x:1:job-queue/default",
+            "jobDefinition": "arn:aws:batch:x:1:job-definition/adhoc:1", "createdAt": 0, "status": "FAILED",
             "statusReason": "Essential container in task exited", "stoppedAt": 1000,
             "container": {"command": ["sh", "-c", "it's"], "exitCode": 3,
                 "resourceRequirements": [{"type": "VCPU", "value": "1"}]},
