@@ -13,8 +13,10 @@ use windrow_common::time::Timestamp;
 use windrow_common::units::Resources;
 use windrow_common::wire::lease::TaskSpec;
 
+pub mod log_files;
 pub mod process;
 
+pub use log_files::LogFiles;
 pub use process::{ProcessConfig, ProcessExecutor};
 
 /// Why an executor cannot be used.

@@ -11,8 +11,7 @@ use std::io::Write;
 use std::os::fd::RawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,12 +22,14 @@ use nix::unistd::{close, setsid};
 mod cgroup;
 pub(crate) mod protocol;
 mod reap;
+mod scratch;
 mod server;
 mod spawn;
 mod table;
 
 pub use cgroup::{ENTER, enter};
 
+use scratch::Scratches;
 use table::{State, Table};
 
 /// The socket's name in the keeper's directory.
@@ -45,8 +46,13 @@ const IDLE_GRACE: Duration = Duration::from_secs(10);
 /// How long killed processes of an ended attempt may take to vanish before its end is reported all
 /// the same: one stuck in the kernel must not hold up its job.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
-/// Scratch directories waiting to be removed; the reaper waits when there are more.
-const CLEANER_QUEUE: usize = 1024;
+/// With so many attempts running the writer lets events gather for a moment, so that short attempts
+/// do not cost the agent a wake-up each.
+const BUSY_ATTEMPTS: usize = 8;
+/// How long events then gather.
+const GATHER: Duration = Duration::from_micros(300);
+/// Directory of scratch directories to be used again.
+const SPARE: &str = "spare";
 
 /// Runs the keeper of `directory` until it has no agent and no attempt. Returns at once, without
 /// error, when another keeper serves the directory.
@@ -75,9 +81,16 @@ pub fn run(directory: &Path) -> anyhow::Result<()> {
     let listener = listen(&socket)?;
     let null = spawn::open_null().context("open `/dev/null`")?;
     let table = Arc::new(Table::default());
-    let cleaner = start_threads(&table, server::Server::new(directory, listener, null))?;
+    let spare = directory.join(SPARE);
+    let opened = Scratches::open(spare.clone());
+    let (scratches, leavings) = opened.with_context(|| format!("use `{}`", spare.display()))?;
+    let scratches = Arc::new(scratches);
+    thread("cleaner", move || scratch::clean(&leavings))?;
+    let server = server::Server::new(directory, listener, null, Arc::clone(&scratches));
+    start_threads(&table, server, &scratches)?;
     say(READY)?;
-    upkeep(&table, &cleaner);
+    upkeep(&table, &scratches);
+    scratches.close();
     // With the lock still held, so that no later keeper's socket is removed.
     fs::remove_file(&socket).with_context(|| format!("remove `{}`", socket.display()))?;
     drop(lock);
@@ -116,26 +129,21 @@ fn listen(socket: &Path) -> anyhow::Result<UnixListener> {
 fn start_threads(
     table: &Arc<Table>,
     server: server::Server,
-) -> anyhow::Result<SyncSender<PathBuf>> {
-    let (cleaner, scratches) = sync_channel(CLEANER_QUEUE);
-    thread("cleaner", move || clean(&scratches))?;
-    let (shared, sender) = (Arc::clone(table), cleaner.clone());
-    thread("reaper", move || reap::run(&shared, &sender))?;
+    scratches: &Arc<Scratches>,
+) -> anyhow::Result<()> {
+    let (shared, scratches) = (Arc::clone(table), Arc::clone(scratches));
+    thread("reaper", move || reap::run(&shared, &scratches))?;
     let shared = Arc::clone(table);
     thread("writer", move || write_events(&shared))?;
     let shared = Arc::clone(table);
-    thread("server", move || server.run(&shared))?;
-    Ok(cleaner)
+    thread("server", move || server.run(&shared))
 }
 
 fn thread(name: &'static str, body: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
-    let run = move || {
-        body();
-        // These loops end only by a panic, or when the socket cannot be served any more. A keeper
-        // without one of them would be stuck; without a keeper the agent starts over.
-    };
+    // These loops end only by a panic, or when the socket cannot be served any more. A keeper
+    // without one of them would be stuck; without a keeper the agent starts over.
     let guarded = move || {
-        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
         eprintln!("keeper: the {name} has ended, so the keeper ends");
         std::process::exit(1);
     };
@@ -146,30 +154,25 @@ fn thread(name: &'static str, body: impl FnOnce() + Send + 'static) -> anyhow::R
     Ok(())
 }
 
-/// Removes scratch directories with what is in them.
-fn clean(scratches: &Receiver<PathBuf>) {
-    for scratch in scratches {
-        if let Err(e) = fs::remove_dir_all(&scratch) {
-            eprintln!("keeper: cannot remove the scratch directory `{}`: {e}", scratch.display());
-        }
-    }
-}
-
 /// The writer: one frame carries all that has gathered.
 fn write_events(table: &Table) {
     loop {
         let (client, events) = table.take_outgoing();
-        if let Err(e) = protocol::write(&mut &*client, &events) {
+        let result = protocol::write(&mut &*client, &events);
+        if let Err(e) = result {
             // The server sees the end of the connection too and forgets the client; the next one
             // gets a snapshot.
             eprintln!("keeper: cannot write to the agent: {e}");
             let _ = client.shutdown(std::net::Shutdown::Both);
         }
+        if table.lock().mains.len() >= BUSY_ATTEMPTS {
+            std::thread::sleep(GATHER);
+        }
     }
 }
 
 /// Waits until there is nothing to stay for; meanwhile ends attempts that drain too long.
-fn upkeep(table: &Table, cleaner: &SyncSender<PathBuf>) {
+fn upkeep(table: &Table, scratches: &Scratches) {
     let mut state = table.lock();
     loop {
         let limit = if state.is_idle() {
@@ -195,10 +198,10 @@ fn upkeep(table: &Table, cleaner: &SyncSender<PathBuf>) {
         }
         eprintln!("keeper: killed processes of {} attempts do not vanish", stuck.len());
         state.draining.retain(|key| !stuck.contains(key));
-        let scratches = reap::finish(&mut state, &stuck);
+        let left = reap::finish(&mut state, &stuck);
         drop(state);
-        reap::remove_scratches(scratches, cleaner);
         table.flush();
+        left.into_iter().for_each(|directory| scratches.give_back(directory));
         state = table.lock();
     }
 }

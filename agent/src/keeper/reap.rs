@@ -1,12 +1,9 @@
 //! Takes leave of processes: main processes, what they leave behind, and adopted orphans.
 
-use std::fs;
-use std::io::ErrorKind;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::MutexGuard;
-use std::sync::mpsc::SyncSender;
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
@@ -15,35 +12,36 @@ use nix::unistd::Pid;
 use windrow_common::time::wall_clock;
 
 use super::protocol::Event;
+use super::scratch::Scratches;
 use super::table::{Phase, State, Table};
 use crate::executor::AttemptKey;
 
 /// Exit code of what SIGKILL ended.
 const EXIT_KILLED: i32 = 128 + Signal::SIGKILL as i32;
 
-/// The reaper's loop. `cleaner` receives scratch directories that are not empty.
-pub(super) fn run(table: &Table, cleaner: &SyncSender<PathBuf>) {
+/// The reaper's loop. `scratches` takes back their directories.
+pub(super) fn run(table: &Table, scratches: &Scratches) {
     loop {
         // The process stays a zombie for now, so that its number is not given to another while we
         // kill its group.
         match waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) {
             Ok(status) => {
                 if let Some(pid) = status.pid() {
-                    bury(table, cleaner, pid);
+                    bury(table, scratches, pid);
                 }
             }
             Err(Errno::ECHILD) => {
                 drop(Table::wait_while(&table.spawned, table.lock(), |s| s.mains.is_empty()));
             }
             // Ended by a signal that the library has no name for (a real-time one).
-            Err(Errno::EINVAL) => bury_unnamed(table, cleaner),
+            Err(Errno::EINVAL) => bury_unnamed(table, scratches),
             Err(_) => {}
         }
     }
 }
 
 /// Buries the zombie `pid`.
-fn bury(table: &Table, cleaner: &SyncSender<PathBuf>, pid: Pid) {
+fn bury(table: &Table, scratches: &Scratches, pid: Pid) {
     let mut state = table.lock();
     if state.spawning {
         // It may be the one being started, not in the table yet; or one whose program could not be
@@ -59,11 +57,11 @@ fn bury(table: &Table, cleaner: &SyncSender<PathBuf>, pid: Pid) {
         // An orphan, or nobody.
         let _ = waitpid(pid, None);
     }
-    finish_drained(table, cleaner, state);
+    finish_drained(table, scratches, state);
 }
 
 /// Finds and buries a zombie whose number is not known.
-fn bury_unnamed(table: &Table, cleaner: &SyncSender<PathBuf>) {
+fn bury_unnamed(table: &Table, scratches: &Scratches) {
     let mut state = table.lock();
     let State { mains, attempts, .. } = &mut *state;
     let ended = mains.iter().find_map(|(pid, key)| {
@@ -73,7 +71,7 @@ fn bury_unnamed(table: &Table, cleaner: &SyncSender<PathBuf>) {
     if let Some((pid, key)) = ended {
         state.mains.remove(&pid);
         end_of_main(&mut state, key);
-        finish_drained(table, cleaner, state);
+        finish_drained(table, scratches, state);
         return;
     }
     drop(state);
@@ -81,7 +79,7 @@ fn bury_unnamed(table: &Table, cleaner: &SyncSender<PathBuf>) {
     if let Ok(status) = waitpid(Pid::from_raw(-1), Some(WaitPidFlag::WNOHANG))
         && let Some(pid) = status.pid()
     {
-        bury(table, cleaner, pid);
+        bury(table, scratches, pid);
     }
 }
 
@@ -103,7 +101,7 @@ fn end_of_main(state: &mut State, key: AttemptKey) {
 }
 
 /// Ends every draining attempt of which nothing is left.
-fn finish_drained(table: &Table, cleaner: &SyncSender<PathBuf>, mut state: MutexGuard<'_, State>) {
+fn finish_drained(table: &Table, scratches: &Scratches, mut state: MutexGuard<'_, State>) {
     if state.draining.is_empty() {
         return;
     }
@@ -127,38 +125,26 @@ fn finish_drained(table: &Table, cleaner: &SyncSender<PathBuf>, mut state: Mutex
     if !draining.is_empty() {
         table.upkeep.notify_one();
     }
-    let scratches = finish(&mut state, &finished);
+    let left = finish(&mut state, &finished);
     drop(state);
-    remove_scratches(scratches, cleaner);
+    // The event goes first: the directory is no part of what the agent waits for.
     table.flush();
+    left.into_iter().for_each(|directory| scratches.give_back(directory));
 }
 
 /// Reports the end of draining attempts; gives back their scratch directories.
 pub(super) fn finish(state: &mut State, keys: &[AttemptKey]) -> Vec<PathBuf> {
-    let mut scratches = Vec::new();
+    let mut left = Vec::new();
     for key in keys {
         let Some(attempt) = state.attempts.get_mut(key) else { continue };
         let Phase::Draining(end) = &attempt.phase else { continue };
         let end = end.clone();
         attempt.phase = Phase::Ended(end.clone());
         attempt.cgroup = None;
-        scratches.extend(attempt.scratch.take());
+        left.extend(attempt.scratch.take());
         Table::push(state, end);
     }
-    scratches
-}
-
-/// Removes empty scratch directories and leaves the others to the cleaner, whose work may be long.
-pub(super) fn remove_scratches(scratches: Vec<PathBuf>, cleaner: &SyncSender<PathBuf>) {
-    for scratch in scratches {
-        match fs::remove_dir(&scratch) {
-            Err(e) if e.kind() != ErrorKind::NotFound => {
-                // Waits when the cleaner is far behind; it lives as long as the process.
-                let _ = cleaner.send(scratch);
-            }
-            Ok(()) | Err(_) => {}
-        }
-    }
+    left
 }
 
 /// As a shell gives it: 128 and the signal's number when killed.

@@ -16,6 +16,7 @@ use windrow_common::time::wall_clock;
 
 use super::cgroup::{Cgroup, Hierarchy};
 use super::protocol::{self, Event, Order, Request};
+use super::scratch::Scratches;
 use super::spawn::{self, Spawned};
 use super::table::{Attempt, Phase, Table};
 use crate::executor::{AttemptKey, StopSignal};
@@ -23,25 +24,34 @@ use crate::executor::{AttemptKey, StopSignal};
 /// Longest wait for the rest of a frame, or for an agent that does not read: it is on this host.
 const STALL_LIMIT: Duration = Duration::from_secs(10);
 
+/// Longest time, in milliseconds, that the news of a start waits for other news.
+const START_HELD_BACK_MS: u8 = 2;
+
 /// The socket and what starting a process needs.
 pub(super) struct Server {
     directory: PathBuf,
     listener: UnixListener,
     null: File,
+    scratches: Arc<Scratches>,
     /// Opened by the first attempt that needs it.
     hierarchy: Option<Hierarchy>,
 }
 
 impl Server {
-    pub(super) fn new(directory: &Path, listener: UnixListener, null: File) -> Self {
-        Self { directory: directory.to_owned(), listener, null, hierarchy: None }
+    pub(super) fn new(
+        directory: &Path,
+        listener: UnixListener,
+        null: File,
+        scratches: Arc<Scratches>,
+    ) -> Self {
+        Self { directory: directory.to_owned(), listener, null, scratches, hierarchy: None }
     }
 
     /// Serves until the listener fails.
     pub(super) fn run(mut self, table: &Table) {
         let mut client: Option<Arc<UnixStream>> = None;
         loop {
-            let Some((connecting, asking)) = self.wait(client.as_deref()) else { return };
+            let Some((connecting, asking)) = self.wait(table, client.as_deref()) else { return };
             if asking && let Some(stream) = &client {
                 match protocol::read(&mut ClientReader(stream)) {
                     Ok(requests) => self.carry_out(table, requests),
@@ -64,11 +74,16 @@ impl Server {
     }
 
     /// Waits for someone to connect or to ask; absent when the socket fails.
-    fn wait(&self, client: Option<&UnixStream>) -> Option<(bool, bool)> {
+    fn wait(&self, table: &Table, client: Option<&UnixStream>) -> Option<(bool, bool)> {
         let mut files = vec![PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)];
         files.extend(client.map(|c| PollFd::new(c.as_fd(), PollFlags::POLLIN)));
         loop {
-            match poll(&mut files, PollTimeout::NONE) {
+            // A start is told at the latest when the next request is awaited; the end of a short
+            // attempt often comes before and takes it along.
+            let held_back = client.is_some() && table.lock().has_outgoing();
+            let limit = if held_back { START_HELD_BACK_MS.into() } else { PollTimeout::NONE };
+            match poll(&mut files, limit) {
+                Ok(0) => table.flush(),
                 Ok(_) => break,
                 Err(nix::errno::Errno::EINTR) => {}
                 Err(e) => {
@@ -123,14 +138,18 @@ impl Server {
         let mut state = table.lock();
         state.spawning = false;
         state.spawns_ended += 1;
-        if attempt.pid != 0 {
-            state.mains.insert(attempt.pid, order.key);
+        let pid = attempt.pid;
+        if pid != 0 {
+            state.mains.insert(pid, order.key);
         }
         state.attempts.insert(order.key, attempt);
         Table::push(&mut state, event);
+        let failed = pid == 0;
         drop(state);
         table.spawned.notify_one();
-        table.flush();
+        if failed {
+            table.flush();
+        }
     }
 
     fn spawn(&mut self, order: &Order) -> Result<(Spawned, Option<Cgroup>), String> {
@@ -139,7 +158,7 @@ impl Server {
         } else {
             None
         };
-        match spawn::spawn(order, &self.null, cgroup.as_ref()) {
+        match spawn::spawn(order, &self.null, &self.scratches, cgroup.as_ref()) {
             Ok(spawned) => Ok((spawned, cgroup)),
             Err(reason) => {
                 cgroup.map(|c| c.remove());

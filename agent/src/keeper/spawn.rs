@@ -4,7 +4,7 @@
 //! is loaded, as long as the program is a path and neither user nor group change. So the program is
 //! looked up here, in the `PATH` that the job itself will see.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
@@ -15,6 +15,7 @@ use nix::unistd::{Gid, Group, Uid, User};
 
 use super::cgroup::Cgroup;
 use super::protocol::Order;
+use super::scratch::Scratches;
 
 /// Where programs are looked for when the job's environment has no `PATH`.
 const PATH_DEFAULT: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -26,11 +27,12 @@ pub(super) struct Spawned {
     pub(super) scratch: Option<PathBuf>,
 }
 
-/// Starts `order`, with `null` as its standard input and `cgroup`, if any, entered before the
-/// program begins. The error says, for the user, why it could not run; nothing is left then.
+/// Starts `order`, with `null` as its standard input, a directory from `scratches` unless it has its
+/// own, and `cgroup`, if any, entered before the program begins. The error says, for the user, why it could not run; nothing is left then.
 pub(super) fn spawn(
     order: &Order,
     null: &File,
+    scratches: &Scratches,
     cgroup: Option<&Cgroup>,
 ) -> Result<Spawned, String> {
     let name =
@@ -38,7 +40,7 @@ pub(super) fn spawn(
     let identity = order.user.as_deref().map(identity).transpose()?.flatten();
     let scratch = match &order.working_directory {
         Some(_) => None,
-        None => Some(make_scratch(&order.scratch, identity)?),
+        None => Some(make_scratch(scratches, &order.scratch, identity)?),
     };
     let directory = order.working_directory.as_deref().unwrap_or(&order.scratch);
     let spawned = resolve(name, &order.environment, directory)
@@ -46,8 +48,7 @@ pub(super) fn spawn(
     match spawned {
         Ok(child) => Ok(Spawned { child, scratch }),
         Err(reason) => {
-            // It is empty: nothing ran in it.
-            let _ = scratch.map(fs::remove_dir);
+            scratch.into_iter().for_each(|directory| scratches.give_back(directory));
             Err(reason)
         }
     }
@@ -97,22 +98,15 @@ fn open_log(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o600).open(path)
 }
 
-fn make_scratch(path: &Path, identity: Option<Identity>) -> Result<PathBuf, String> {
+fn make_scratch(
+    scratches: &Scratches,
+    path: &Path,
+    identity: Option<Identity>,
+) -> Result<PathBuf, String> {
     let make = || -> io::Result<()> {
-        match fs::create_dir(path) {
-            Err(e) if e.kind() == ErrorKind::NotFound => fs::create_dir_all(path)?,
-            Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
-            result => result?,
-        }
-        if let Some(identity) = identity {
-            std::os::unix::fs::chown(
-                path,
-                Some(identity.user.as_raw()),
-                Some(identity.group.as_raw()),
-            )?;
-            fs::set_permissions(path, Permissions::from_mode(0o700))?;
-        }
-        Ok(())
+        scratches.make(path)?;
+        let Some(Identity { user, group }) = identity else { return Ok(()) };
+        std::os::unix::fs::chown(path, Some(user.as_raw()), Some(group.as_raw()))
     };
     make().map_err(|e| format!("cannot make the scratch directory `{}`: {e}", path.display()))?;
     Ok(path.to_owned())

@@ -133,6 +133,11 @@ impl State {
         self.client.is_none() && self.attempts.is_empty() && !self.spawning
     }
 
+    /// Whether events wait to be sent.
+    pub(super) fn has_outgoing(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
     /// Drops the records of ended attempts.
     pub(super) fn forget(&mut self, keys: &[AttemptKey]) {
         for key in keys {
