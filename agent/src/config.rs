@@ -20,7 +20,7 @@ on_stop = "stop-jobs"
 stop_timeout = "30s"
 backlog_limit = "2s"
 cluster = "windrow"
-log = "info"
+log = "info,async_nats=warn"
 
 [nats]
 url = "nats://127.0.0.1:4222"

@@ -11,6 +11,8 @@ pub mod held;
 mod orders;
 pub mod outbox;
 pub mod ranges;
+#[cfg(test)]
+mod stories;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

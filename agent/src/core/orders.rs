@@ -26,6 +26,7 @@ impl Core {
         self.outbox.restart(items);
         self.term = session.term;
         self.draining = false;
+        self.said_goodbye = false;
         self.session = Some(session);
     }
 

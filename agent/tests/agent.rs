@@ -1,0 +1,164 @@
+//! The agent's program against a real NATS server; the tests play the coordinator.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by it too")]
+
+#[path = "support/cluster.rs"]
+mod cluster;
+
+use cluster::{Cluster, wait_for};
+use nix::sys::signal::Signal;
+use windrow_common::wire::agent::{EndCause, Held, Report};
+use windrow_common::wire::lease::{Order, Stop};
+
+#[tokio::test]
+async fn an_array_runs_and_its_output_arrives() {
+    let mut cluster = Cluster::start().await;
+    let _agent = cluster.start_agent(&[]);
+    let register = cluster.accept(Vec::new()).await;
+    assert_eq!((register.resources.cpu.0, register.resources.memory.0), (4000, 1024));
+    assert_eq!(register.held, []);
+
+    let script = "echo child $AWS_BATCH_JOB_ARRAY_INDEX of $AWS_BATCH_JOB_ARRAY_SIZE; exit $((AWS_BATCH_JOB_ARRAY_INDEX % 3))";
+    let lease = cluster.lease(script, 20).await;
+    let (ended, last) = cluster.ended(20).await;
+    for (child, ended) in &ended {
+        assert_eq!(ended.exit_code, Some((child % 3).try_into().unwrap()), "{ended:?}");
+        assert_eq!(ended.cause, EndCause::Exited);
+        let text = format!("child {child} of 20\n");
+        assert_eq!(ended.log_bytes, text.len() as u64);
+        assert_eq!(cluster.output(&lease, *child, ended.log_bytes).await, text);
+    }
+    cluster.order(&[], vec![Order::Confirm { upto: last }]).await;
+    // A single job afterwards shows that the session lives on.
+    cluster.lease("exit 9", 1).await;
+    assert_eq!(cluster.ended(1).await.0[&0].exit_code, Some(9));
+}
+
+#[tokio::test]
+async fn a_killed_agent_adopts_what_runs_and_reports_it_once() {
+    let mut cluster = Cluster::start().await;
+    let mut agent = cluster.start_agent(&[]);
+    cluster.accept(Vec::new()).await;
+    let (started, release) = (cluster.scratch().join("started"), cluster.scratch().join("release"));
+    let (started_path, release_path) = (started.display(), release.display());
+    let script = format!(
+        "echo before; touch {started_path}; until [ -e {release_path} ]; do sleep 0.05; done; echo after; exit 7"
+    );
+    let lease = cluster.lease(&script, 1).await;
+    wait_for(&started).await;
+    agent.signal(Signal::SIGKILL);
+    agent.wait().await;
+
+    let _agent = cluster.start_agent(&[]);
+    let register = cluster.accept(Vec::new()).await;
+    assert_eq!(register.held, [Held { lease: lease.id, children: vec![(0, 1)] }]);
+    let message = cluster.report().await;
+    assert!(matches!(message.reports.as_slice(), [Report::Started { .. }]), "{message:?}");
+    std::fs::write(&release, "").unwrap();
+    let (ended, last) = cluster.ended(1).await;
+    assert_eq!((ended[&0].exit_code, ended[&0].cause), (Some(7), EndCause::Exited));
+    assert_eq!(cluster.output(&lease, 0, ended[&0].log_bytes).await, "before\nafter\n");
+
+    // Nothing comes a second time: the next report is of the next lease.
+    cluster.order(&[], vec![Order::Confirm { upto: last }]).await;
+    cluster.lease("exit 5", 1).await;
+    assert_eq!(cluster.ended(1).await.0[&0].exit_code, Some(5));
+}
+
+#[tokio::test]
+async fn results_are_sent_again_until_they_are_confirmed() {
+    let mut cluster = Cluster::start().await;
+    let mut agent = cluster.start_agent(&[]);
+    cluster.accept(Vec::new()).await;
+    let lease = cluster.lease("exit 4", 3).await;
+    let (first, _) = cluster.ended(3).await;
+
+    cluster.ask_to_register().await;
+    let register = cluster.accept(Vec::new()).await;
+    assert_eq!(register.held, [Held { lease: lease.id, children: vec![(0, 3)] }]);
+    let (again, _) = cluster.ended(3).await;
+    assert_eq!(again, first);
+
+    agent.signal(Signal::SIGKILL);
+    agent.wait().await;
+    let _agent = cluster.start_agent(&[]);
+    cluster.accept(Vec::new()).await;
+    let (again, last) = cluster.ended(3).await;
+    assert_eq!(again, first);
+
+    cluster.order(&[], vec![Order::Confirm { upto: last }]).await;
+    // The answer to a later order shows that the one before it was carried out.
+    cluster.lease("true", 1).await;
+    let (_, last) = cluster.ended(1).await;
+    cluster.order(&[], vec![Order::Confirm { upto: last }]).await;
+    cluster.ask_to_register().await;
+    let held = cluster.accept(Vec::new()).await.held;
+    assert!(held.iter().all(|held| held.lease != lease.id), "{held:?}");
+}
+
+#[tokio::test]
+async fn orders_to_stop_end_what_runs_and_what_waits() {
+    let mut cluster = Cluster::start().await;
+    let _agent = cluster.start_agent(&["stop_timeout=1s", "backlog_limit=1m"]);
+    cluster.accept(Vec::new()).await;
+    let started = cluster.scratch().join("started");
+    let script = format!(
+        "trap '' TERM; [ $AWS_BATCH_JOB_ARRAY_INDEX = 3 ] && touch {}; while :; do sleep 0.05; done",
+        started.display()
+    );
+    let lease = cluster.lease(&script, 5).await;
+    wait_for(&started).await;
+    let stop = Stop { lease: lease.id, children: vec![(0, 5)] };
+    cluster.order(&[], vec![Order::Stop(stop)]).await;
+    let (ended, _) = cluster.ended(5).await;
+    assert!(ended.values().all(|ended| ended.cause == EndCause::Stopped));
+    assert_eq!((ended[&4].exit_code, ended[&4].started_at), (None, None));
+    assert_eq!(ended[&0].exit_code, Some(128 + 9), "it does not heed SIGTERM");
+}
+
+#[tokio::test]
+async fn a_stopped_agent_hands_everything_back_and_leaves() {
+    let mut cluster = Cluster::start().await;
+    let mut agent = cluster.start_agent(&["backlog_limit=1m"]);
+    cluster.accept(Vec::new()).await;
+    let started = cluster.scratch().join("started");
+    let script = format!("touch {}-$AWS_BATCH_JOB_ARRAY_INDEX; sleep 1000", started.display());
+    cluster.lease(&script, 6).await;
+    for child in 0..4 {
+        wait_for(&cluster.scratch().join(format!("started-{child}"))).await;
+    }
+    agent.signal(Signal::SIGTERM);
+    let mut reports = Vec::new();
+    while reports.last() != Some(&Report::Leaving) {
+        reports.extend(cluster.report().await.reports);
+    }
+    let returned = reports
+        .iter()
+        .any(|report| matches!(report, Report::Returned { children, .. } if children == &[(4, 2)]));
+    assert!(returned, "{reports:?}");
+    let lost =
+        |report: &&Report| matches!(report, Report::Ended(e) if e.cause == EndCause::HostLost);
+    assert_eq!(reports.iter().filter(lost).count(), 4, "{reports:?}");
+    assert_eq!(agent.wait().await, Some(0));
+}
+
+#[tokio::test]
+async fn fenced_attempts_are_killed() {
+    let mut cluster = Cluster::start().await;
+    let _agent = cluster.start_agent(&[]);
+    cluster.accept(Vec::new()).await;
+    let pid = cluster.scratch().join("pid");
+    let script = format!("echo $$ > {0}.new; mv {0}.new {0}; exec sleep 1000", pid.display());
+    let lease = cluster.lease(&script, 1).await;
+    wait_for(&pid).await;
+    let process = std::fs::read_to_string(&pid).unwrap();
+    let process = std::path::PathBuf::from(format!("/proc/{}", process.trim()));
+
+    cluster.ask_to_register().await;
+    cluster.accept(vec![Held { lease: lease.id, children: vec![(0, 1)] }]).await;
+    // The next lease needs the whole agent, so its result shows that the place was given up.
+    cluster.lease("true", 4).await;
+    let (ended, _) = cluster.ended(4).await;
+    assert!(ended.values().all(|ended| ended.lease != lease.id));
+    assert!(!process.exists());
+}
