@@ -3,6 +3,8 @@
 //! `core` decides, `scheduler` proposes, `view` answers questions; all three are pure. `shell`
 //! connects them to NATS: journal, snapshots, requests, agents.
 
+pub mod config;
 pub mod core;
 pub mod scheduler;
+pub mod shell;
 pub mod view;

@@ -9,7 +9,7 @@ use windrow_common::ids::{JobId, LeaseId, Name};
 
 use super::children::{Attempt, Children, len};
 use super::event::{ChildEnd, Event, Granted, Registered, Submitted, Then};
-use super::state::{Agent, Dependency, Job, Lease, Spec, State, Work};
+use super::state::{Agent, Dependency, Job, Lease, Queue, Spec, State, Work};
 
 /// Longest memory of the run time average: each new attempt weighs at least one part in this.
 const RUN_TIME_WEIGHT: u64 = 16;
@@ -18,12 +18,7 @@ const RUN_TIME_WEIGHT: u64 = 16;
 pub fn apply(state: &mut State, event: &Event) {
     match event {
         Event::TermStarted { term } => state.term = *term,
-        Event::QueueSet { name, queue } => {
-            let active_jobs = state.queues.get(name).map_or(0, |q| q.active_jobs);
-            let mut queue = queue.clone();
-            queue.active_jobs = active_jobs;
-            state.queues.insert(name.clone(), queue);
-        }
+        Event::QueueSet { name, queue } => set_queue(state, name, queue.clone()),
         Event::QueueDeleted { name } => drop(state.queues.remove(name)),
         Event::EnvironmentSet { name, environment } => {
             state.environments.insert(name.clone(), environment.clone());
@@ -88,6 +83,11 @@ pub fn apply(state: &mut State, event: &Event) {
             change_agent(state, agent, |a| a.confirmed_reports = *upto);
         }
     }
+}
+
+fn set_queue(state: &mut State, name: &Name, mut queue: Queue) {
+    queue.active_jobs = state.queues.get(name).map_or(0, |old| old.active_jobs);
+    state.queues.insert(name.clone(), queue);
 }
 
 fn submit(state: &mut State, id: JobId, submitted: &Submitted) {

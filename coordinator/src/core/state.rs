@@ -83,9 +83,12 @@ pub struct Definition {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revision {
     pub active: bool,
+    #[serde(with = "as_json")]
     pub properties: ContainerProperties,
     pub parameters: BTreeMap<String, String>,
+    #[serde(with = "as_json")]
     pub retry_strategy: Option<RetryStrategy>,
+    #[serde(with = "as_json")]
     pub timeout: Option<JobTimeout>,
     pub tags: BTreeMap<String, String>,
     pub platform_capabilities: Vec<String>,
@@ -102,6 +105,7 @@ pub struct JobSpec {
     pub timeout_seconds: Option<u32>,
     pub attempts_max: u32,
     /// For DescribeJobs.
+    #[serde(with = "as_json")]
     pub properties: ContainerProperties,
 }
 
@@ -251,5 +255,27 @@ impl State {
     /// The name of an agent by its number.
     pub fn agent_name(&self, number: u32) -> &Name {
         &self.agent_numbers[number as usize]
+    }
+}
+
+/// API types inside journal and snapshots: as JSON text, because those encodings go by position and
+/// API types leave out what is absent.
+mod as_json {
+    use serde::de::{DeserializeOwned, Error as _};
+    use serde::ser::Error as _;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<T: Serialize, S: Serializer>(
+        value: &T,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serde_json::to_string(value).map_err(S::Error::custom)?.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, T: DeserializeOwned, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<T, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        serde_json::from_str(&text).map_err(D::Error::custom)
     }
 }

@@ -1,1 +1,338 @@
+//! A small world for stories about the core: builders, agents that behave, and checks after every step.
 
+use std::collections::BTreeMap;
+
+use windrow_common::api::ApiError;
+use windrow_common::api::definitions::{
+    ContainerProperties, JobTimeout, RegisterJobDefinition, ResourceRequirement, RetryStrategy,
+};
+use windrow_common::api::jobs::{
+    ArrayProperties, CancelJob, DependencyType, JobDependency, JobDetail, JobStatus, SubmitJob,
+    TerminateJob,
+};
+use windrow_common::api::resources::{
+    ComputeEnvironmentOrder, CreateComputeEnvironment, CreateJobQueue,
+};
+use windrow_common::ids::{JobId, JobRef, Name};
+use windrow_common::time::Timestamp;
+use windrow_common::units::Resources;
+use windrow_common::wire::agent::{
+    EndCause, Ended, Executor, Held, Register, Report, ReportMessage,
+};
+use windrow_common::wire::lease::{Lease, Order};
+
+use super::event::Event;
+use super::limits::Limits;
+use super::{Answer, Command, State, apply, decide, invariants};
+use crate::scheduler::Pass;
+use crate::shell::dispatch;
+use crate::view;
+
+pub(super) struct World {
+    pub(super) state: State,
+    pub(super) now: Timestamp,
+    /// Every event so far: a replay of it must give the state.
+    log: Vec<Event>,
+    /// Orders each agent has been sent and has not looked at.
+    pub(super) orders: BTreeMap<Name, Vec<Order>>,
+    /// Number of the next report of each agent.
+    reports: BTreeMap<Name, u64>,
+    next_id: u128,
+}
+
+pub(super) fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+impl World {
+    /// Queue `q` on environment `e`, definition `d` of 1 vCPU and 100 MiB.
+    pub(super) fn new() -> Self {
+        let mut world = Self {
+            state: State::default(),
+            now: Timestamp(1_000_000),
+            log: Vec::new(),
+            orders: BTreeMap::new(),
+            reports: BTreeMap::new(),
+            next_id: 1,
+        };
+        world.does(Command::StartTerm);
+        world.does(Command::CreateEnvironment(CreateComputeEnvironment {
+            compute_environment_name: "e".into(),
+            kind: "UNMANAGED".into(),
+            ..Default::default()
+        }));
+        world.queue("q", 10);
+        world.definition("d", "1", "100");
+        world
+    }
+
+    pub(super) fn queue(&mut self, queue: &str, priority: u32) {
+        self.does(Command::CreateQueue(CreateJobQueue {
+            job_queue_name: queue.into(),
+            priority,
+            compute_environment_order: vec![ComputeEnvironmentOrder {
+                order: 1,
+                compute_environment: "e".into(),
+            }],
+            ..Default::default()
+        }));
+    }
+
+    pub(super) fn definition(&mut self, definition: &str, vcpus: &str, memory: &str) {
+        let need = |kind: &str, value: &str| ResourceRequirement {
+            kind: kind.into(),
+            value: value.into(),
+        };
+        self.does(Command::RegisterDefinition(Box::new(RegisterJobDefinition {
+            job_definition_name: definition.into(),
+            kind: "container".into(),
+            container_properties: Some(ContainerProperties {
+                command: Some(vec!["true".into()]),
+                resource_requirements: Some(vec![need("VCPU", vcpus), need("MEMORY", memory)]),
+                ..Default::default()
+            }),
+            ..Default::default()
+        })));
+    }
+
+    /// Decides and applies, as the loop does, with its follow-up work and placements.
+    pub(super) fn tries(&mut self, command: Command) -> Result<Answer, ApiError> {
+        let mut events = Vec::new();
+        let answer = self.step(&command, &mut events)?;
+        while !self.state.work.is_empty() {
+            self.step(&Command::Work, &mut events)?;
+        }
+        let mut pass = Pass::new(&self.state);
+        while let Some(placement) = pass.next(&self.state) {
+            self.step(&Command::Place(placement), &mut events)?;
+        }
+        for (agent, orders) in dispatch::orders(&self.state, &events) {
+            self.orders.entry(agent).or_default().extend(orders);
+        }
+        self.state.index.changed.clear();
+        invariants::check(&self.state).unwrap();
+        Ok(answer)
+    }
+
+    fn step(&mut self, command: &Command, events: &mut Vec<Event>) -> Result<Answer, ApiError> {
+        let decision = decide(&self.state, &Limits::default(), command, self.now)?;
+        for event in decision.events {
+            apply(&mut self.state, &event);
+            self.log.push(event.clone());
+            events.push(event);
+        }
+        Ok(decision.answer)
+    }
+
+    pub(super) fn does(&mut self, command: Command) -> Answer {
+        self.tries(command).unwrap()
+    }
+
+    pub(super) fn refused(&mut self, command: Command) -> ApiError {
+        let before = self.log.len();
+        let error = self.tries(command).unwrap_err();
+        assert_eq!(self.log.len(), before, "a refused command changes nothing");
+        error
+    }
+
+    /// The state that a replay of everything gives is this one.
+    pub(super) fn check_replay(&self) {
+        // Through the journal's encoding.
+        let bytes = rmp_serde::to_vec(&self.log).unwrap();
+        let log: Vec<Event> = rmp_serde::from_slice(&bytes).unwrap();
+        let mut replayed = State::default();
+        for event in &log {
+            apply(&mut replayed, event);
+        }
+        replayed.index.changed.clear();
+        assert!(replayed == self.state, "INV-16: replay gives the same state");
+        let bytes = crate::shell::snapshot::encode(&self.state, Default::default());
+        let (read, _) = crate::shell::snapshot::decode(&bytes).unwrap();
+        assert!(read == self.state, "a snapshot gives the same state");
+    }
+
+    // Jobs.
+
+    pub(super) fn request(&self) -> SubmitJob {
+        SubmitJob {
+            job_name: "j".into(),
+            job_queue: "q".into(),
+            job_definition: "d".into(),
+            ..Default::default()
+        }
+    }
+
+    pub(super) fn submit(&mut self, request: SubmitJob) -> JobId {
+        self.next_id += 1;
+        let id = JobId::from_u128(self.next_id);
+        match self.does(Command::Submit { id, request: Box::new(request) }) {
+            Answer::Submitted(response) => response.job_id.parse().unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) fn job(&mut self) -> JobId {
+        self.submit(self.request())
+    }
+
+    pub(super) fn array(&mut self, size: u32, depends_on: Vec<JobDependency>) -> JobId {
+        let array_properties = Some(ArrayProperties { size: Some(size) });
+        self.submit(SubmitJob { array_properties, depends_on, ..self.request() })
+    }
+
+    pub(super) fn retrying(&self, attempts: u32) -> SubmitJob {
+        SubmitJob {
+            retry_strategy: Some(RetryStrategy { attempts: Some(attempts) }),
+            ..self.request()
+        }
+    }
+
+    pub(super) fn limited(&self, seconds: u32) -> SubmitJob {
+        SubmitJob {
+            timeout: Some(JobTimeout { attempt_duration_seconds: Some(seconds) }),
+            ..self.request()
+        }
+    }
+
+    pub(super) fn cancel(&mut self, id: &str) {
+        self.does(Command::Cancel(CancelJob { job_id: id.into(), reason: "not needed".into() }));
+    }
+
+    pub(super) fn terminate(&mut self, id: &str) {
+        let reason = "stop it".into();
+        self.does(Command::Terminate(TerminateJob { job_id: id.into(), reason }));
+    }
+
+    pub(super) fn status(&self, job: JobId) -> JobStatus {
+        self.state.jobs[&job].status()
+    }
+
+    pub(super) fn child(&self, job: JobId, child: u32) -> JobStatus {
+        self.state.jobs[&job].children.status(child)
+    }
+
+    pub(super) fn detail(&self, id: impl Into<JobRef>) -> JobDetail {
+        let request = windrow_common::api::jobs::DescribeJobs { jobs: vec![id.into().to_string()] };
+        view::describe_jobs(&self.state, &request).unwrap().jobs.remove(0)
+    }
+
+    // Agents.
+
+    pub(super) fn agent(&mut self, agent: &str, cpus: u32) -> Name {
+        self.register(agent, cpus, Vec::new());
+        name(agent)
+    }
+
+    pub(super) fn register(&mut self, agent: &str, cpus: u32, held: Vec<Held>) -> Vec<Held> {
+        self.orders.remove(&name(agent));
+        let answer = self.does(Command::RegisterAgent(Box::new(Register {
+            version: windrow_common::wire::VERSION,
+            agent: name(agent),
+            boot: 1,
+            host: agent.into(),
+            compute_environment: name("e"),
+            resources: Resources::new(cpus * 1000, 10_000),
+            executors: vec![Executor::Process],
+            architecture: "X86_64".into(),
+            agent_version: "0".into(),
+            clock: self.now,
+            held,
+        })));
+        self.reports.insert(name(agent), 1);
+        match answer {
+            Answer::Registered { fenced, .. } => fenced,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) fn lose(&mut self, agent: &Name) {
+        self.does(Command::AgentUnheard(agent.clone()));
+    }
+
+    /// The leases in the agent's orders, taken out.
+    pub(super) fn leases(&mut self, agent: &Name) -> Vec<Lease> {
+        let orders = self.orders.remove(agent).unwrap_or_default();
+        let (runs, others): (Vec<Order>, Vec<Order>) =
+            orders.into_iter().partition(|o| matches!(o, Order::Run(_)));
+        self.orders.insert(agent.clone(), others);
+        let lease = |order| match order {
+            Order::Run(lease) => lease,
+            other => panic!("{other:?}"),
+        };
+        runs.into_iter().map(lease).collect()
+    }
+
+    pub(super) fn report(&mut self, agent: &Name, reports: Vec<Report>) -> Answer {
+        let first = self.reports[agent];
+        self.reports.insert(agent.clone(), first + reports.len() as u64);
+        let session = self.state.agents[agent].session;
+        self.does(Command::Report(ReportMessage {
+            version: windrow_common::wire::VERSION,
+            agent: agent.clone(),
+            session,
+            first,
+            reports,
+        }))
+    }
+
+    pub(super) fn started(&self, lease: &Lease, child: u32) -> Report {
+        Report::Started { lease: lease.id, job: lease.job, child, at: self.now }
+    }
+
+    /// The end of a child that ran for ten seconds: too long for a backlog.
+    pub(super) fn ended(&self, lease: &Lease, child: u32, cause: EndCause, code: i32) -> Report {
+        self.ended_after(10_000, lease, child, cause, code)
+    }
+
+    pub(super) fn ended_after(
+        &self,
+        run_millis: u64,
+        lease: &Lease,
+        child: u32,
+        cause: EndCause,
+        code: i32,
+    ) -> Report {
+        Report::Ended(Ended {
+            lease: lease.id,
+            job: lease.job,
+            child,
+            started_at: Some(Timestamp(self.now.0 - run_millis)),
+            ended_at: self.now,
+            exit_code: Some(code),
+            cause,
+            reason: None,
+            log_bytes: 0,
+        })
+    }
+
+    /// The agent runs everything it has been leased, each child with this exit code.
+    pub(super) fn run_all(&mut self, agent: &Name, code: i32) -> u32 {
+        let mut ran = 0;
+        loop {
+            let leases = self.leases(agent);
+            if leases.is_empty() {
+                return ran;
+            }
+            let mut reports = Vec::new();
+            for lease in &leases {
+                for child in lease.first..lease.first + lease.count {
+                    reports.push(self.ended(lease, child, EndCause::Exited, code));
+                    ran += 1;
+                }
+            }
+            self.report(agent, reports);
+        }
+    }
+}
+
+pub(super) fn on(job: JobId) -> Vec<JobDependency> {
+    vec![JobDependency { job_id: Some(job.to_string()), kind: None }]
+}
+
+pub(super) fn n_to_n(job: JobId) -> Vec<JobDependency> {
+    vec![JobDependency { job_id: Some(job.to_string()), kind: Some(DependencyType::NToN) }]
+}
+
+pub(super) fn sequential() -> Vec<JobDependency> {
+    vec![JobDependency { job_id: None, kind: Some(DependencyType::Sequential) }]
+}

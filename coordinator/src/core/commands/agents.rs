@@ -78,8 +78,9 @@ fn sort_held(state: &State, request: &Register) -> (BTreeMap<LeaseId, RangeSet<u
             gone.insert(range.clone());
             let Some(lease) = own else { continue };
             for ours in lease.children.overlapping(&range) {
+                let ours = ours.start.max(range.start)..ours.end.min(range.end);
                 gone.remove(ours.clone());
-                held.entry(entry.lease).or_default().insert(ours.clone());
+                held.entry(entry.lease).or_default().insert(ours);
             }
         }
         if !gone.is_empty() {

@@ -1,0 +1,73 @@
+//! `windrow-coordinator`: reads the configuration, runs a coordinator, stops it in order.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use windrow_common::config::Sources;
+use windrow_coordinator::config::Config;
+use windrow_coordinator::shell::leader;
+
+/// Decides where and when jobs run. One leads at a time; state is kept in NATS JetStream.
+///
+/// Settings come from the file, the environment (WINDROW_COORDINATOR_KEY, with `__` between section
+/// and key) and flags; later ones win.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// Configuration file, TOML.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// NATS servers, separated by commas.
+    #[arg(long, value_name = "URL")]
+    nats_url: Option<String>,
+    /// The cluster's name: the first token of all its subjects.
+    #[arg(long, value_name = "NAME")]
+    cluster: Option<String>,
+    /// Any setting, such as `lease_ttl=10s` or `limits.attempts=10`.
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
+    set: Vec<(String, String)>,
+    /// Check the configuration, print it as it takes effect, and exit.
+    #[arg(long)]
+    check: bool,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+fn sources(arguments: &Arguments) -> Sources {
+    let mut flags = arguments.set.clone();
+    let named = [("nats.url", &arguments.nats_url), ("cluster", &arguments.cluster)];
+    for (key, value) in named {
+        flags.extend(value.clone().map(|value| (key.to_owned(), value)));
+    }
+    Sources { file: arguments.config.clone(), environment_prefix: "WINDROW_COORDINATOR", flags }
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let config = Config::load(&sources(&arguments))?;
+    if arguments.check {
+        println!("{}", serde_json::to_string_pretty(&config)?);
+        return Ok(());
+    }
+    windrow_common::telemetry::start(&config.log, config.log_json).map_err(anyhow::Error::msg)?;
+    let stop = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn({
+        let stop = stop.clone();
+        async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            stop.cancel();
+        }
+    });
+    leader::run(&config, stop).await
+}

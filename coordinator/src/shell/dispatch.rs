@@ -1,0 +1,185 @@
+//! Orders to agents: what journalled events mean for them, one message per agent and turn.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tracing::warn;
+use windrow_common::codec::to_msgpack;
+use windrow_common::ids::{LeaseId, Name};
+use windrow_common::streams::MESSAGE_BYTES_MAX;
+use windrow_common::subjects::Subjects;
+use windrow_common::wire;
+use windrow_common::wire::lease::{Lease, Order, OrderMessage, SpecDigest, Stop, TaskSpec};
+
+use crate::core::State;
+use crate::core::event::{Event, Granted};
+use crate::core::state::Job;
+
+/// What each session has been sent, so that a spec travels once.
+#[derive(Debug, Default)]
+pub struct Dispatch {
+    sent: BTreeMap<Name, (u64, BTreeSet<SpecDigest>)>,
+}
+
+/// Orders by agent.
+pub type Orders = BTreeMap<Name, Vec<Order>>;
+
+/// The orders that follow from events. Called after they were journalled and applied.
+pub fn orders(state: &State, events: &[Event]) -> Orders {
+    let mut orders = Orders::new();
+    let mut confirmed = BTreeMap::new();
+    for event in events {
+        if let Event::LeaseGranted(granted) = event {
+            let order = run(state, granted);
+            orders.entry(granted.agent.clone()).or_default().extend(order);
+        } else if let Event::StopRequested { job, children, .. } = event {
+            stop(&mut orders, state, &state.jobs[job], children);
+        } else if let Event::ReportsTaken { agent, upto } = event {
+            confirmed.insert(agent.clone(), *upto);
+        } else if let Event::AgentDrained { agent, draining: true } = event {
+            orders.entry(agent.clone()).or_default().push(Order::Drain);
+        } else if let Event::AgentRegistered { agent, .. } = event {
+            again(&mut orders, state, agent);
+        }
+    }
+    for (agent, upto) in confirmed {
+        orders.entry(agent).or_default().push(Order::Confirm { upto });
+    }
+    orders
+}
+
+fn run(state: &State, granted: &Granted) -> Option<Order> {
+    // It may have been settled again within the turn, by the loss of its agent.
+    let lease = state.leases.get(&granted.lease)?;
+    let job = &state.jobs[&granted.job];
+    let spec = &state.specs[&job.spec].spec;
+    Some(Order::Run(Lease {
+        id: granted.lease,
+        job: granted.job,
+        array_size: job.array_size,
+        first: granted.children.start,
+        count: granted.children.end - granted.children.start,
+        attempt: granted.attempt,
+        spec: spec.task_digest,
+        resources: lease.resources,
+        timeout_seconds: spec.timeout_seconds,
+        queue: job.queue.clone(),
+        compute_environment: state.agents[&granted.agent].environment.clone(),
+    }))
+}
+
+fn stop(orders: &mut Orders, state: &State, job: &Job, children: &[std::ops::Range<u32>]) {
+    let mut by_lease = BTreeMap::<LeaseId, Vec<(u32, u32)>>::new();
+    for (lease, child) in job.children.leased_in(children) {
+        let ranges = by_lease.entry(lease).or_default();
+        match ranges.last_mut() {
+            Some((first, count)) if *first + *count == child => *count += 1,
+            Some(_) | None => ranges.push((child, 1)),
+        }
+    }
+    for (lease, children) in by_lease {
+        let agent = state.leases[&lease].agent.clone();
+        orders.entry(agent).or_default().push(Order::Stop(Stop { lease, children }));
+    }
+}
+
+/// What a new session has to be told again: stops of what it still holds, and a drain.
+fn again(orders: &mut Orders, state: &State, name: &Name) {
+    let agent = &state.agents[name];
+    for lease in &agent.leases {
+        let job = &state.jobs[&state.leases[lease].job];
+        for (children, _) in &job.stops {
+            let mut all = Orders::new();
+            stop(&mut all, state, job, children);
+            let own = all.remove(name).unwrap_or_default();
+            let of_lease = |o: &Order| matches!(o, Order::Stop(stop) if stop.lease == *lease);
+            orders.entry(name.clone()).or_default().extend(own.into_iter().filter(of_lease));
+        }
+    }
+    if agent.status == windrow_common::api::resources::AgentStatus::Draining {
+        orders.entry(name.clone()).or_default().push(Order::Drain);
+    }
+}
+
+impl Dispatch {
+    /// Packs an agent's orders into messages: (subject, payload), in order.
+    pub fn messages(
+        &mut self,
+        state: &State,
+        subjects: &Subjects,
+        name: &Name,
+        orders: Vec<Order>,
+    ) -> Vec<(String, Vec<u8>)> {
+        let Some(agent) = state.agents.get(name) else { return Vec::new() };
+        let sent = self.sent.entry(name.clone()).or_default();
+        if sent.0 != agent.session {
+            *sent = (agent.session, BTreeSet::new());
+        }
+        let subject = subjects.lease(&agent.environment, name);
+        let mut messages = Vec::new();
+        let mut message = Batch::new(state.term, agent.session);
+        for order in orders {
+            let spec = match &order {
+                Order::Run(lease) if sent.1.insert(lease.spec) => spec_of(state, lease),
+                Order::Run(_) | Order::Stop(_) | Order::Confirm { .. } | Order::Drain => None,
+            };
+            if let Err((order, spec)) = message.add(order, spec) {
+                messages.push((subject.clone(), message.finish()));
+                message = Batch::new(state.term, agent.session);
+                if message.add(order, spec).is_err() {
+                    warn!(agent = %name, "an order is too large for a message and was not sent");
+                }
+            }
+        }
+        messages.push((subject, message.finish()));
+        messages
+    }
+}
+
+fn spec_of(state: &State, lease: &Lease) -> Option<(SpecDigest, TaskSpec)> {
+    let job = state.jobs.get(&lease.job)?;
+    Some((lease.spec, state.specs[&job.spec].spec.task.clone()))
+}
+
+/// A message being filled.
+struct Batch {
+    message: OrderMessage,
+    bytes: usize,
+}
+
+impl Batch {
+    fn new(term: u64, session: u64) -> Self {
+        let message = OrderMessage {
+            version: wire::VERSION,
+            term,
+            session,
+            specs: Vec::new(),
+            orders: Vec::new(),
+        };
+        Self { message, bytes: 0 }
+    }
+
+    #[expect(clippy::result_large_err, reason = "hands back what did not fit")]
+    fn add(
+        &mut self,
+        order: Order,
+        spec: Option<(SpecDigest, TaskSpec)>,
+    ) -> Result<(), (Order, Option<(SpecDigest, TaskSpec)>)> {
+        // Orders are small but for the ranges of a stop; a spec can be as large as a request.
+        let ranges = match &order {
+            Order::Stop(stop) => stop.children.len(),
+            Order::Run(_) | Order::Confirm { .. } | Order::Drain => 0,
+        };
+        let bytes = 512 + 12 * ranges + spec.as_ref().map_or(0, |(_, spec)| to_msgpack(spec).len());
+        if self.bytes + bytes > MESSAGE_BYTES_MAX && self.bytes > 0 {
+            return Err((order, spec));
+        }
+        self.bytes += bytes;
+        self.message.orders.push(order);
+        self.message.specs.extend(spec);
+        Ok(())
+    }
+
+    fn finish(self) -> Vec<u8> {
+        to_msgpack(&self.message)
+    }
+}

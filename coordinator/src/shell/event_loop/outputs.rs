@@ -1,0 +1,230 @@
+//! What the loop gives out, once the journal has the events.
+
+use std::time::Duration;
+
+use async_nats::jetstream::{self, stream::Stream};
+use async_nats::{Client, HeaderMap};
+use bytes::Bytes;
+use tokio::time::Instant;
+use tracing::{info, warn};
+use windrow_common::api::jobs::{JobEvent, JobEventData, JobStatus};
+use windrow_common::codec::{CONTENT_TYPE_JSON, Encoding, to_msgpack};
+use windrow_common::ids::{JobId, Name};
+use windrow_common::streams::{HEADER_ERROR, HEADER_REASON, HEADER_SUBJECT, Streams};
+use windrow_common::subjects::Subjects;
+use windrow_common::time::Timestamp;
+use windrow_common::wire::agent::{Control, RegisterReply, Session};
+
+use super::{DeadLetter, Joined, Reply};
+use crate::core::arn;
+use crate::core::state::{Job, State};
+use crate::shell::journal;
+
+/// How often taken reports are removed from their stream.
+const FORGET_EVERY: Duration = Duration::from_secs(1);
+
+/// The streams the loop writes to or manages.
+#[derive(Clone, Debug)]
+pub struct OpenStreams {
+    pub names: Streams,
+    pub leases: Stream,
+    pub reports: Stream,
+}
+
+/// The way out.
+pub struct Outlet {
+    client: Client,
+    context: jetstream::Context,
+    pub(super) subjects: Subjects,
+    streams: OpenStreams,
+    heartbeat: Duration,
+    pub(super) cluster: Name,
+    forgot: Option<Instant>,
+}
+
+impl Outlet {
+    pub(super) fn new(
+        client: Client,
+        context: jetstream::Context,
+        subjects: Subjects,
+        streams: OpenStreams,
+        heartbeat: Duration,
+        cluster: Name,
+    ) -> Self {
+        Self { client, context, subjects, streams, heartbeat, cluster, forgot: None }
+    }
+
+    /// Publishes; what is lost here is asked for again by agents and clients.
+    pub(super) async fn send(&self, subject: String, payload: Vec<u8>) {
+        if let Err(e) = self.client.publish(subject, payload.into()).await {
+            warn!(error = %e, "publish failed");
+        }
+    }
+
+    pub(super) async fn flush(&self) {
+        let flushed = tokio::time::timeout(Duration::from_secs(2), self.client.flush());
+        if !matches!(flushed.await, Ok(Ok(()))) {
+            warn!("the connection was not flushed in time");
+        }
+    }
+
+    pub(super) async fn ask_to_register(&self, agent: &Name) {
+        self.send(self.subjects.control(agent), to_msgpack(&Control::Register)).await;
+    }
+
+    pub(super) async fn reply(&self, reply: Reply) {
+        let (mut headers, payload) = (
+            HeaderMap::new(),
+            match &reply.result {
+                Ok(bytes) => bytes.clone(),
+                Err(error) => reply.encoding.write(error).into(),
+            },
+        );
+        headers.insert("Content-Type", reply.encoding.content_type());
+        if let Err(error) = &reply.result {
+            headers.insert(HEADER_ERROR, error.code.as_str());
+        }
+        let (headers, payload) = self.within_limit(headers, payload, reply.encoding);
+        if let Err(e) = self.client.publish_with_headers(reply.to, headers, payload).await {
+            warn!(error = %e, "reply failed");
+        }
+    }
+
+    /// An answer larger than the server takes becomes an error that says so.
+    fn within_limit(
+        &self,
+        mut headers: HeaderMap,
+        payload: Bytes,
+        encoding: Encoding,
+    ) -> (HeaderMap, Bytes) {
+        let max = self.client.server_info().max_payload;
+        if payload.len() + 1024 <= max {
+            return (headers, payload);
+        }
+        let error = windrow_common::api::ApiError::new(
+            windrow_common::api::ErrorKind::TooLarge,
+            format!("the answer is {} bytes large, NATS takes {max}", payload.len()),
+        )
+        .hint("ask for fewer jobs, or a smaller page with maxResults");
+        headers.insert(HEADER_ERROR, error.code.as_str());
+        (headers, encoding.write(&error).into())
+    }
+
+    /// Stores a dead letter. Waits for it to be stored, as its message is acknowledged after that.
+    pub(super) async fn bury(&self, letter: DeadLetter) -> Result<(), journal::Error> {
+        let DeadLetter { source, subject, payload, reason } = letter;
+        warn!(subject, reason, "dead letter");
+        let mut headers = HeaderMap::new();
+        // Header values are one line.
+        let one_line: String =
+            reason.chars().map(|c| if c.is_control() { ' ' } else { c }).take(1000).collect();
+        headers.insert(HEADER_REASON, one_line.as_str());
+        headers.insert(HEADER_SUBJECT, subject.as_str());
+        let to = self.subjects.dead(&source.parse().expect("our own names are names"));
+        let failed = |e: &dyn std::fmt::Display| {
+            journal::Error::Unavailable(format!("dead letter not stored: {e}"))
+        };
+        let sent = self.context.publish_with_headers(to, headers, payload).await;
+        sent.map_err(|e| failed(&e))?.await.map_err(|e| failed(&e))?;
+        Ok(())
+    }
+
+    /// Gives a new session its consumer and answers the agent. What the former session had not
+    /// taken is removed first: the core has put it back.
+    pub(super) async fn join(&self, state: &State, joined: &Joined) -> Result<(), journal::Error> {
+        let reply = match &joined.outcome {
+            Err(error) => {
+                warn!(agent = %joined.agent, reason = error.message, "agent refused");
+                RegisterReply::Refused { message: error.message.clone() }
+            }
+            Ok((session, fenced)) => {
+                let agent = &state.agents[&joined.agent];
+                let environment = &agent.environment;
+                let consumer =
+                    self.open_session(&joined.agent, environment, *session, joined.before);
+                let consumer = consumer.await.map_err(|e| {
+                    journal::Error::Unavailable(format!("session of agent `{}`: {e}", joined.agent))
+                })?;
+                info!(agent = %joined.agent, session, resources = %agent.resources, "agent joined");
+                RegisterReply::Accepted(Session {
+                    session: *session,
+                    term: state.term,
+                    stream: self.streams.names.leases().name,
+                    consumer,
+                    heartbeat_millis: u64::try_from(self.heartbeat.as_millis()).unwrap_or(u64::MAX),
+                    fenced: fenced.clone(),
+                })
+            }
+        };
+        self.send(joined.reply.to_string(), to_msgpack(&reply)).await;
+        Ok(())
+    }
+
+    async fn open_session(
+        &self,
+        agent: &Name,
+        environment: &Name,
+        session: u64,
+        before: Option<u64>,
+    ) -> Result<String, async_nats::Error> {
+        let config = self.streams.names.lease_consumer(environment, agent, session);
+        if let Some(before) = before {
+            let old = self.streams.names.lease_consumer(environment, agent, before);
+            let old = old.durable_name.expect("lease consumers are durable");
+            // It may have expired by itself.
+            self.streams.leases.delete_consumer(&old).await.ok();
+        }
+        self.streams.leases.purge().filter(config.filter_subject.clone()).await?;
+        let name = config.durable_name.clone().expect("lease consumers are durable");
+        self.streams.leases.create_consumer(config).await?;
+        Ok(name)
+    }
+
+    /// Tells whoever follows the job that its status changed.
+    pub(super) async fn publish_change(
+        &self,
+        id: JobId,
+        job: &Job,
+        status: JobStatus,
+        status_reason: Option<String>,
+        now: Timestamp,
+    ) {
+        let event = JobEvent {
+            specversion: "1.0".to_owned(),
+            id: format!("{id}-{status}-{}", now.0),
+            source: format!("windrow/{}", self.cluster),
+            kind: "windrow.job.state-change".to_owned(),
+            subject: arn::job(id.into()),
+            time: now.to_string(),
+            data: JobEventData {
+                job_id: id.to_string(),
+                job_name: job.name.to_string(),
+                job_queue: job.queue.to_string(),
+                status,
+                status_reason,
+            },
+        };
+        let mut headers = HeaderMap::new();
+        headers.insert("Content-Type", CONTENT_TYPE_JSON);
+        let subject = self.subjects.event(&job.queue, id);
+        let payload = Encoding::Json.write(&event).into();
+        if let Err(e) = self.client.publish_with_headers(subject, headers, payload).await {
+            warn!(error = %e, "event not published");
+        }
+    }
+
+    /// Removes taken reports from their stream, now and then and beside the loop.
+    pub(super) fn forget_reports(&mut self, upto: u64) {
+        let now = Instant::now();
+        if self.forgot.is_some_and(|at| now.duration_since(at) < FORGET_EVERY) {
+            return;
+        }
+        self.forgot = Some(now);
+        let stream = self.streams.reports.clone();
+        tokio::spawn(async move {
+            if let Err(e) = stream.purge().sequence(upto + 1).await {
+                warn!(error = %e, "taken reports were not removed; the next purge tries again");
+            }
+        });
+    }
+}

@@ -1,0 +1,170 @@
+//! What arrives: one closed enum, filled by reader tasks into one bounded mailbox. A full mailbox stops
+//! the readers, and so the streams hold what is more.
+
+use std::time::Duration;
+
+use async_nats::jetstream::{self, consumer::pull};
+use async_nats::{Client, HeaderMap, Subject};
+use bytes::Bytes;
+use futures::StreamExt;
+use tokio::sync::mpsc::Sender;
+use tokio::task::JoinSet;
+use windrow_common::codec::{self, Encoding};
+use windrow_common::ids::Name;
+use windrow_common::subjects::{AgentSubject, Subjects};
+use windrow_common::wire::agent::{Beat, Register, ReportMessage};
+
+/// Inputs waiting to be taken; beyond that readers wait.
+pub const MAILBOX: usize = 8192;
+/// How long a pull request stays open; with idle heartbeats well below it, so that a silent consumer
+/// is noticed.
+const PULL_EXPIRES: Duration = Duration::from_secs(30);
+
+/// One input.
+#[derive(Debug)]
+pub enum Input {
+    /// An API request.
+    Request { operation: String, payload: Bytes, encoding: Encoding, reply: Option<Subject> },
+    /// A message of the submission stream.
+    Submission(Box<jetstream::Message>),
+    /// An agent asks to join.
+    Register { request: Box<Register>, reply: Subject },
+    /// An agent lives.
+    Beat { agent: Name, beat: Beat },
+    /// An agent reports.
+    Report { sequence: u64, message: ReportMessage },
+    /// Something an agent sent cannot be read.
+    Unreadable { subject: String, payload: Bytes, reason: String },
+    /// A reader ended: the connection or a stream is not as it should be.
+    ReaderFailed(String),
+}
+
+/// Reads API requests.
+pub async fn read_requests(
+    client: Client,
+    subjects: Subjects,
+    inputs: Sender<Input>,
+) -> Result<(), async_nats::Error> {
+    let mut messages = client.subscribe(subjects.api_all()).await?;
+    while let Some(message) = messages.next().await {
+        let Some(operation) = subjects.parse_api(&message.subject) else { continue };
+        let input = Input::Request {
+            operation: operation.to_owned(),
+            encoding: encoding(message.headers.as_ref()),
+            payload: message.payload,
+            reply: message.reply,
+        };
+        inputs.send(input).await?;
+    }
+    Err("subscription ended".into())
+}
+
+/// The encoding a message names.
+pub fn encoding(headers: Option<&HeaderMap>) -> Encoding {
+    let value = headers.and_then(|h| h.get("Content-Type")).map(|v| v.as_str());
+    Encoding::from_content_type(value)
+}
+
+/// Reads registrations and heartbeats.
+pub async fn read_agents(
+    client: Client,
+    subjects: Subjects,
+    inputs: Sender<Input>,
+) -> Result<(), async_nats::Error> {
+    let (register, beat) = subjects.agents_all();
+    let (register, beat) = (client.subscribe(register).await?, client.subscribe(beat).await?);
+    let mut messages = futures::stream::select(register, beat);
+    while let Some(message) = messages.next().await {
+        let Some(from) = subjects.parse_agent(&message.subject) else { continue };
+        inputs.send(agent_input(from, message)).await?;
+    }
+    Err("subscription ended".into())
+}
+
+fn agent_input(from: AgentSubject, message: async_nats::Message) -> Input {
+    let unreadable = |reason: String| Input::Unreadable {
+        subject: message.subject.to_string(),
+        payload: message.payload.clone(),
+        reason,
+    };
+    match from {
+        AgentSubject::Register(agent) => match codec::from_msgpack::<Register>(&message.payload) {
+            Ok(request) if request.agent != agent => {
+                unreadable(format!("agent `{}` on the subject of `{agent}`", request.agent))
+            }
+            Ok(request) => match message.reply.clone() {
+                Some(reply) => Input::Register { request: Box::new(request), reply },
+                None => unreadable("registration without a reply subject".to_owned()),
+            },
+            Err(e) => unreadable(e.to_string()),
+        },
+        AgentSubject::Beat(agent) => match codec::from_msgpack(&message.payload) {
+            Ok(beat) => Input::Beat { agent, beat },
+            Err(e) => unreadable(e.to_string()),
+        },
+    }
+}
+
+/// Reads submissions; they are acknowledged once journalled.
+pub async fn read_submissions(
+    consumer: jetstream::consumer::Consumer<pull::Config>,
+    inputs: Sender<Input>,
+) -> Result<(), async_nats::Error> {
+    let mut messages = pull_all(&consumer).await?;
+    while let Some(message) = messages.next().await {
+        inputs.send(Input::Submission(Box::new(message?))).await?;
+    }
+    Err("consumer ended".into())
+}
+
+/// Reads agents' reports.
+pub async fn read_reports(
+    consumer: jetstream::consumer::Consumer<pull::Config>,
+    inputs: Sender<Input>,
+) -> Result<(), async_nats::Error> {
+    let mut messages = pull_all(&consumer).await?;
+    while let Some(message) = messages.next().await {
+        let message = message?;
+        let sequence = message.info()?.stream_sequence;
+        let input = match codec::from_msgpack(&message.payload) {
+            Ok(report) => Input::Report { sequence, message: report },
+            Err(e) => Input::Unreadable {
+                subject: message.subject.to_string(),
+                payload: message.payload.clone(),
+                reason: e.to_string(),
+            },
+        };
+        inputs.send(input).await?;
+    }
+    Err("consumer ended".into())
+}
+
+async fn pull_all(
+    consumer: &jetstream::consumer::Consumer<pull::Config>,
+) -> Result<pull::Stream, async_nats::Error> {
+    let stream = consumer
+        .stream()
+        .max_messages_per_batch(512)
+        .expires(PULL_EXPIRES)
+        .heartbeat(Duration::from_secs(5))
+        .messages()
+        .await?;
+    Ok(stream)
+}
+
+/// Runs a reader; its end is an input too.
+pub fn spawn(
+    tasks: &mut JoinSet<()>,
+    name: &'static str,
+    inputs: Sender<Input>,
+    reader: impl Future<Output = Result<(), async_nats::Error>> + Send + 'static,
+) {
+    tasks.spawn(async move {
+        let reason = match reader.await {
+            Ok(()) => format!("{name}: ended"),
+            Err(e) => format!("{name}: {e}"),
+        };
+        // The loop may be gone already.
+        inputs.send(Input::ReaderFailed(reason)).await.ok();
+    });
+}

@@ -1,0 +1,163 @@
+//! API requests: reads them into commands or answers them from the state.
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use windrow_common::api::definitions::{
+    DeregisterJobDefinition, DescribeJobDefinitions, RegisterJobDefinition,
+};
+use windrow_common::api::jobs::{CancelJob, DescribeJobs, ListJobs, SubmitJob, TerminateJob};
+use windrow_common::api::resources::{
+    CreateComputeEnvironment, CreateJobQueue, DeleteComputeEnvironment, DeleteJobQueue,
+    DescribeCluster, DescribeComputeEnvironments, DescribeJobQueues, DrainAgent, ListAgents,
+    UpdateComputeEnvironment, UpdateJobQueue,
+};
+use windrow_common::api::{ApiError, Empty, Operation};
+use windrow_common::codec::Encoding;
+use windrow_common::ids::JobId;
+use windrow_common::streams::REQUEST_BYTES_MAX;
+
+use crate::core::{Answer, Command, State};
+use crate::view;
+
+/// What a request turned out to be.
+#[derive(Debug)]
+pub enum Asked {
+    /// Something to decide.
+    Command(Box<Command>),
+    /// A question, answered.
+    Answered(Bytes),
+    /// A question about the cluster, which the loop completes.
+    Cluster,
+    /// A question about agents, which the loop completes.
+    Agents,
+}
+
+/// Reads a request and answers it if it is a question.
+///
+/// # Errors
+/// It is unreadable, unknown, too large, or refused.
+pub fn ask(
+    state: &State,
+    operation: &str,
+    encoding: Encoding,
+    payload: &[u8],
+) -> Result<Asked, ApiError> {
+    if payload.len() > REQUEST_BYTES_MAX {
+        return Err(too_large(operation, payload.len()));
+    }
+    if let Some(command) = command(operation, encoding, payload)? {
+        return Ok(Asked::Command(Box::new(command)));
+    }
+    let answer = |bytes: Vec<u8>| Asked::Answered(bytes.into());
+    match operation {
+        DescribeJobs::NAME => {
+            let request = read(operation, encoding, payload)?;
+            Ok(answer(encoding.write(&view::describe_jobs(state, &request)?)))
+        }
+        ListJobs::NAME => {
+            let request = read(operation, encoding, payload)?;
+            Ok(answer(encoding.write(&view::list_jobs(state, &request)?)))
+        }
+        DescribeJobQueues::NAME => {
+            let request = read(operation, encoding, payload)?;
+            Ok(answer(encoding.write(&view::describe_queues(state, &request)?)))
+        }
+        DescribeComputeEnvironments::NAME => {
+            let request = read(operation, encoding, payload)?;
+            Ok(answer(encoding.write(&view::describe_environments(state, &request)?)))
+        }
+        DescribeJobDefinitions::NAME => {
+            let request = read(operation, encoding, payload)?;
+            Ok(answer(encoding.write(&view::describe_definitions(state, &request)?)))
+        }
+        DescribeCluster::NAME => Ok(Asked::Cluster),
+        ListAgents::NAME => Ok(Asked::Agents),
+        other => {
+            let shown: String = other.chars().take(80).collect();
+            Err(ApiError::not_found(format!("there is no operation `{shown}`"))
+                .hint("operations are named as in AWS Batch, such as SubmitJob"))
+        }
+    }
+}
+
+/// A request larger than the limit.
+pub fn too_large(operation: &str, bytes: usize) -> ApiError {
+    ApiError::new(
+        windrow_common::api::ErrorKind::TooLarge,
+        format!(
+            "{operation} request is {} KiB large, at most {} KiB are allowed",
+            bytes.div_ceil(1024),
+            REQUEST_BYTES_MAX / 1024
+        ),
+    )
+    .hint("put large data into files and pass their names")
+}
+
+fn command(
+    operation: &str,
+    encoding: Encoding,
+    payload: &[u8],
+) -> Result<Option<Command>, ApiError> {
+    /// Reads the request and makes the command of it.
+    fn one<T: DeserializeOwned>(
+        operation: &str,
+        encoding: Encoding,
+        payload: &[u8],
+        make: impl FnOnce(T) -> Command,
+    ) -> Result<Option<Command>, ApiError> {
+        Ok(Some(make(read(operation, encoding, payload)?)))
+    }
+    let (o, e, p) = (operation, encoding, payload);
+    match operation {
+        SubmitJob::NAME => one(o, e, p, |request| Command::Submit {
+            id: JobId::generate(),
+            request: Box::new(request),
+        }),
+        CancelJob::NAME => one(o, e, p, Command::Cancel),
+        TerminateJob::NAME => one(o, e, p, Command::Terminate),
+        RegisterJobDefinition::NAME => one(o, e, p, |r| Command::RegisterDefinition(Box::new(r))),
+        DeregisterJobDefinition::NAME => one(o, e, p, Command::DeregisterDefinition),
+        CreateJobQueue::NAME => one(o, e, p, Command::CreateQueue),
+        UpdateJobQueue::NAME => one(o, e, p, Command::UpdateQueue),
+        DeleteJobQueue::NAME => one(o, e, p, Command::DeleteQueue),
+        CreateComputeEnvironment::NAME => one(o, e, p, Command::CreateEnvironment),
+        UpdateComputeEnvironment::NAME => one(o, e, p, Command::UpdateEnvironment),
+        DeleteComputeEnvironment::NAME => one(o, e, p, Command::DeleteEnvironment),
+        DrainAgent::NAME => one(o, e, p, Command::DrainAgent),
+        _ => Ok(None),
+    }
+}
+
+/// Reads a request of this operation.
+///
+/// # Errors
+/// Says what about it cannot be read.
+pub fn read<T: DeserializeOwned>(
+    operation: &str,
+    encoding: Encoding,
+    payload: &[u8],
+) -> Result<T, ApiError> {
+    encoding.read(payload).map_err(|e| {
+        ApiError::invalid(format!(
+            "{operation} request cannot be read as {}: {e}",
+            encoding.content_type()
+        ))
+    })
+}
+
+/// The answer to a command, as the asker gets it.
+pub fn write_answer(encoding: Encoding, answer: &Answer) -> Bytes {
+    fn write<T: Serialize>(encoding: Encoding, value: &T) -> Bytes {
+        encoding.write(value).into()
+    }
+    match answer {
+        Answer::Submitted(response) => write(encoding, response),
+        Answer::Definition(response) => write(encoding, response),
+        Answer::Queue(response) => write(encoding, response),
+        Answer::Environment(response) => write(encoding, response),
+        Answer::Done | Answer::Registered { .. } | Answer::MustRegister | Answer::Refused(_) => {
+            write(encoding, &Empty {})
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Snapshots of the state, in an object store bucket, so that the journal can be trimmed and a start
+//! does not read it from the beginning.
+//!
+//! An object is a JSON line (version, position, SHA-256 of the rest) and the state in MessagePack.
+//! One that is unreadable, of a newer version or half written is passed over for the one before it.
+
+use std::pin::pin;
+
+use async_nats::jetstream::object_store::ObjectStore;
+use futures::StreamExt;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tokio::io::AsyncReadExt;
+use tracing::{info, warn};
+
+use super::journal::Position;
+use crate::core::State;
+
+/// Version of the state's encoding; a reader passes over higher ones.
+const VERSION: u16 = 1;
+/// Snapshots kept: the newest, and one before it in case that is damaged. The journal is trimmed
+/// behind the older one.
+const KEPT: usize = 2;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Header {
+    version: u16,
+    position: Position,
+    sha256: [u8; 32],
+}
+
+/// A snapshot cannot be stored or looked for.
+#[derive(Debug, thiserror::Error)]
+#[error("snapshot: {0}")]
+pub struct Error(String);
+
+/// Encodes a snapshot. Takes time in proportion to the state: off the loop's thread.
+pub fn encode(state: &State, position: Position) -> Vec<u8> {
+    let body = rmp_serde::to_vec(state).expect("the state has a MessagePack form");
+    let header = Header { version: VERSION, position, sha256: Sha256::digest(&body).into() };
+    let mut bytes = serde_json::to_vec(&header).expect("the header has a JSON form");
+    bytes.push(b'\n');
+    bytes.extend_from_slice(&body);
+    bytes
+}
+
+/// Decodes a snapshot.
+///
+/// # Errors
+/// Says what is wrong with it.
+pub fn decode(bytes: &[u8]) -> Result<(State, Position), Error> {
+    let end = bytes.iter().position(|b| *b == b'\n').ok_or(Error("no header".to_owned()))?;
+    let header: Header =
+        serde_json::from_slice(&bytes[..end]).map_err(|e| Error(format!("bad header: {e}")))?;
+    if header.version > VERSION {
+        return Err(Error(format!("has version {}, this program reads {VERSION}", header.version)));
+    }
+    let body = &bytes[end + 1..];
+    if <[u8; 32]>::from(Sha256::digest(body)) != header.sha256 {
+        return Err(Error("content does not match its hash".to_owned()));
+    }
+    let mut state: State =
+        rmp_serde::from_slice(body).map_err(|e| Error(format!("unreadable: {e}")))?;
+    state.reindex();
+    Ok((state, header.position))
+}
+
+/// The newest readable snapshot, if there is one.
+///
+/// # Errors
+/// The bucket cannot be read.
+pub async fn load(bucket: &ObjectStore) -> Result<Option<(State, Position)>, Error> {
+    for name in names(bucket).await?.iter().rev() {
+        match read(bucket, name).await.and_then(|bytes| decode(&bytes)) {
+            Ok(found) => {
+                info!(name, sequence = found.1.sequence, "snapshot loaded");
+                return Ok(Some(found));
+            }
+            Err(e) => warn!(name, error = %e, "snapshot passed over"),
+        }
+    }
+    Ok(None)
+}
+
+/// Stores a snapshot and removes those no longer needed. Gives the position behind which the journal
+/// may be trimmed.
+///
+/// # Errors
+/// It could not be stored; the older ones are as they were.
+pub async fn store(
+    bucket: &ObjectStore,
+    bytes: &[u8],
+    position: Position,
+) -> Result<Option<u64>, Error> {
+    let failed = |e: &dyn std::fmt::Display| Error(e.to_string());
+    // Fixed width, so that names sort by sequence.
+    let name = format!("{:020}", position.sequence);
+    let mut data = bytes;
+    bucket.put(name.as_str(), &mut data).await.map_err(|e| failed(&e))?;
+    let names = names(bucket).await?;
+    let (old, kept) = names.split_at(names.len().saturating_sub(KEPT));
+    for name in old {
+        bucket.delete(name).await.map_err(|e| failed(&e))?;
+    }
+    Ok(kept.first().and_then(|name| name.parse().ok()))
+}
+
+async fn names(bucket: &ObjectStore) -> Result<Vec<String>, Error> {
+    let mut list = pin!(bucket.list().await.map_err(|e| Error(e.to_string()))?);
+    let mut names = Vec::new();
+    while let Some(object) = list.next().await {
+        names.push(object.map_err(|e| Error(e.to_string()))?.name);
+    }
+    names.sort();
+    Ok(names)
+}
+
+async fn read(bucket: &ObjectStore, name: &str) -> Result<Vec<u8>, Error> {
+    let mut object = bucket.get(name).await.map_err(|e| Error(e.to_string()))?;
+    let mut bytes = Vec::new();
+    object.read_to_end(&mut bytes).await.map_err(|e| Error(e.to_string()))?;
+    Ok(bytes)
+}

@@ -1,0 +1,60 @@
+//! Takes snapshots beside the loop: the loop only clones the state.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_nats::jetstream::object_store::ObjectStore;
+use async_nats::jetstream::stream::Stream;
+use tracing::{info, warn};
+
+use super::journal::{Journal, Position};
+use super::snapshot;
+use crate::core::State;
+
+/// Decides when, and does it.
+pub struct Snapshots {
+    bucket: ObjectStore,
+    journal: Stream,
+    /// Journal messages between two snapshots.
+    every: u64,
+    last: u64,
+    busy: Arc<AtomicBool>,
+}
+
+impl Snapshots {
+    /// Snapshots every `every` journal messages; the last one covers up to `last`.
+    pub fn new(bucket: ObjectStore, journal: Stream, every: u64, last: u64) -> Self {
+        Self { bucket, journal, every, last, busy: Arc::default() }
+    }
+
+    /// Starts a snapshot if one is due and none is under way.
+    pub fn after_turn(&mut self, state: &State, position: Position) {
+        if position.sequence < self.last + self.every || self.busy.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.last = position.sequence;
+        let (state, busy) = (state.clone(), self.busy.clone());
+        let (bucket, journal) = (self.bucket.clone(), self.journal.clone());
+        tokio::spawn(async move {
+            take(&bucket, &journal, state, position).await;
+            busy.store(false, Ordering::Release);
+        });
+    }
+}
+
+async fn take(bucket: &ObjectStore, journal: &Stream, state: State, position: Position) {
+    let encoded = tokio::task::spawn_blocking(move || snapshot::encode(&state, position)).await;
+    let Ok(bytes) = encoded else {
+        warn!("snapshot encoding panicked; the journal is kept");
+        return;
+    };
+    match snapshot::store(bucket, &bytes, position).await {
+        Ok(trim) => {
+            info!(sequence = position.sequence, bytes = bytes.len(), "snapshot stored");
+            if let Some(sequence) = trim {
+                Journal::trim(journal, sequence).await;
+            }
+        }
+        Err(e) => warn!(error = %e, "snapshot not stored; the journal is kept"),
+    }
+}
