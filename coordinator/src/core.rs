@@ -17,6 +17,8 @@ mod spec;
 pub mod state;
 
 #[cfg(test)]
+mod chaos;
+#[cfg(test)]
 mod stories;
 #[cfg(test)]
 mod world;

@@ -331,10 +331,12 @@ impl Children {
         }
     }
 
-    /// STARTING becomes RUNNABLE again in the same attempt: it never started.
+    /// STARTING becomes RUNNABLE again in the same attempt: it never started. So does RUNNING: its
+    /// agent takes back that it started.
     pub(super) fn give_back(&mut self, child: u32) {
-        if let Child::Starting { attempt, charged, .. } = *self.get(child) {
-            self.move_count(JobStatus::Starting, JobStatus::Runnable, 1);
+        let from = self.status(child);
+        if let Some((attempt, charged)) = self.get(child).live() {
+            self.move_count(from, JobStatus::Runnable, 1);
             if attempt == 1 {
                 self.put(child, Child::Untried);
                 self.runnable.insert(child..child + 1);

@@ -165,10 +165,9 @@ impl World {
     pub(super) fn submit(&mut self, request: SubmitJob) -> JobId {
         self.next_id += 1;
         let id = JobId::from_u128(self.next_id);
-        match self.does(Command::Submit { id, request: Box::new(request) }) {
-            Answer::Submitted(response) => response.job_id.parse().unwrap(),
-            other => panic!("{other:?}"),
-        }
+        let answer = self.does(Command::Submit { id, request: Box::new(request) });
+        let Answer::Submitted(response) = answer else { panic!("{answer:?}") };
+        response.job_id.parse().unwrap()
     }
 
     pub(super) fn job(&mut self) -> JobId {
@@ -239,10 +238,8 @@ impl World {
             held,
         })));
         self.reports.insert(name(agent), 1);
-        match answer {
-            Answer::Registered { fenced, .. } => fenced,
-            other => panic!("{other:?}"),
-        }
+        let Answer::Registered { fenced, .. } = answer else { panic!("{answer:?}") };
+        fenced
     }
 
     pub(super) fn lose(&mut self, agent: &Name) {
@@ -251,15 +248,13 @@ impl World {
 
     /// The leases in the agent's orders, taken out.
     pub(super) fn leases(&mut self, agent: &Name) -> Vec<Lease> {
-        let orders = self.orders.remove(agent).unwrap_or_default();
-        let (runs, others): (Vec<Order>, Vec<Order>) =
-            orders.into_iter().partition(|o| matches!(o, Order::Run(_)));
-        self.orders.insert(agent.clone(), others);
-        let lease = |order| match order {
-            Order::Run(lease) => lease,
-            other => panic!("{other:?}"),
-        };
-        runs.into_iter().map(lease).collect()
+        let mut leases = Vec::new();
+        self.orders.entry(agent.clone()).or_default().retain(|order| {
+            let Order::Run(lease) = order else { return true };
+            leases.push(lease.clone());
+            false
+        });
+        leases
     }
 
     pub(super) fn report(&mut self, agent: &Name, reports: Vec<Report>) -> Answer {

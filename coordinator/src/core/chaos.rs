@@ -1,0 +1,225 @@
+//! Any sequence of commands keeps the invariants, and once agents behave everything ends.
+
+use proptest::prelude::*;
+use windrow_common::api::jobs::{ArrayProperties, SubmitJob};
+use windrow_common::ids::{JobId, Name};
+use windrow_common::wire::agent::{EndCause, Held, Report};
+use windrow_common::wire::lease::Lease;
+
+use super::world::{World, n_to_n, name, on, sequential};
+
+/// One step of somebody.
+#[derive(Clone, Debug)]
+enum Step {
+    Submit {
+        size: u32,
+        attempts: u32,
+        waits: u8,
+    },
+    Register {
+        agent: u8,
+        cpus: u32,
+        keep: bool,
+    },
+    Lose {
+        agent: u8,
+    },
+    Start {
+        agent: u8,
+    },
+    End {
+        agent: u8,
+        code: i32,
+    },
+    GiveBack {
+        agent: u8,
+    },
+    /// A result is told again.
+    Repeat {
+        agent: u8,
+    },
+    Cancel {
+        job: u8,
+    },
+    Terminate {
+        job: u8,
+        child: bool,
+    },
+    Leave {
+        agent: u8,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let agent = 0u8..3;
+    prop_oneof![
+        3 => (1u32..6, 1u32..4, 0u8..4)
+            .prop_map(|(size, attempts, waits)| Step::Submit { size, attempts, waits }),
+        2 => (agent.clone(), 1u32..4, any::<bool>())
+            .prop_map(|(agent, cpus, keep)| Step::Register { agent, cpus, keep }),
+        1 => agent.clone().prop_map(|agent| Step::Lose { agent }),
+        4 => agent.clone().prop_map(|agent| Step::Start { agent }),
+        6 => (agent.clone(), 0i32..2).prop_map(|(agent, code)| Step::End { agent, code }),
+        1 => agent.clone().prop_map(|agent| Step::GiveBack { agent }),
+        1 => agent.clone().prop_map(|agent| Step::Repeat { agent }),
+        1 => (0u8..8).prop_map(|job| Step::Cancel { job }),
+        1 => (0u8..8, any::<bool>()).prop_map(|(job, child)| Step::Terminate { job, child }),
+        1 => agent.prop_map(|agent| Step::Leave { agent }),
+    ]
+}
+
+/// The world, and what three imprecise agents believe to hold.
+struct Chaos {
+    w: World,
+    jobs: Vec<JobId>,
+    held: [Vec<(Lease, u32)>; 3],
+    told: [Option<Report>; 3],
+}
+
+impl Chaos {
+    fn new() -> Self {
+        Self {
+            w: World::new(),
+            jobs: Vec::new(),
+            held: Default::default(),
+            told: Default::default(),
+        }
+    }
+
+    fn agent(index: u8) -> Name {
+        name(["a", "b", "c"][usize::from(index)])
+    }
+
+    /// Takes the agent's orders; whether it has ever joined.
+    fn look(&mut self, index: u8) -> bool {
+        let agent = Self::agent(index);
+        for lease in self.w.leases(&agent) {
+            let children = lease.first..lease.first + lease.count;
+            self.held[usize::from(index)].extend(children.map(|child| (lease.clone(), child)));
+        }
+        self.w.state.agents.contains_key(&agent)
+    }
+
+    fn tell(&mut self, index: u8, report: Report) {
+        self.told[usize::from(index)] = Some(report.clone());
+        self.w.report(&Self::agent(index), vec![report]);
+    }
+
+    fn take(&mut self, step: &Step) {
+        match *step {
+            Step::Submit { size, attempts, waits } => self.submit(size, attempts, waits),
+            Step::Register { agent, cpus, keep } => self.register(agent, cpus, keep),
+            Step::Lose { agent } => self.w.lose(&Self::agent(agent)),
+            Step::Start { agent } => {
+                if self.look(agent)
+                    && let Some((lease, child)) = self.held[usize::from(agent)].last()
+                {
+                    let report = self.w.started(lease, *child);
+                    self.tell(agent, report);
+                }
+            }
+            Step::End { agent, code } => {
+                if self.look(agent)
+                    && let Some((lease, child)) = self.held[usize::from(agent)].pop()
+                {
+                    let report = self.w.ended(&lease, child, EndCause::Exited, code);
+                    self.tell(agent, report);
+                }
+            }
+            Step::GiveBack { agent } => {
+                if self.look(agent)
+                    && let Some((lease, child)) = self.held[usize::from(agent)].pop()
+                {
+                    let children = vec![(child, 1)];
+                    self.tell(
+                        agent,
+                        Report::Returned { lease: lease.id, job: lease.job, children },
+                    );
+                }
+            }
+            Step::Repeat { agent } => {
+                if let Some(report) = self.told[usize::from(agent)].clone() {
+                    self.tell(agent, report);
+                }
+            }
+            Step::Cancel { job } => {
+                if let Some(job) = self.jobs.get(usize::from(job)) {
+                    self.w.cancel(&job.to_string());
+                }
+            }
+            Step::Terminate { job, child } => {
+                if let Some(job) = self.jobs.get(usize::from(job)) {
+                    let id = if child { format!("{job}:0") } else { job.to_string() };
+                    self.w.terminate(&id);
+                }
+            }
+            Step::Leave { agent } => {
+                if self.look(agent) {
+                    self.tell(agent, Report::Leaving);
+                }
+            }
+        }
+    }
+
+    fn submit(&mut self, size: u32, attempts: u32, waits: u8) {
+        let array = (size > 1).then_some(ArrayProperties { size: Some(size) });
+        let last = self.jobs.last().copied();
+        let same_size = |job: JobId| self.w.state.jobs[&job].array_size == Some(size);
+        let depends_on = match (waits, last) {
+            (1, Some(job)) => on(job),
+            (2, Some(job)) if size > 1 && same_size(job) => n_to_n(job),
+            (3, _) if size > 1 => sequential(),
+            _ => Vec::new(),
+        };
+        let request =
+            SubmitJob { array_properties: array, depends_on, ..self.w.retrying(attempts) };
+        let job = self.w.submit(request);
+        self.jobs.push(job);
+    }
+
+    fn register(&mut self, index: u8, cpus: u32, keep: bool) {
+        self.look(index);
+        let held = &mut self.held[usize::from(index)];
+        if !keep {
+            held.clear();
+        }
+        let children = held.iter();
+        let told: Vec<Held> = children
+            .map(|(lease, child)| Held { lease: lease.id, children: vec![(*child, 1)] })
+            .collect();
+        let fenced = self.w.register(Self::agent(index).as_str(), cpus, told);
+        self.held[usize::from(index)].retain(|(lease, child)| {
+            !fenced.iter().any(|f| f.lease == lease.id && f.children.contains(&(*child, 1)))
+        });
+    }
+
+    /// Faults stop: one good agent, everything runs to its end.
+    fn settle(&mut self) {
+        for index in 0..3 {
+            self.w.lose(&Self::agent(index));
+        }
+        self.w.register("good", 4, Vec::new());
+        self.w.run_all(&name("good"), 0);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_sequence_of_commands_keeps_the_invariants_and_everything_ends(
+        steps in prop::collection::vec(step(), 1..60)
+    ) {
+        let mut chaos = Chaos::new();
+        for step in &steps {
+            chaos.take(step);
+        }
+        chaos.settle();
+        for job in &chaos.jobs {
+            let job = &chaos.w.state.jobs[job];
+            prop_assert!(job.children.all_ended(), "stuck: {job:?}");
+        }
+        prop_assert!(chaos.w.state.leases.is_empty());
+        chaos.w.check_replay();
+    }
+}
