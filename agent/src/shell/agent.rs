@@ -1,6 +1,7 @@
 //! Puts an agent together from its configuration and runs it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,7 +22,7 @@ use super::logs::LogShipper;
 use super::registration::Identity;
 use crate::config::Config;
 use crate::core::{Core, Settings};
-use crate::executor::{AttemptKey, ExecutorEvent, ProcessConfig};
+use crate::executor::{AttemptKey, ExecutorEvent, LogFiles, ProcessConfig};
 
 /// Runs an agent until a signal stops it.
 ///
@@ -58,13 +59,16 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let (inbox_sender, inbox) = mpsc::channel(64);
     let link = Link::open(&config.nats, subjects, agent.clone(), inbox_sender).await;
     let link = link.map_err(anyhow::Error::msg)?;
+    let log_files = LogFiles::open(directory.spare_logs()).context("use spare log files")?;
+    let log_files = Arc::new(log_files);
     let limits =
         Limits { rate: config.logs.rate, burst: config.logs.burst, size: config.logs.size };
     let missing_keys: BTreeSet<_> = missing.iter().copied().collect();
     let running: Vec<_> = log_keys.values().copied().collect();
     let running: Vec<_> =
         running.into_iter().filter(|log| !missing_keys.contains(&log.key)).collect();
-    let logs = LogShipper::start(link.clone(), directory.logs(), limits, &running);
+    let logs =
+        LogShipper::start(link.clone(), directory.logs(), Arc::clone(&log_files), limits, &running);
     let identity = Identity {
         agent,
         boot: now.0,
@@ -85,6 +89,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         logs,
         log_keys,
         log_directory: directory.logs(),
+        log_files,
         scratch_directory: directory.scratch(),
         identity,
         on_stop: config.on_stop,

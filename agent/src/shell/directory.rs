@@ -6,6 +6,7 @@
 //! journal      what it holds (see `journal.rs`)
 //! keeper/      of the process executor
 //! logs/        output not yet shipped, one file an attempt
+//! spare-logs/  empty log files to be used again
 //! scratch/     working directories, one an attempt
 //! ```
 
@@ -91,6 +92,11 @@ impl StateDirectory {
     /// Where output waits to be shipped.
     pub fn logs(&self) -> PathBuf {
         self.path.join("logs")
+    }
+
+    /// Where empty log files are kept to be used again.
+    pub fn spare_logs(&self) -> PathBuf {
+        self.path.join("spare-logs")
     }
 
     /// Where working directories are.

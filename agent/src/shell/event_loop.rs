@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::Message;
@@ -28,7 +29,7 @@ use super::registration::{Identity, Registration};
 use super::start::start_request;
 use crate::config::OnStop;
 use crate::core::{Core, Input, Observed, StartPlan};
-use crate::executor::{AttemptKey, ExecutorEvent, StartRequest, StopSignal};
+use crate::executor::{AttemptKey, ExecutorEvent, LogFiles, StartRequest, StopSignal};
 
 /// Longest time that a stopping agent waits for its jobs to end by themselves.
 const CLOSE_GRACE_MAX: Duration = Duration::from_secs(10);
@@ -63,6 +64,8 @@ pub struct Parts {
     pub log_keys: BTreeMap<AttemptKey, LogKey>,
     /// Where those files are.
     pub log_directory: PathBuf,
+    /// Spare ones.
+    pub log_files: Arc<LogFiles>,
     /// Where working directories are.
     pub scratch_directory: PathBuf,
     /// What a registration says about this agent.
@@ -345,6 +348,7 @@ impl EventLoop {
         for plan in starts {
             let log = LogKey { key: plan.key, job: plan.lease.job, attempt: plan.lease.attempt };
             let log_file = self.parts.log_directory.join(log.file_name());
+            self.parts.log_files.prepare(&log_file);
             requests.push(start_request(plan, log_file, &self.parts.scratch_directory));
             self.parts.log_keys.insert(plan.key, log);
             logs.push(log);

@@ -23,6 +23,9 @@ use windrow_common::wire::agent::{Control, Register, RegisterReply, Session};
 
 /// A coordinator answers within milliseconds; while it is being replaced, within seconds.
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Least time between two report messages. An idle agent reports at once; a busy one gathers, because
+/// a message costs NATS, the coordinator and its confirmation far more than one more report in it.
+const REPORT_INTERVAL: Duration = Duration::from_millis(5);
 /// How long one pull request stays open on the server.
 const PULL_EXPIRES: Duration = Duration::from_secs(30);
 /// The server's sign of life on an open pull request; two missed ones end the session.
@@ -154,18 +157,21 @@ impl Link {
         })
     }
 
-    /// Publishes a report message of a session until the stream has it.
+    /// Publishes a report message of a session until the stream has it. The next one can follow
+    /// after [`REPORT_INTERVAL`].
     pub fn report(&self, session: u64, payload: Vec<u8>) -> AbortHandle {
         let link = self.clone();
         let payload = Bytes::from(payload);
         spawn(async move {
             let subject = link.subjects.report(&link.agent);
+            let interval = tokio::time::sleep(REPORT_INTERVAL);
             let mut tries = 0;
             while let Err(error) = link.publish(subject.clone(), payload.clone()).await {
                 warn!(session, %error, "reports cannot be published; trying again");
                 tokio::time::sleep(back_off(tries)).await;
                 tries += 1;
             }
+            interval.await;
             link.tell(FromNats::ReportSent(session)).await;
         })
     }

@@ -6,10 +6,12 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{FallocateFlags, fallocate};
+use tracing::warn;
 use windrow_common::time::Timestamp;
 
 use super::log_budget::{Budget, Limits, Piece};
 use super::log_key::LogKey;
+use crate::executor::LogFiles;
 
 /// Largest chunk, in bytes.
 const CHUNK_BYTES_MAX: u64 = 128 << 10;
@@ -134,9 +136,17 @@ impl Tail {
     }
 
     /// Removes the file; a failure leaves it to the next start.
-    pub fn remove_file(&self) {
-        // An attempt that never ran has none.
-        let _ = std::fs::remove_file(&self.path);
+    ///
+    /// One that nobody wrote to serves a later attempt. Others are not used again: a process that
+    /// escaped its attempt may still write to the file, and must not write to a stranger's output.
+    pub fn remove_file(&self, log_files: &LogFiles) {
+        let removed = match self.budget.is_end(0) {
+            true => log_files.give_back(&self.path),
+            false => std::fs::remove_file(&self.path),
+        };
+        if let Err(error) = removed {
+            warn!(path = %self.path.display(), %error, "a shipped log file cannot be removed");
+        }
     }
 
     fn observe(&mut self, now: Timestamp) {

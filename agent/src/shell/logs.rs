@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
@@ -23,7 +24,7 @@ use super::link::Link;
 use super::log_budget::{Limits, Piece};
 use super::log_key::LogKey;
 use super::log_tail::{Chunk, Tail};
-use crate::executor::AttemptKey;
+use crate::executor::{AttemptKey, LogFiles};
 
 /// How often running attempts are looked at. Bounds how old output is when it arrives.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
@@ -52,6 +53,7 @@ enum Done {
 pub struct LogShipper {
     link: Link,
     directory: PathBuf,
+    log_files: Arc<LogFiles>,
     limits: Limits,
     tails: BTreeMap<AttemptKey, Tail>,
     running: FuturesUnordered<BoxFuture<'static, Done>>,
@@ -65,6 +67,7 @@ impl LogShipper {
     pub fn start(
         link: Link,
         directory: PathBuf,
+        log_files: Arc<LogFiles>,
         limits: Limits,
         running: &[LogKey],
     ) -> mpsc::Sender<LogCommand> {
@@ -72,6 +75,7 @@ impl LogShipper {
         let mut shipper = Self {
             link,
             directory,
+            log_files,
             limits,
             tails: BTreeMap::new(),
             running: FuturesUnordered::new(),
@@ -172,7 +176,7 @@ impl LogShipper {
     fn pump(&mut self, key: AttemptKey) {
         let Some(tail) = self.tails.get_mut(&key) else { return };
         if tail.is_finished() {
-            tail.remove_file();
+            tail.remove_file(&self.log_files);
             self.tails.remove(&key);
             return;
         }
