@@ -19,6 +19,8 @@ pub mod state;
 #[cfg(test)]
 mod chaos;
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod stories;
 #[cfg(test)]
 mod world;

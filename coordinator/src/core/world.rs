@@ -135,6 +135,11 @@ impl World {
         error
     }
 
+    /// Every event so far.
+    pub(super) fn log(&self) -> &[Event] {
+        &self.log
+    }
+
     /// The state that a replay of everything gives is this one.
     pub(super) fn check_replay(&self) {
         // Through the journal's encoding.

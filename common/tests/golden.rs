@@ -1,0 +1,142 @@
+//! The bytes of every wire type stay readable: each golden file was written by some version of this
+//! program, and this one must read it as the same value.
+//!
+//! A new field with a default keeps old files readable. To add an example, write it here and run
+//! with `UPDATE_GOLDEN=1`; existing files are never rewritten.
+
+use std::fmt::Debug;
+use std::path::PathBuf;
+
+use serde::{Serialize, de::DeserializeOwned};
+use windrow_common::codec::{from_msgpack, to_msgpack};
+use windrow_common::ids::{JobId, LeaseId, Name};
+use windrow_common::time::Timestamp;
+use windrow_common::units::Resources;
+use windrow_common::wire::agent::{
+    Beat, Control, EndCause, Ended, Executor, Held, Register, RegisterReply, Report, ReportMessage,
+    Session,
+};
+use windrow_common::wire::lease::{Lease, Mount, Order, OrderMessage, Stop, TaskSpec};
+
+fn check<T: Serialize + DeserializeOwned + PartialEq + Debug>(file: &str, value: &T) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden").join(file);
+    if !path.exists() && std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, to_msgpack(value)).unwrap();
+    }
+    let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    assert_eq!(from_msgpack::<T>(&bytes).unwrap(), *value, "{file}");
+    assert_eq!(from_msgpack::<T>(&to_msgpack(value)).unwrap(), *value, "{file}: round trip");
+}
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+fn job() -> JobId {
+    JobId::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001)
+}
+
+#[test]
+fn orders() {
+    let spec = TaskSpec {
+        image: Some("busybox:1".into()),
+        command: vec!["sh".into(), "-c".into(), "true".into()],
+        environment: vec![("A".into(), "1".into())],
+        user: Some("1000:1000".into()),
+        working_directory: Some("/data".into()),
+        mounts: vec![Mount {
+            source: Some("/srv".into()),
+            target: "/data".into(),
+            read_only: true,
+        }],
+        readonly_root: true,
+        privileged: false,
+    };
+    let lease = Lease {
+        id: LeaseId(7),
+        job: job(),
+        array_size: Some(100),
+        first: 10,
+        count: 5,
+        attempt: 2,
+        spec: spec.digest(),
+        resources: Resources::new(1500, 256),
+        timeout_seconds: Some(60),
+        queue: name("q"),
+        compute_environment: name("e"),
+    };
+    let orders = vec![
+        Order::Run(lease),
+        Order::Stop(Stop { lease: LeaseId(6), children: vec![(1, 2), (9, 1)] }),
+        Order::Confirm { upto: 41 },
+        Order::Drain,
+    ];
+    let specs = vec![(spec.digest(), spec)];
+    check("order-1.msgpack", &OrderMessage { version: 1, term: 3, session: 12, specs, orders });
+}
+
+#[test]
+fn registration() {
+    let held = vec![Held { lease: LeaseId(5), children: vec![(0, 3)] }];
+    let register = Register {
+        version: 1,
+        agent: name("host-1"),
+        boot: 99,
+        host: "host-1.example".into(),
+        compute_environment: name("e"),
+        resources: Resources::new(8000, 16_000),
+        executors: vec![Executor::Process, Executor::Docker],
+        architecture: "X86_64".into(),
+        agent_version: "0.1.0".into(),
+        clock: Timestamp(1_700_000_000_000),
+        held: held.clone(),
+    };
+    check("register-1.msgpack", &register);
+    let session = Session {
+        session: 12,
+        term: 3,
+        stream: "WINDROW_LEASE".into(),
+        consumer: "host-1-12".into(),
+        heartbeat_millis: 2000,
+        fenced: held,
+    };
+    check("register-accepted-1.msgpack", &RegisterReply::Accepted(session));
+    check("register-refused-1.msgpack", &RegisterReply::Refused { message: "no such".into() });
+    check("control-1.msgpack", &Control::Register);
+}
+
+#[test]
+fn reports() {
+    let ended = Ended {
+        lease: LeaseId(7),
+        job: job(),
+        child: 11,
+        started_at: Some(Timestamp(1_700_000_000_000)),
+        ended_at: Timestamp(1_700_000_001_000),
+        exit_code: Some(137),
+        cause: EndCause::OutOfMemory,
+        reason: Some("why".into()),
+        log_bytes: 1234,
+    };
+    let (lease, job) = (LeaseId(7), job());
+    let reports = vec![
+        Report::Started { lease, job, child: 11, at: Timestamp(1_700_000_000_000) },
+        Report::Ended(ended),
+        Report::Returned { lease, job, children: vec![(12, 3)] },
+        Report::Leaving,
+    ];
+    let message =
+        ReportMessage { version: 1, agent: name("host-1"), session: 12, first: 5, reports };
+    check("report-1.msgpack", &message);
+    let beat = Beat {
+        version: 1,
+        session: 12,
+        clock: Timestamp(1_700_000_000_000),
+        waiting: 3,
+        running: 2,
+        last_lease: LeaseId(7),
+        last_report: 8,
+        load: 150,
+    };
+    check("beat-1.msgpack", &beat);
+}
