@@ -4,6 +4,8 @@
 //! A new field with a default keeps old files readable. To add an example, write it here and run
 //! with `UPDATE_GOLDEN=1`; existing files are never rewritten.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 use std::fmt::Debug;
 use std::path::PathBuf;
 
