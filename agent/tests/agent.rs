@@ -26,7 +26,7 @@ async fn an_array_runs_and_its_output_arrives() {
         assert_eq!(ended.cause, EndCause::Exited);
         let text = format!("child {child} of 20\n");
         assert_eq!(ended.log_bytes, text.len() as u64);
-        assert_eq!(cluster.output(&lease, *child, ended.log_bytes).await, text);
+        assert_eq!(cluster.output(&lease, *child, ended.log_bytes).await, (text, 0));
     }
     cluster.order(&[], vec![Order::Confirm { upto: last }]).await;
     // A single job afterwards shows that the session lives on.
@@ -57,7 +57,8 @@ async fn a_killed_agent_adopts_what_runs_and_reports_it_once() {
     std::fs::write(&release, "").unwrap();
     let (ended, last) = cluster.ended(1).await;
     assert_eq!((ended[&0].exit_code, ended[&0].cause), (Some(7), EndCause::Exited));
-    assert_eq!(cluster.output(&lease, 0, ended[&0].log_bytes).await, "before\nafter\n");
+    let output = cluster.output(&lease, 0, ended[&0].log_bytes).await;
+    assert_eq!(output, ("before\nafter\n".to_owned(), 0));
 
     // Nothing comes a second time: the next report is of the next lease.
     cluster.order(&[], vec![Order::Confirm { upto: last }]).await;
@@ -161,4 +162,46 @@ async fn fenced_attempts_are_killed() {
     let (ended, _) = cluster.ended(4).await;
     assert!(ended.values().all(|ended| ended.lease != lease.id));
     assert!(!process.exists());
+}
+
+#[tokio::test]
+async fn output_beyond_the_limits_is_left_out_and_counted() {
+    let mut cluster = Cluster::start().await;
+    let limits = ["logs.rate=1", "logs.burst=300000", "logs.size=250000"];
+    let _agent = cluster.start_agent(&limits);
+    cluster.accept(Vec::new()).await;
+    let lease = cluster.lease("yes 123456789 | head -c 1000000", 1).await;
+    let (ended, _) = cluster.ended(1).await;
+    assert_eq!(ended[&0].log_bytes, 1_000_000);
+    let (output, dropped) = cluster.output(&lease, 0, 1_000_000).await;
+    assert_eq!(output, "123456789\n".repeat(25_000));
+    assert_eq!(dropped, 750_000);
+}
+
+#[tokio::test]
+async fn output_is_shipped_after_a_restart() {
+    let mut cluster = Cluster::start().await;
+    let mut agent = cluster.start_agent(&[]);
+    cluster.accept(Vec::new()).await;
+    let (shipped, release) = (cluster.scratch().join("shipped"), cluster.scratch().join("release"));
+    let (shipped_path, release_path) = (shipped.display(), release.display());
+    let script = format!(
+        "yes first | head -n 50000; until [ -e {shipped_path} ]; do sleep 0.05; done
+        yes second | head -n 50000; touch {release_path}"
+    );
+    let lease = cluster.lease(&script, 1).await;
+    cluster.output(&lease, 0, 300_000).await;
+    agent.signal(Signal::SIGKILL);
+    agent.wait().await;
+    // The job goes on and ends while no agent is there.
+    std::fs::write(&shipped, "").unwrap();
+    wait_for(&release).await;
+
+    let _agent = cluster.start_agent(&[]);
+    cluster.accept(Vec::new()).await;
+    let (ended, _) = cluster.ended(1).await;
+    assert_eq!(ended[&0].log_bytes, 650_000);
+    let (output, dropped) = cluster.output(&lease, 0, 650_000).await;
+    assert_eq!(output, "first\n".repeat(50_000) + &"second\n".repeat(50_000));
+    assert_eq!(dropped, 0);
 }

@@ -366,7 +366,7 @@ impl EventLoop {
             let agent = self.parts.link.agent.clone();
             let version = wire::VERSION;
             let message = ReportMessage { version, agent, session, first, reports };
-            self.reporter = Some(self.parts.link.report(session, to_msgpack(&message)));
+            self.reporter = Some(self.parts.link.report(&message));
         }
     }
 

@@ -19,13 +19,16 @@ use windrow_common::codec::{from_msgpack, to_msgpack};
 use windrow_common::config::Nats;
 use windrow_common::ids::Name;
 use windrow_common::subjects::Subjects;
-use windrow_common::wire::agent::{Control, Register, RegisterReply, Session};
+use windrow_common::wire::agent::{Control, Register, RegisterReply, ReportMessage, Session};
 
 /// A coordinator answers within milliseconds; while it is being replaced, within seconds.
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Least time between two report messages. An idle agent reports at once; a busy one gathers, because
-/// a message costs NATS, the coordinator and its confirmation far more than one more report in it.
-const REPORT_INTERVAL: Duration = Duration::from_millis(5);
+/// A message of n reports is followed by the next one n times this later at the earliest, within
+/// [`REPORT_PAUSE_MAX`]. A message costs NATS, the coordinator and its confirmation far more than one
+/// more report in it, so a busy agent gathers; an idle one reports at once.
+const REPORT_PAUSE: Duration = Duration::from_millis(2);
+/// See [`REPORT_PAUSE`].
+const REPORT_PAUSE_MAX: Duration = Duration::from_millis(20);
 /// How long one pull request stays open on the server.
 const PULL_EXPIRES: Duration = Duration::from_secs(30);
 /// The server's sign of life on an open pull request; two missed ones end the session.
@@ -157,21 +160,23 @@ impl Link {
         })
     }
 
-    /// Publishes a report message of a session until the stream has it. The next one can follow
-    /// after [`REPORT_INTERVAL`].
-    pub fn report(&self, session: u64, payload: Vec<u8>) -> AbortHandle {
+    /// Publishes a report message until the stream has it, and says so when the next one may follow.
+    pub fn report(&self, message: &ReportMessage) -> AbortHandle {
         let link = self.clone();
-        let payload = Bytes::from(payload);
+        let session = message.session;
+        let count = u32::try_from(message.reports.len()).unwrap_or(u32::MAX);
+        let pause = REPORT_PAUSE.saturating_mul(count).min(REPORT_PAUSE_MAX);
+        let payload = Bytes::from(to_msgpack(message));
         spawn(async move {
             let subject = link.subjects.report(&link.agent);
-            let interval = tokio::time::sleep(REPORT_INTERVAL);
+            let pause = tokio::time::sleep(pause);
             let mut tries = 0;
             while let Err(error) = link.publish(subject.clone(), payload.clone()).await {
                 warn!(session, %error, "reports cannot be published; trying again");
                 tokio::time::sleep(back_off(tries)).await;
                 tries += 1;
             }
-            interval.await;
+            pause.await;
             link.tell(FromNats::ReportSent(session)).await;
         })
     }

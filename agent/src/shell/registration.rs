@@ -54,14 +54,16 @@ impl Identity {
 pub struct Registration {
     number: u64,
     task: Option<AbortHandle>,
+    /// Whether the try's request was sent; before, it waits.
+    asked: bool,
     tries: u32,
     accepted_before: bool,
 }
 
 impl Registration {
-    /// Registers soon, unless that is under way.
+    /// Registers now, unless a request is on its way.
     pub fn want(&mut self, link: &Link) {
-        if self.task.is_none() {
+        if self.task.is_none() || !self.asked {
             self.begin(link, Duration::ZERO);
         }
     }
@@ -82,6 +84,7 @@ impl Registration {
     /// Sends the request of the current try.
     pub fn ask(&mut self, link: &Link, request: &Register) {
         self.task = Some(link.register(self.number, request));
+        self.asked = true;
     }
 
     /// Whether this number is the current try's.
@@ -106,6 +109,7 @@ impl Registration {
             task.abort();
         }
         self.number += 1;
+        self.asked = false;
         self.task = Some(link.register_later(self.number, delay));
     }
 }

@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use windrow_common::codec::{from_msgpack, to_msgpack};
 use windrow_common::ids::{JobId, LeaseId, Name};
-use windrow_common::streams::{HEADER_OFFSET, Retention, Streams};
+use windrow_common::streams::{HEADER_DROPPED, HEADER_OFFSET, Retention, Streams};
 use windrow_common::subjects::Subjects;
 use windrow_common::units::Resources;
 use windrow_common::wire;
@@ -228,8 +228,9 @@ impl Cluster {
         }
     }
 
-    /// The output of a child, waiting until `bytes` of it are there.
-    pub(crate) async fn output(&self, lease: &Lease, child: u32, bytes: u64) -> String {
+    /// The output of a child, waiting until its first `bytes` bytes are there or told as left out;
+    /// and how many were left out.
+    pub(crate) async fn output(&self, lease: &Lease, child: u32, bytes: u64) -> (String, u64) {
         let job = windrow_common::ids::JobRef { job: lease.job, child: Some(child) };
         let stream = self.jetstream.get_stream(stream_name(&self.streams)).await.unwrap();
         let config = jetstream::consumer::pull::OrderedConfig {
@@ -237,15 +238,17 @@ impl Cluster {
             ..Default::default()
         };
         let mut messages = stream.create_consumer(config).await.unwrap().messages().await.unwrap();
-        let mut output = String::new();
-        while (output.len() as u64) < bytes {
+        let (mut output, mut dropped) = (String::new(), 0);
+        while output.len() as u64 + dropped < bytes {
             let next = tokio::time::timeout(PATIENCE, messages.next()).await;
             let message = next.expect("output comes").unwrap().unwrap();
-            let offset = message.headers.as_ref().unwrap().get(HEADER_OFFSET).unwrap().as_str();
-            assert_eq!(offset, output.len().to_string());
+            let headers = message.headers.as_ref().unwrap();
+            let number = |name: &str| headers.get(name).map(|v| v.as_str().parse::<u64>().unwrap());
+            dropped += number(HEADER_DROPPED).unwrap_or(0);
+            assert_eq!(number(HEADER_OFFSET), Some(output.len() as u64 + dropped));
             output.push_str(std::str::from_utf8(&message.payload).unwrap());
         }
-        output
+        (output, dropped)
     }
 }
 
