@@ -127,8 +127,9 @@ impl Layout {
     pub(crate) fn write_cluster(&self, cluster: &ClusterFile) -> Result<()> {
         let path = self.cluster_file();
         let next = path.with_extension("json.new");
-        let text = serde_json::to_vec_pretty(cluster).expect("text and numbers have a JSON form");
-        let written = std::fs::write(&next, text).and_then(|()| std::fs::rename(&next, &path));
+        let text = serde_json::to_string_pretty(cluster).expect("text and numbers have JSON");
+        let written =
+            std::fs::write(&next, text + "\n").and_then(|()| std::fs::rename(&next, &path));
         written.attempt(|| format!("write `{}`", path.display()))
     }
 }

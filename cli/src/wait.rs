@@ -1,11 +1,12 @@
 //! Waiting for jobs to end: by their events, and by looking again now and then in case one is lost.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::SelectAll;
-use windrow_common::api::jobs::{DescribeJobs, JobDetail, JobStatus};
+use windrow_common::api::jobs::{DescribeJobs, JobDetail, JobEvent, JobStatus};
 use windrow_common::ids::JobRef;
 
 use crate::client::Client;
@@ -42,17 +43,24 @@ fn not_found(id: JobRef) -> Failure {
 /// Watches jobs until all have ended.
 pub(crate) struct Watcher<'a> {
     client: &'a Client,
+    printer: &'a Printer,
     ids: Vec<JobRef>,
     jobs: Vec<JobDetail>,
     events: SelectAll<async_nats::Subscriber>,
     look_again: Duration,
+    /// Whether the cluster did not answer when last asked.
+    is_silent: bool,
 }
 
 impl<'a> Watcher<'a> {
     /// Subscribes first and looks then, so that no change falls in between.
     ///
     /// Errors: as [`describe`].
-    pub(crate) async fn start(client: &'a Client, ids: &[JobRef]) -> Result<Self> {
+    pub(crate) async fn start(
+        client: &'a Client,
+        printer: &'a Printer,
+        ids: &[JobRef],
+    ) -> Result<Self> {
         let mut events = SelectAll::new();
         for id in ids {
             events.push(client.events_of(id.job).await?);
@@ -61,7 +69,7 @@ impl<'a> Watcher<'a> {
         let jobs = describe(client, ids).await?;
         let has_child = ids.iter().any(|id| id.child.is_some());
         let look_again = if has_child { LOOK_AGAIN_CHILD } else { LOOK_AGAIN };
-        Ok(Self { client, ids: ids.to_vec(), jobs, events, look_again })
+        Ok(Self { client, printer, ids: ids.to_vec(), jobs, events, look_again, is_silent: false })
     }
 
     /// The jobs as last seen, in the order given.
@@ -73,11 +81,16 @@ impl<'a> Watcher<'a> {
         self.jobs.iter().all(|job| job.status.is_terminal())
     }
 
-    /// Waits for the next event or until it is time to look again, then looks.
+    /// Waits until an event says that a job has ended, or until it is time to look again, then
+    /// looks.
     ///
     /// A cluster that does not answer is no error here: the wait goes on when it is back.
-    pub(crate) async fn change(&mut self) -> Result<()> {
-        let event = tokio::time::timeout(self.look_again, self.events.next()).await;
+    async fn change(&mut self) -> Result<()> {
+        let ended = self.events.by_ref().filter(|message| {
+            let event = serde_json::from_slice::<JobEvent>(&message.payload);
+            std::future::ready(event.is_ok_and(|event| event.data.status.is_terminal()))
+        });
+        let event = tokio::time::timeout(self.look_again, pin!(ended).next()).await;
         if let Ok(None) = event {
             // Only happens when the connection was closed for good.
             return Err(Failure::unreachable("wait for the job: the connection was closed"));
@@ -90,9 +103,15 @@ impl<'a> Watcher<'a> {
                 for (index, job) in unended.into_iter().zip(jobs) {
                     self.jobs[index] = job;
                 }
+                self.is_silent = false;
                 Ok(())
             }
-            Err(failure) if failure.exit == Exit::Unreachable => Ok(()),
+            Err(failure) if failure.exit == Exit::Unreachable => {
+                if !std::mem::replace(&mut self.is_silent, true) {
+                    self.printer.say(&format!("the wait goes on although: {failure}"));
+                }
+                Ok(())
+            }
             Err(failure) => Err(failure),
         }
     }
@@ -124,7 +143,7 @@ pub(crate) async fn until_ended(
     progress: bool,
     timeout: Option<Duration>,
 ) -> Result<Vec<JobDetail>> {
-    let mut watcher = Watcher::start(client, ids).await?;
+    let mut watcher = Watcher::start(client, printer, ids).await?;
     let ended = watcher.end(progress.then(Progress::new));
     let stopped = tokio::select! {
         ended = ended => ended.err(),
@@ -155,9 +174,16 @@ pub(crate) async fn limit(timeout: Option<Duration>) {
 }
 
 fn say_end(printer: &Printer, job: &JobDetail) {
-    let reason = job.status_reason.as_deref().unwrap_or_default();
-    let separator = if reason.is_empty() { "" } else { ": " };
-    printer.say(&format!("{} {}{separator}{reason}", job.job_id, job.status));
+    let reason = reason(job).map_or_else(String::new, |reason| format!(": {reason}"));
+    printer.say(&format!("{} {}{reason}", job.job_id, job.status));
+}
+
+/// Why the job has its status, with what the agent said about its container.
+pub(crate) fn reason(job: &JobDetail) -> Option<String> {
+    let detail = job.container.as_ref().and_then(|container| container.outcome.reason.as_ref());
+    let reasons: Vec<&str> =
+        [job.status_reason.as_ref(), detail].into_iter().flatten().map(String::as_str).collect();
+    (!reasons.is_empty()).then(|| reasons.join(": "))
 }
 
 /// Exit code of a wait: 10 when a job FAILED by itself, else 11 when one was ended by a user.

@@ -5,6 +5,7 @@
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
@@ -327,6 +328,36 @@ async fn dead_letters_are_listed_newest_last() {
         (&letter["payload"], &letter["subject"]),
         (&json!("nonsense"), &json!("windrow.submit.q"))
     );
+}
+
+#[tokio::test]
+async fn an_event_ends_a_wait_before_it_would_look_again() {
+    static ASKED: AtomicBool = AtomicBool::new(false);
+    let server = Server::start();
+    server.respond(|_, _| {
+        let status = if ASKED.swap(true, Ordering::SeqCst) { "SUCCEEDED" } else { "RUNNABLE" };
+        Ok(json!({"jobs": [job(status)]}))
+    });
+    let client = async_nats::connect(&server.url).await.unwrap();
+    let subject = Subjects::new("windrow".parse().unwrap())
+        .event(&"default".parse().unwrap(), JOB.parse().unwrap());
+    let event = json!({"specversion": "1.0", "id": "1", "source": "windrow", "type": "t",
+        "subject": JOB, "time": "2023-11-14T22:13:20Z", "data": {"jobId": JOB, "jobName": "x",
+        "jobQueue": "default", "status": "SUCCEEDED"}});
+    let publish = async {
+        loop {
+            client.publish(subject.clone(), event.to_string().into()).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    // Less than the time after which a wait looks without an event.
+    let wait = tokio::task::spawn_blocking(move || {
+        server.windrow(&["job", "wait", JOB, "--timeout", "4s"])
+    });
+    tokio::select! {
+        output = wait => assert_eq!(code(&output.unwrap()), 0),
+        () = publish => {}
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use windrow_common::api::resources::{
     DeleteComputeEnvironment, DescribeComputeEnvironments, DescribeComputeEnvironmentsResponse,
     ResourceState, UpdateComputeEnvironment,
 };
+use windrow_common::units::MilliCpu;
 
 use crate::args::CeCommand;
 use crate::client::Client;
@@ -82,7 +83,7 @@ fn answer(found: Vec<ComputeEnvironmentDetail>) -> Answer {
             format!("{:?}", ce.state).to_uppercase(),
             ce.status.clone(),
             ce.agents.to_string(),
-            format!("{}.{:03}", ce.total_milli_cpu / 1000, ce.total_milli_cpu % 1000),
+            MilliCpu(u32::try_from(ce.total_milli_cpu).unwrap_or(u32::MAX)).to_string(),
         ]
     };
     let headers = &["NAME", "TYPE", "STATE", "STATUS", "AGENTS", "VCPUS"];

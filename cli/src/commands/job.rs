@@ -123,7 +123,7 @@ pub(super) async fn logs(context: &Context, args: LogsArgs) -> Result<Outcome> {
     }
     let (ended, end) = watch::channel(None);
     let wait = async {
-        let mut watcher = Watcher::start(&client, &[args.id]).await?;
+        let mut watcher = Watcher::start(&client, &context.printer, &[args.id]).await?;
         watcher.end(None).await?;
         ended.send_replace(Some(watcher.jobs()[0].clone()));
         Ok(())

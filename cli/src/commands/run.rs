@@ -22,7 +22,7 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Result<Outcome> {
     let response = submit(&client, SubmitJob::default(), &args.words, &args.command.words).await?;
     let id = parse_id(&response)?;
     let is_array = args.words.array.is_some();
-    let jobs = tokio::select! {
+    let job = tokio::select! {
         ended = attend(context, &client, id.into(), is_array) => ended?,
         () = limit(context.timeout()) => {
             return Err(detached(id, Exit::TimedOut, "the time limit ran out"));
@@ -35,10 +35,10 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Result<Outcome> {
             return Err(Failure::new(Exit::Interrupted, format!("job `{id}` was terminated")));
         }
     };
-    let exit = exit_of(&jobs, is_array);
+    let exit = exit_of(&job, is_array);
     if exit != Exit::Done {
-        let reason = jobs.status_reason.as_deref().unwrap_or("no reason was given");
-        context.printer.say(&format!("job `{id}` {}: {reason}", jobs.status));
+        let reason = wait::reason(&job).unwrap_or_else(|| "no reason was given".to_owned());
+        context.printer.say(&format!("job `{id}` {}: {reason}", job.status));
     }
     Ok(Outcome::exit(exit))
 }
@@ -52,7 +52,7 @@ async fn attend(
 ) -> Result<JobDetail> {
     let (ended, end) = watch::channel(None);
     let wait = async {
-        let mut watcher = Watcher::start(client, &[id]).await?;
+        let mut watcher = Watcher::start(client, &context.printer, &[id]).await?;
         watcher.end(None).await?;
         let job = watcher.jobs()[0].clone();
         ended.send_replace(Some(job.clone()));

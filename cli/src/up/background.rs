@@ -29,7 +29,9 @@ pub(super) async fn start(layout: &Layout) -> Result<Ready> {
     let path = layout.log("up");
     let log = open_log(&path)?;
     let program = std::env::current_exe().attempt(|| "find this program".to_owned())?;
-    let arguments = std::env::args_os().skip(1).filter(|argument| argument != "--detach");
+    // Its talk goes to the log, which wants all of it.
+    let left_out = ["--detach", "-q", "--quiet"];
+    let arguments = std::env::args_os().skip(1).filter(|a| left_out.iter().all(|out| a != out));
     let mut child = Command::new(program)
         .args(arguments)
         .arg("--background")

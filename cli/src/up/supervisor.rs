@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -23,8 +24,8 @@ use crate::layout::{ClusterFile, Layout, ProcessId};
 const START_LIMIT: Duration = Duration::from_secs(120);
 /// Time all parts together have to stop: what each has, and some more.
 pub(super) const STOP_LIMIT: Duration = Duration::from_secs(90);
-/// Lines of a log shown for a part that cannot start.
-const LOG_LINES_SHOWN: usize = 10;
+/// Lines of a log shown for a part that cannot start and names no error.
+const LOG_LINES: usize = 10;
 
 /// What is said when all is ready.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,11 +49,12 @@ pub(super) async fn run(
     let _lock = lock(layout)?;
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut terminate = listen(SignalKind::terminate())?;
+    let programs = Programs::find(context, args).await?;
     let orphans = super::stop_orphans(layout).await;
     if orphans > 0 {
         context.printer.say(&format!("stopped {orphans} parts that an earlier run left behind"));
     }
-    let mut cluster = Cluster::plan(context, args, layout).await?;
+    let mut cluster = Cluster::plan(context, args, layout, programs)?;
     let mut broken = cluster.record.broken.clone();
     let started = tokio::select! {
         started = cluster.start() => started,
@@ -104,10 +106,20 @@ fn cannot_start(layout: &Layout, name: Option<&str>) -> Failure {
     let name = name.unwrap_or("a part");
     let log = layout.log(name);
     let text = std::fs::read_to_string(&log).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().collect();
-    let tail = lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n  ");
-    Failure::error(format!("{name} does not start; the end of its log is:\n  {tail}"))
+    let last = last_words(&text).join("\n  ");
+    Failure::error(format!("{name} does not start; its log says:\n  {last}"))
         .hint(format!("the whole log is `{}`", log.display()))
+}
+
+/// The newest lines of a log that tell of an error, else its newest lines.
+fn last_words(log: &str) -> Vec<&str> {
+    let is_error = |line: &&str| {
+        ["ERROR", "error:", "Error:", "panicked", "[FTL]"].iter().any(|word| line.contains(word))
+    };
+    let errors: Vec<&str> = log.lines().filter(is_error).collect();
+    let (lines, number) =
+        if errors.is_empty() { (log.lines().collect(), LOG_LINES) } else { (errors, 2) };
+    lines[lines.len().saturating_sub(number)..].to_vec()
 }
 
 fn too_late(layout: &Layout) -> Failure {
@@ -116,15 +128,43 @@ fn too_late(layout: &Layout) -> Failure {
         .hint(format!("look into `{}`, or give more time with `--timeout`", logs.display()))
 }
 
+/// The programs to run, all found before anything is started or stopped.
+struct Programs {
+    /// None when a server that runs already was named.
+    nats_server: Option<PathBuf>,
+    coordinator: PathBuf,
+    agent: PathBuf,
+}
+
+impl Programs {
+    async fn find(context: &Context, args: &UpArgs) -> Result<Self> {
+        let variables = Variables::read();
+        let nats_server = match &context.global.nats_url {
+            Some(_) => None,
+            None => Some(nats_server::find(args.nats_server.as_deref(), &variables).await?),
+        };
+        let ours = |program: &str| {
+            find_program(program, &variables).ok_or_else(|| {
+                let message =
+                    format!("find `{program}`: it is neither beside `windrow` nor on PATH");
+                Failure::error(message).hint("install all of Windrow's programs into one directory")
+            })
+        };
+        Ok(Self {
+            nats_server,
+            coordinator: ours("windrow-coordinator")?,
+            agent: ours("windrow-agent")?,
+        })
+    }
+}
+
 /// The parts, in the order of their start.
 struct Cluster<'a> {
     context: &'a Context,
     args: &'a UpArgs,
     layout: &'a Layout,
-    variables: Variables,
+    programs: Programs,
     nats_url: String,
-    /// The server to run; none when one was named.
-    nats_server: Option<Spec>,
     record: Record,
     /// Server and coordinator.
     services: Vec<Part>,
@@ -132,23 +172,20 @@ struct Cluster<'a> {
 }
 
 impl<'a> Cluster<'a> {
-    /// Finds out what to run, before anything is started.
-    async fn plan(context: &'a Context, args: &'a UpArgs, layout: &'a Layout) -> Result<Self> {
-        let variables = Variables::read();
-        let name = &context.global.cluster;
-        let (nats_url, nats_server) = match &context.global.nats_url {
-            Some(url) => (url.clone(), None),
+    fn plan(
+        context: &'a Context,
+        args: &'a UpArgs,
+        layout: &'a Layout,
+        programs: Programs,
+    ) -> Result<Self> {
+        let nats_url = match &context.global.nats_url {
+            Some(url) => url.clone(),
             None => {
-                let program = nats_server::find(args.nats_server.as_deref(), &variables).await?;
                 let last = layout.read_cluster().and_then(|c| nats_server::port_of(&c.nats_url));
-                let port = nats_server::choose_port(args.port, last)?;
-                let config = nats_server::write_config(layout, name, port)?;
-                let arguments = vec!["--config".into(), config.into()];
-                let name = "nats-server".to_owned();
-                let log = layout.log(&name);
-                (nats_server::url(port), Some(Spec { name, program, arguments, log }))
+                nats_server::url(nats_server::choose_port(args.port, last)?)
             }
         };
+        let name = &context.global.cluster;
         let file = ClusterFile {
             nats_url: nats_url.clone(),
             cluster: name.to_string(),
@@ -160,9 +197,8 @@ impl<'a> Cluster<'a> {
             context,
             args,
             layout,
-            variables,
+            programs,
             nats_url,
-            nats_server,
             record,
             services: Vec::new(),
             agents: Vec::new(),
@@ -170,13 +206,20 @@ impl<'a> Cluster<'a> {
     }
 
     async fn start(&mut self) -> Result<Ready> {
-        if let Some(server) = self.nats_server.take() {
-            let server = self.start_part(server);
+        if let Some(program) = self.programs.nats_server.clone() {
+            let port = nats_server::port_of(&self.nats_url).expect("we chose the address");
+            let cluster = &self.context.global.cluster;
+            let config = nats_server::write_config(self.layout, cluster, port)?;
+            let name = "nats-server".to_owned();
+            let arguments = vec!["--config".into(), config.into()];
+            let log = self.layout.log(&name);
+            let server = self.start_part(Spec { name, program, arguments, log });
             self.services.push(server);
         }
         let subjects = self.context.subjects();
         let client = bootstrap::connect(&self.nats_url, &subjects).await?;
-        let coordinator = self.ours("coordinator", &self.args.coordinator_set)?;
+        let coordinator =
+            self.ours("coordinator", &self.programs.coordinator, &self.args.coordinator_set);
         let coordinator = self.start_part(coordinator);
         self.services.push(coordinator);
         bootstrap::coordinator_answers(&client).await?;
@@ -197,9 +240,7 @@ impl<'a> Cluster<'a> {
         let memory = self.args.memory_per_agent.or(share.map(|share| share.memory.0));
         let names: Vec<String> = (1..=self.args.agents).map(|n| format!("agent-{n}")).collect();
         for name in &names {
-            let mut agent = self.ours("agent", &self.args.agent_set)?;
-            agent.name.clone_from(name);
-            agent.log = self.layout.log(name);
+            let mut agent = self.ours(name, &self.programs.agent, &self.args.agent_set);
             let mut flag = |flag: &str, value: OsString| {
                 agent.arguments.extend([flag.into(), value]);
             };
@@ -218,13 +259,8 @@ impl<'a> Cluster<'a> {
         bootstrap::agents_are_up(client, &names).await
     }
 
-    /// What to run for one of our own programs: `windrow-NAME`.
-    fn ours(&self, name: &str, settings: &[String]) -> Result<Spec> {
-        let program = format!("windrow-{name}");
-        let found = find_program(&program, &self.variables).ok_or_else(|| {
-            Failure::error(format!("find `{program}`: it is neither beside `windrow` nor on PATH"))
-                .hint("install all of Windrow's programs into one directory")
-        })?;
+    /// What to run for one of our own programs.
+    fn ours(&self, name: &str, program: &Path, settings: &[String]) -> Spec {
         let cluster = self.context.global.cluster.to_string();
         let mut arguments: Vec<OsString> = vec![
             "--nats-url".into(),
@@ -236,7 +272,7 @@ impl<'a> Cluster<'a> {
             arguments.extend(["--set".into(), setting.into()]);
         }
         let log = self.layout.log(name);
-        Ok(Spec { name: name.to_owned(), program: found, arguments, log })
+        Spec { name: name.to_owned(), program: program.to_owned(), arguments, log }
     }
 
     fn start_part(&self, spec: Spec) -> Part {
@@ -254,5 +290,19 @@ impl<'a> Cluster<'a> {
             part.stopped().await;
         }
         self.record.finish().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_words_of_a_log_are_its_errors() {
+        let log = "INFO start\nERROR first\nERROR second\nERROR third\n  30: main\n  31: _start\n";
+        assert_eq!(last_words(log), ["ERROR second", "ERROR third"]);
+        let many: String = (0..20).map(|n| format!("{n}\n")).collect();
+        assert_eq!(last_words(&many).first(), Some(&"10"));
+        assert_eq!(last_words(""), [] as [&str; 0]);
     }
 }
