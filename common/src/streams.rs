@@ -24,9 +24,9 @@ pub const HEADER_OFFSET: &str = "Windrow-Offset";
 /// Header of a log chunk: bytes left out just before it, by the rate or size limit.
 pub const HEADER_DROPPED: &str = "Windrow-Dropped";
 
-/// Largest API request or submission taken, in bytes. Below NATS' default `max_payload` of 1 MiB,
-/// so that the journal message made of it fits too.
-pub const REQUEST_BYTES_MAX: usize = 512 * 1024;
+/// Largest API request or submission taken, in bytes. Well below NATS' default `max_payload` of
+/// 1 MiB, as the journal message holds what is made of it, which is larger.
+pub const REQUEST_BYTES_MAX: usize = 256 * 1024;
 /// Largest journal, order, report or log message we send, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 900 * 1024;
 

@@ -10,6 +10,8 @@ mod stop;
 mod submit;
 mod work;
 
+use std::ops::Range;
+
 use windrow_common::api::ApiError;
 use windrow_common::api::definitions::{
     DeregisterJobDefinition, RegisterJobDefinition, RegisterJobDefinitionResponse,
@@ -24,8 +26,9 @@ use windrow_common::time::Timestamp;
 use windrow_common::wire::agent::{Held, Register, ReportMessage};
 
 use super::State;
+use super::children::NeverRan;
 use super::event::Event;
-use super::limits::Limits;
+use super::limits::{EVENT_RANGES_MAX, Limits};
 use crate::scheduler::Placement;
 
 /// What somebody asks of the core.
@@ -139,4 +142,12 @@ pub fn decide(
         Command::Place(placement) => Ok(place::place(state, placement).into()),
         Command::Work => Ok(work::work(state, now).into()),
     }
+}
+
+/// These children end without running (again), in events of bounded size.
+fn fail(job: JobId, children: &[Range<u32>], ended: &NeverRan) -> Vec<Event> {
+    let parts = children.chunks(EVENT_RANGES_MAX);
+    parts
+        .map(|part| Event::ChildrenFailed { job, children: part.to_vec(), ended: ended.clone() })
+        .collect()
 }

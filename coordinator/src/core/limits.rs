@@ -25,6 +25,13 @@ pub const REASON_LENGTH_MAX: usize = 1024;
 pub const KEY_LENGTH_MAX: usize = 256;
 /// Most tags on one resource, and their lengths in characters, as AWS has them.
 pub const TAGS_MAX: usize = 50;
+/// Largest spec after merging and substitution, in bytes as the journal has it: with the largest
+/// request beside it a journal message still has room for both.
+pub const SPEC_BYTES_MAX: usize = 384 * 1024;
+/// Most children of one event, so that an event fits a journal message.
+pub const EVENT_CHILDREN_MAX: usize = 2048;
+/// Most ranges of children of one event, for the same reason.
+pub const EVENT_RANGES_MAX: usize = 16_384;
 /// Highest priority of a queue, as AWS has it.
 pub const PRIORITY_MAX: u32 = 1000;
 /// How often a child may lose its host before it counts as failed: a job that takes its hosts down

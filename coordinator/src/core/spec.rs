@@ -4,17 +4,17 @@
 use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
-use windrow_common::api::ApiError;
 use windrow_common::api::definitions::{
     ContainerProperties, KeyValuePair, ResourceRequirement, RetryStrategy,
 };
 use windrow_common::api::jobs::{ContainerOverrides, SubmitJob};
+use windrow_common::api::{ApiError, ErrorKind};
 use windrow_common::codec::to_msgpack;
 use windrow_common::units::Resources;
 use windrow_common::wire::agent::Executor;
 use windrow_common::wire::lease::{Mount, SpecDigest, TaskSpec};
 
-use super::limits::Limits;
+use super::limits::{Limits, SPEC_BYTES_MAX};
 use super::state::{JobSpec, Revision};
 
 /// Names a spec.
@@ -38,12 +38,12 @@ pub(super) fn resolve(
     let mut parameters = revision.parameters.clone();
     parameters.extend(request.parameters.clone());
     let command = properties.command.take().unwrap_or_default();
-    let command: Vec<String> = command.iter().map(|arg| substitute(arg, &parameters)).collect();
+    let command = substitute_all(&command, &parameters)?;
     properties.command = Some(command.clone());
     let task = task(&properties, command)?;
     let retry = request.retry_strategy.as_ref().or(revision.retry_strategy.as_ref());
     let timeout = request.timeout.as_ref().or(revision.timeout.as_ref());
-    Ok(JobSpec {
+    let spec = JobSpec {
         task_digest: task.digest(),
         executor: if task.image.is_some() { Executor::Docker } else { Executor::Process },
         task,
@@ -51,7 +51,21 @@ pub(super) fn resolve(
         timeout_seconds: check_timeout(timeout.and_then(|t| t.attempt_duration_seconds))?,
         attempts_max: check_attempts(retry, limits)?,
         properties,
-    })
+    };
+    match to_msgpack(&spec).len() {
+        size if size > SPEC_BYTES_MAX => Err(too_large(size)),
+        _ => Ok(spec),
+    }
+}
+
+fn too_large(size: usize) -> ApiError {
+    let message = format!(
+        "command, environment and mounts come to {} KiB after merging definition, overrides and parameters, at most {} KiB are allowed",
+        size.div_ceil(1024),
+        SPEC_BYTES_MAX / 1024
+    );
+    ApiError::new(ErrorKind::TooLarge, message)
+        .hint("put large data into files and pass their names")
 }
 
 /// Whether a revision could run at all; what only a submission can complete is left to it.
@@ -307,11 +321,32 @@ fn check_timeout(seconds: Option<u32>) -> Result<Option<u32>, ApiError> {
     }
 }
 
+/// Replaces parameters in every argument, as long as the result stays within the limit.
+fn substitute_all(
+    command: &[String],
+    parameters: &BTreeMap<String, String>,
+) -> Result<Vec<String>, ApiError> {
+    let mut bytes = 0;
+    let mut substituted = Vec::with_capacity(command.len());
+    for argument in command {
+        let argument = substitute(argument, parameters);
+        bytes += argument.len();
+        if bytes > SPEC_BYTES_MAX {
+            return Err(too_large(bytes));
+        }
+        substituted.push(argument);
+    }
+    Ok(substituted)
+}
+
 /// Replaces each `Ref::name` by the parameter of that name; unknown ones stay as they are.
 fn substitute(argument: &str, parameters: &BTreeMap<String, String>) -> String {
     let mut result = String::with_capacity(argument.len());
     let mut rest = argument;
-    while let Some(at) = rest.find("Ref::") {
+    // Beyond the limit the rest does not matter: the caller refuses it.
+    while let Some(at) = rest.find("Ref::")
+        && result.len() <= SPEC_BYTES_MAX
+    {
         let (before, after) = (&rest[..at], &rest[at + "Ref::".len()..]);
         let end = after
             .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-'))
@@ -351,5 +386,13 @@ mod tests {
         let parameters = BTreeMap::from([("in".into(), "a.fq".into()), ("n".into(), "3".into())]);
         assert_eq!(substitute("--in=Ref::in,Ref::n", &parameters), "--in=a.fq,3");
         assert_eq!(substitute("Ref::missing Ref::", &parameters), "Ref::missing Ref::");
+    }
+
+    #[test]
+    fn substitution_cannot_blow_up() {
+        let parameters = BTreeMap::from([("big".into(), "x".repeat(100_000))]);
+        let command = vec!["Ref::big ".repeat(10_000), "Ref::big".into()];
+        let error = substitute_all(&command, &parameters).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::TooLarge);
     }
 }

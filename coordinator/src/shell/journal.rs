@@ -189,8 +189,9 @@ impl Journal {
         Ok(entry)
     }
 
-    /// Appends the groups in as few messages as fit, waiting for each to be stored. A group is never
-    /// split.
+    /// Appends the groups in as few messages as fit, waiting for each to be stored. A group is split
+    /// only when it alone is too large for a message: groups that must not be split are kept small
+    /// by the limits on requests.
     ///
     /// # Errors
     /// [`Error::Fenced`] when somebody else wrote; [`Error::Unavailable`] when storing cannot be
@@ -204,10 +205,17 @@ impl Journal {
         let events = groups.iter().flatten().cloned().collect();
         let entry = Entry { version: VERSION, term, nonce: self.nonce, at, events };
         let body = rmp_serde::to_vec(&entry).expect("events have a MessagePack form");
-        if body.len() > MESSAGE_BYTES_MAX && groups.len() > 1 {
-            let (first, second) = groups.split_at(groups.len() / 2);
-            Box::pin(self.append(term, at, first)).await?;
-            return Box::pin(self.append(term, at, second)).await;
+        if body.len() > MESSAGE_BYTES_MAX {
+            if groups.len() > 1 {
+                let (first, second) = groups.split_at(groups.len() / 2);
+                Box::pin(self.append(term, at, first)).await?;
+                return Box::pin(self.append(term, at, second)).await;
+            }
+            if entry.events.len() > 1 {
+                let (first, second) = entry.events.split_at(entry.events.len() / 2);
+                let halves = [first.to_vec(), second.to_vec()];
+                return Box::pin(self.append(term, at, &halves)).await;
+            }
         }
         let chain = next_chain(&self.position.chain, &body);
         let mut payload = Vec::with_capacity(32 + body.len());

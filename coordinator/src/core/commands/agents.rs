@@ -16,6 +16,7 @@ use super::report::end_of;
 use super::{Answer, Decision};
 use crate::core::State;
 use crate::core::event::{Event, Registered};
+use crate::core::limits::EVENT_CHILDREN_MAX;
 use crate::core::state::Lease;
 
 /// A new session. What the agent does not hold of its leases is given out again; what it holds
@@ -134,7 +135,7 @@ pub(super) fn abandon(state: &State, agent: &Name, now: Timestamp) -> Vec<Event>
     let lost = state.agents.get(agent).filter(|a| a.status == AgentStatus::Lost);
     let leases = lost.into_iter().flat_map(|a| a.leases.iter());
     leases
-        .filter_map(|id| {
+        .flat_map(|id| {
             let lease = &state.leases[id];
             let children: Vec<u32> = lease.children.iter().cloned().flatten().collect();
             lose(state, *id, lease, &children, now)
@@ -142,14 +143,9 @@ pub(super) fn abandon(state: &State, agent: &Name, now: Timestamp) -> Vec<Event>
         .collect()
 }
 
-fn lose(
-    state: &State,
-    id: LeaseId,
-    lease: &Lease,
-    children: &[u32],
-    now: Timestamp,
-) -> Option<Event> {
-    let ended = |child: u32| {
+fn lose(state: &State, id: LeaseId, lease: &Lease, children: &[u32], now: Timestamp) -> Vec<Event> {
+    let ended = |child: &u32| {
+        let child = *child;
         let report = Ended {
             lease: id,
             job: lease.job,
@@ -163,8 +159,10 @@ fn lose(
         };
         end_of(state, lease, &report)
     };
-    let ended: Vec<_> = children.iter().map(|child| ended(*child)).collect();
-    (!ended.is_empty()).then_some(Event::ChildrenEnded { lease: id, ended })
+    let parts = children.chunks(EVENT_CHILDREN_MAX);
+    parts
+        .map(|part| Event::ChildrenEnded { lease: id, ended: part.iter().map(ended).collect() })
+        .collect()
 }
 
 pub(super) fn drain(state: &State, request: &DrainAgent) -> Result<Decision, ApiError> {

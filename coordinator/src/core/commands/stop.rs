@@ -13,7 +13,7 @@ use windrow_common::ids::JobId;
 use windrow_common::ids::JobRef;
 use windrow_common::time::Timestamp;
 
-use super::Decision;
+use super::{Decision, fail};
 use crate::core::State;
 use crate::core::arn;
 use crate::core::children::NeverRan;
@@ -96,10 +96,6 @@ fn end_idle(
     reason: &str,
     now: Timestamp,
 ) -> Vec<Event> {
-    let idle = job.children.idle_in(children);
-    if idle.is_empty() {
-        return Vec::new();
-    }
     let ended = NeverRan { reason: reason.into(), at: now };
-    vec![Event::ChildrenFailed { job: id, children: idle, ended }]
+    fail(id, &job.children.idle_in(children), &ended)
 }

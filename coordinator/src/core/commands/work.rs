@@ -10,9 +10,11 @@ use windrow_common::ids::JobId;
 use windrow_common::time::Timestamp;
 
 use super::agents::abandon;
+use super::fail;
 use crate::core::State;
-use crate::core::children::NeverRan;
+use crate::core::children::{NeverRan, Ranges};
 use crate::core::event::Event;
+use crate::core::limits::EVENT_RANGES_MAX;
 use crate::core::state::{Dependency, Job, Work};
 
 /// The status reason of a job whose dependency failed, in AWS's words.
@@ -84,16 +86,12 @@ fn evaluate(state: &State, id: JobId, ranges: &[Range<u32>], now: Timestamp) -> 
         }
     }
     starve(job, &mut failed);
-    let mut events = Vec::new();
-    if !released.is_empty() {
-        let children = released.into_iter().collect();
-        events.push(Event::ChildrenReleased { job: id, children });
-    }
-    if !failed.is_empty() {
-        let ended = NeverRan { reason: DEPENDENCY_FAILED.into(), at: now };
-        let children = failed.into_iter().collect();
-        events.push(Event::ChildrenFailed { job: id, children, ended });
-    }
+    let released: Ranges = released.into_iter().collect();
+    let failed: Ranges = failed.into_iter().collect();
+    let ended = NeverRan { reason: DEPENDENCY_FAILED.into(), at: now };
+    let mut events = fail(id, &failed, &ended);
+    let parts = released.chunks(EVENT_RANGES_MAX);
+    events.extend(parts.map(|part| Event::ChildrenReleased { job: id, children: part.to_vec() }));
     events
 }
 
