@@ -13,9 +13,11 @@ use windrow_common::time::Timestamp;
 use windrow_common::units::Resources;
 use windrow_common::wire::lease::TaskSpec;
 
+pub mod docker;
 pub mod log_files;
 pub mod process;
 
+pub use docker::{DockerConfig, DockerExecutor};
 pub use log_files::LogFiles;
 pub use process::{ProcessConfig, ProcessExecutor};
 
@@ -59,9 +61,23 @@ pub enum Error {
         /// What this agent speaks.
         wanted: u16,
     },
-    /// The executor's task has ended; the agent is shutting down.
-    #[error("the executor has been shut down")]
-    Closed,
+    /// No Docker engine answers.
+    #[error("no Docker engine answers on `{socket}`: {reason}")]
+    NoDocker {
+        /// The engine's socket.
+        socket: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The Docker engine refused something.
+    #[error("Docker cannot {action}")]
+    Docker {
+        /// What was attempted.
+        action: &'static str,
+        /// Why.
+        #[source]
+        source: Box<bollard::errors::Error>,
+    },
 }
 
 /// An attempt that an executor knows from before the agent's start.
