@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Builds everything in release mode and measures it:
+#
+#     tests/bench.sh [array|latency|submit-million] [OPTION...]
+#
+# Without a name, all are run, and the results are kept in tests/benches/results/DATE.{json,md}.
+# OPTION: --pairs N, --children N (array); --tries N (latency); --submissions N (submit-million).
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=deploy/lib.sh
+. "$root/deploy/lib.sh"
+cd "$root"
+
+need_rust
+[ -n "${WINDROW_NATS_SERVER:-}" ] || need_nats_server
+
+case ${1:-} in
+array | latency | submit-million) ;;
+*) set -- --results "$root/tests/benches/results/$(date -u +%F)" "$@" ;;
+esac
+
+cargo build --release --locked --workspace --bins
+WINDROW_BIN_DIRECTORY=${CARGO_TARGET_DIR:-$root/target}/release
+export WINDROW_BIN_DIRECTORY
+commit=$(git rev-parse --short HEAD)
+# The same packages as above, so that nothing is built twice.
+cargo bench --locked --workspace --bench windrow-bench -- --commit "$commit" "$@"

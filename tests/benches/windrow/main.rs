@@ -1,0 +1,49 @@
+//! Benchmarks of the real programs: `windrow [NAME...] [OPTION...]`, by `tests/bench.sh`.
+//!
+//! Each one starts a cluster of its own and measures it side by side with a floor: what the machine
+//! can do without Windrow. Others may use the machine at the same time, so ratios within one run are
+//! what counts, and every table says how busy the others were.
+//!
+//! The same program is also the floor's process and the job that notes when it began.
+
+mod array;
+mod clock;
+mod cpu;
+mod floor;
+mod latency;
+mod machine;
+mod options;
+mod report;
+mod rig;
+mod statistics;
+mod submit;
+
+use options::{Bench, Mode, Options};
+use report::Results;
+
+fn main() -> anyhow::Result<()> {
+    match options::parse(std::env::args().skip(1))? {
+        Mode::Spawn { count, threads } => floor::spawn_all(count, threads),
+        Mode::NoteStart { socket } => clock::note_start(&socket),
+        Mode::Measure(options) => measure(&options),
+    }
+}
+
+fn measure(options: &Options) -> anyhow::Result<()> {
+    let mut results = Results::new(options)?;
+    // One thread: the client is part of the system measured and should not look like more.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    for bench in &options.benches {
+        eprintln!("==> {}", bench.name());
+        match bench {
+            Bench::Array => results.array = Some(runtime.block_on(array::run(options))?),
+            Bench::Latency => results.latency = Some(runtime.block_on(latency::run(options))?),
+            Bench::SubmitMillion => results.submit = Some(runtime.block_on(submit::run(options))?),
+        }
+    }
+    print!("{}", results.to_markdown());
+    if let Some(prefix) = &options.results {
+        results.write(prefix)?;
+    }
+    Ok(())
+}

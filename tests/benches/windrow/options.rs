@@ -1,0 +1,116 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+
+/// First argument of the floor's process.
+pub(crate) const SPAWN: &str = "spawn-floor";
+/// First argument of the job that notes when it began.
+pub(crate) const NOTE_START: &str = "note-start";
+
+/// What this process is to be.
+pub(crate) enum Mode {
+    /// Starts `/bin/true` so often, from so many threads.
+    Spawn { count: u32, threads: u32 },
+    /// Sends the time to this socket.
+    NoteStart { socket: PathBuf },
+    /// Measures.
+    Measure(Options),
+}
+
+/// A benchmark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bench {
+    /// An array of short processes against starting them without Windrow.
+    Array,
+    /// From submission to the first instruction of the job.
+    Latency,
+    /// Time and memory of submitting an array of a million.
+    SubmitMillion,
+}
+
+impl Bench {
+    const ALL: [Self; 3] = [Self::Array, Self::Latency, Self::SubmitMillion];
+
+    /// As on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Array => "array",
+            Self::Latency => "latency",
+            Self::SubmitMillion => "submit-million",
+        }
+    }
+}
+
+/// What to measure, and how often.
+pub(crate) struct Options {
+    /// In this order.
+    pub(crate) benches: Vec<Bench>,
+    /// Children of the array, and processes of its floor.
+    pub(crate) children: u32,
+    /// Pairs of array and floor.
+    pub(crate) pairs: u32,
+    /// Single jobs of `latency`.
+    pub(crate) tries: u32,
+    /// Arrays of a million.
+    pub(crate) submissions: u32,
+    /// Where results go: this with `.json` and `.md` added.
+    pub(crate) results: Option<PathBuf>,
+    /// Commit that is measured, for the results.
+    pub(crate) commit: Option<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            benches: Vec::new(),
+            children: 10_000,
+            pairs: 5,
+            tries: 100,
+            submissions: 20,
+            results: None,
+            commit: None,
+        }
+    }
+}
+
+/// Reads the command line. Errors: unknown words, values that are no numbers.
+pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> anyhow::Result<Mode> {
+    let mut options = Options::default();
+    while let Some(word) = words.next() {
+        let mut value = || words.next().with_context(|| format!("`{word}` wants a value"));
+        match word.as_str() {
+            SPAWN => {
+                return Ok(Mode::Spawn { count: value()?.parse()?, threads: value()?.parse()? });
+            }
+            NOTE_START => return Ok(Mode::NoteStart { socket: value()?.into() }),
+            "--children" => options.children = number(&value()?)?,
+            "--pairs" => options.pairs = number(&value()?)?,
+            "--tries" => options.tries = number(&value()?)?,
+            "--submissions" => options.submissions = number(&value()?)?,
+            "--results" => options.results = Some(value()?.into()),
+            "--commit" => options.commit = Some(value()?),
+            // `cargo bench` adds it.
+            "--bench" => {}
+            name => match Bench::ALL.into_iter().find(|bench| bench.name() == name) {
+                Some(bench) => options.benches.push(bench),
+                None => bail!(
+                    "unknown argument `{name}`; use array, latency, submit-million, --children N, \
+                     --pairs N, --tries N, --submissions N, --results PREFIX, --commit ID"
+                ),
+            },
+        }
+    }
+    if options.benches.is_empty() {
+        options.benches = Bench::ALL.to_vec();
+    }
+    Ok(Mode::Measure(options))
+}
+
+fn number(text: &str) -> anyhow::Result<u32> {
+    match text.parse() {
+        Ok(number) if number > 0 => Ok(number),
+        Ok(_) | Err(_) => bail!("`{text}` is not a number from 1 on"),
+    }
+}

@@ -1,0 +1,146 @@
+//! Results as people and programs read them.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use anyhow::Context;
+use serde::Serialize;
+use windrow_common::time::wall_clock;
+
+use super::latency::Milliseconds;
+use super::machine::Machine;
+use super::options::Options;
+use super::{array, latency, submit};
+
+/// Of one run.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Results {
+    pub(crate) date: String,
+    pub(crate) commit: Option<String>,
+    pub(crate) machine: Machine,
+    pub(crate) array: Option<array::Outcome>,
+    pub(crate) latency: Option<latency::Outcome>,
+    pub(crate) submit: Option<submit::Outcome>,
+}
+
+impl Results {
+    /// Nothing measured yet.
+    pub(crate) fn new(options: &Options) -> anyhow::Result<Self> {
+        Ok(Self {
+            date: wall_clock().to_string(),
+            commit: options.commit.clone(),
+            machine: Machine::read()?,
+            array: None,
+            latency: None,
+            submit: None,
+        })
+    }
+
+    /// Writes `PREFIX.json` and `PREFIX.md`.
+    pub(crate) fn write(&self, prefix: &Path) -> anyhow::Result<()> {
+        let json = serde_json::to_string_pretty(self)? + "\n";
+        for (extension, text) in [("json", json), ("md", self.to_markdown())] {
+            let path = format!("{}.{extension}", prefix.display());
+            std::fs::write(&path, text).with_context(|| format!("write `{path}`"))?;
+        }
+        Ok(())
+    }
+
+    /// Tables.
+    pub(crate) fn to_markdown(&self) -> String {
+        let Machine { cores, memory_mib, kernel, processor } = &self.machine;
+        let commit = self.commit.as_deref().unwrap_or("not given");
+        let mut text = format!(
+            "# Benchmarks, {}\n\nCommit {commit}. {cores} cores ({processor}), {memory_mib} MiB, \
+             Linux {kernel}. \"Others\" is the share of all cores that other work used meanwhile.\n",
+            self.date
+        );
+        // Writing to a string does not fail.
+        let _ = self.array.as_ref().map(|found| array_tables(&mut text, found));
+        let _ = self.latency.as_ref().map(|found| latency_table(&mut text, found));
+        let _ = self.submit.as_ref().map(|found| submit_table(&mut text, found));
+        text
+    }
+}
+
+fn array_tables(text: &mut String, found: &array::Outcome) -> std::fmt::Result {
+    writeln!(
+        text,
+        "\n## array: {} x `/bin/true`, {} at a time\n\nMedian rate: {:.3} of the floor's (target at \
+         least 0.3). Median CPU of the whole system: {:.2} x the floor's.\n\n| pair | tasks/s (others) \
+         | floor/s (others) | rate ratio | CPU ms per task | floor | CPU ratio | journal messages |\n\
+         |---|---|---|---|---|---|---|---|",
+        found.children, found.slots, found.rate_ratio_median, found.cpu_ratio_median
+    )?;
+    for (index, pair) in found.pairs.iter().enumerate() {
+        writeln!(
+            text,
+            "| {} | {:.0} ({:.2}) | {:.0} ({:.2}) | {:.3} | {:.3} | {:.3} | {:.2} | {} |",
+            index + 1,
+            pair.windrow_per_second,
+            pair.windrow_others,
+            pair.floor_per_second,
+            pair.floor_others,
+            pair.rate_ratio(),
+            pair.windrow_cpu_ms_each,
+            pair.floor_cpu_ms_each,
+            pair.cpu_ratio(),
+            pair.journal_messages
+        )?;
+    }
+    parts_table(text, found)
+}
+
+fn parts_table(text: &mut String, found: &array::Outcome) -> std::fmt::Result {
+    let Some(first) = found.pairs.first() else { return Ok(()) };
+    writeln!(text, "\n| part | CPU ms per task, median |\n|---|---|")?;
+    for part in first.parts_cpu_ms_each.keys() {
+        let of_pairs = found.pairs.iter().filter_map(|pair| pair.parts_cpu_ms_each.get(part));
+        let sample: Vec<f64> = of_pairs.copied().collect();
+        writeln!(text, "| {part} | {:.3} |", super::statistics::median(&sample))?;
+    }
+    Ok(())
+}
+
+fn latency_table(text: &mut String, found: &latency::Outcome) -> std::fmt::Result {
+    writeln!(
+        text,
+        "\n## latency: one job on an idle cluster, {} tries\n\nTarget: p50 of submit to start below \
+         10 ms. All cores were {:.2} busy.\n",
+        found.tries, found.busy
+    )?;
+    milliseconds_table(
+        text,
+        &[
+            ("submit to start", found.submit_to_start),
+            ("submit to answer", found.submit_to_answer),
+            ("floor: posix_spawn of the same program to its start", found.spawn_floor),
+            ("floor: 512 bytes and fdatasync", found.sync_floor),
+        ],
+    )
+}
+
+fn submit_table(text: &mut String, found: &submit::Outcome) -> std::fmt::Result {
+    let memory = |bytes: Option<&u64>| bytes.copied().unwrap_or_default() / 1024;
+    writeln!(
+        text,
+        "\n## submit-million: {} arrays of 1,000,000, nobody to run them\n\nTarget: p50 below 100 ms. \
+         Coordinator: {} KiB resident before, {} KiB after all; {:.4} bytes per queued child. All cores \
+         were {:.2} busy.\n",
+        found.submissions,
+        memory(found.memory_bytes.first()),
+        memory(found.memory_bytes.last()),
+        found.bytes_per_child,
+        found.busy
+    )?;
+    milliseconds_table(text, &[("array of 1,000,000", found.million), ("array of 2", found.two)])
+}
+
+fn milliseconds_table(text: &mut String, rows: &[(&str, Milliseconds)]) -> std::fmt::Result {
+    writeln!(text, "| | p50 ms | p99 ms | max ms |\n|---|---|---|---|")?;
+    for (what, Milliseconds { p50, p99, max }) in rows {
+        writeln!(text, "| {what} | {p50:.2} | {p99:.2} | {max:.2} |")?;
+    }
+    Ok(())
+}
