@@ -99,6 +99,8 @@ impl Drop for Progress {
     fn drop(&mut self) {
         if let Form::Bar(bar) = &self.form {
             bar.finish();
+            // What is said next gets a line of its own.
+            let _ = writeln!(std::io::stderr());
         }
     }
 }

@@ -11,6 +11,8 @@ use crate::layout::Layout;
 
 /// NATS' own port.
 const PORT_DEFAULT: u16 = 4222;
+/// Lowest port that a user may listen on.
+const PORT_MIN: u16 = 1024;
 /// Oldest version whose JetStream has what Windrow uses, and keeps what it acknowledged.
 const VERSION_MIN: (u32, u32) = (2, 11);
 
@@ -73,6 +75,7 @@ pub(super) fn choose_port(given: Option<u16>, last: Option<u16>) -> Result<u16> 
                 .hint("choose another `--port`, or leave it out to have a free one chosen"))
         };
     }
+    let last = last.filter(|port| *port >= PORT_MIN);
     let known = last.into_iter().chain([PORT_DEFAULT]).find(|port| is_free(*port));
     known.map_or_else(free_port, Ok)
 }
@@ -86,9 +89,10 @@ fn free_port() -> Result<u16> {
     bound.map(|address| address.port()).attempt(|| "find a free port on 127.0.0.1".to_owned())
 }
 
-/// The port in an address made by [`url`].
-pub(super) fn port_of(url: &str) -> Option<u16> {
-    url.rsplit(':').next()?.parse().ok()
+/// The port in an address made by [`url`]; none in any other.
+pub(super) fn port_of(address: &str) -> Option<u16> {
+    let port = address.rsplit(':').next()?.parse().ok()?;
+    (url(port) == address).then_some(port)
 }
 
 /// Address of a server on this machine.
@@ -151,5 +155,6 @@ mod tests {
         drop(taken);
         assert_eq!(choose_port(None, Some(port)).unwrap(), port);
         assert_eq!(port_of(&url(port)), Some(port));
+        assert_eq!(port_of("nats://10.0.0.1:4222"), None);
     }
 }

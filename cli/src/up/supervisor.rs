@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::host::{self, Variables, find_program};
 use super::part::{Part, Spec};
@@ -47,8 +47,7 @@ pub(super) async fn run(
     report: impl FnOnce(&Ready) -> Result<()>,
 ) -> Result<()> {
     let _lock = lock(layout)?;
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    let mut terminate = listen(SignalKind::terminate())?;
+    let mut signals = Signals::listen()?;
     let programs = Programs::find(context, args).await?;
     let orphans = super::stop_orphans(layout).await;
     if orphans > 0 {
@@ -60,15 +59,11 @@ pub(super) async fn run(
         started = cluster.start() => started,
         Ok(name) = broken.wait_for(Option::is_some) => Err(cannot_start(layout, name.as_deref())),
         () = tokio::time::sleep(context.timeout().unwrap_or(START_LIMIT)) => Err(too_late(layout)),
-        _ = interrupt.recv() => Err(Failure::new(Exit::Interrupted, "interrupted at start")),
-        _ = terminate.recv() => Err(Failure::new(Exit::Interrupted, "stopped at start")),
+        () = signals.any() => Err(Failure::new(Exit::Interrupted, "stopped while it starts")),
     };
     let ended = match started.and_then(|ready| report(&ready)) {
         Ok(()) => {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
+            signals.any().await;
             context.printer.say("stopping; jobs are kept");
             Ok(())
         }
@@ -77,12 +72,29 @@ pub(super) async fn run(
     tokio::select! {
         () = cluster.stop() => ended,
         // Someone is in a hurry. The parts get their SIGTERM all the same.
-        _ = interrupt.recv() => Err(Failure::new(Exit::Interrupted, "interrupted while stopping")),
+        () = signals.any() => Err(Failure::new(Exit::Interrupted, "interrupted while stopping")),
     }
 }
 
-fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal> {
-    signal(kind).attempt(|| "listen to signals".to_owned())
+/// The signals that stop a cluster in order: Ctrl-C, `windrow down`, the end of the terminal.
+struct Signals([Signal; 3]);
+
+impl Signals {
+    fn listen() -> Result<Self> {
+        let listen = |kind| signal(kind).attempt(|| "listen to signals".to_owned());
+        let [interrupt, terminate, hangup] =
+            [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(listen);
+        Ok(Self([interrupt?, terminate?, hangup?]))
+    }
+
+    async fn any(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
 }
 
 /// Makes sure that one `windrow up` runs on a data directory.
@@ -114,7 +126,7 @@ fn cannot_start(layout: &Layout, name: Option<&str>) -> Failure {
 /// The newest lines of a log that tell of an error, else its newest lines.
 fn last_words(log: &str) -> Vec<&str> {
     let is_error = |line: &&str| {
-        ["ERROR", "error:", "Error:", "panicked", "[FTL]"].iter().any(|word| line.contains(word))
+        ["ERROR", "error: ", "Error: ", "panicked", "[FTL]"].iter().any(|word| line.contains(word))
     };
     let errors: Vec<&str> = log.lines().filter(is_error).collect();
     let (lines, number) =
