@@ -91,6 +91,7 @@ pub fn run(directory: &Path) -> anyhow::Result<()> {
     say(READY)?;
     upkeep(&table, &scratches);
     scratches.close();
+    cgroup::remove_parents(directory);
     // With the lock still held, so that no later keeper's socket is removed.
     fs::remove_file(&socket).with_context(|| format!("remove `{}`", socket.display()))?;
     drop(lock);

@@ -163,6 +163,12 @@ impl Drop for World {
         {
             let _ = kill(keeper, Signal::SIGKILL);
         }
+        let name = self.directory.path().join("keeper").display().to_string().replace('/', "-");
+        for tree in ["", "memory", "cpu"] {
+            let group = Path::new("/sys/fs/cgroup").join(tree).join("windrow");
+            // There only when the test used it.
+            let _ = fs::remove_dir(group.join(name.trim_matches('-')));
+        }
     }
 }
 
@@ -302,6 +308,28 @@ async fn what_an_attempt_leaves_behind_is_killed_before_its_end_is_told() {
 }
 
 #[tokio::test]
+async fn a_control_group_limits_memory_and_lets_nothing_escape() {
+    assert!(nix::unistd::geteuid().is_root(), "this test needs root");
+    let mut world = World::with(CgroupMode::On);
+    let greedy = world.start(spec(&["tail", "/dev/zero"])).await;
+    assert_eq!(world.exit(greedy).await, (137, true));
+    let killed = world.start(shell("kill -9 $$")).await;
+    assert_eq!(world.exit(killed).await, (137, false));
+    let (code, output) = world.run(shell("setsid sleep 1000 & echo $!; exit 6")).await;
+    assert_eq!(code, 6);
+    assert!(!is_alive(output.trim().parse().unwrap()), "it left the process group in vain");
+    let other = TaskSpec {
+        user: Some("7:8".into()),
+        working_directory: Some("/".into()),
+        ..shell("echo $(id -u) $(id -G) $0 $GREETING; cat /proc/self/cgroup")
+    };
+    let (code, output) = world.run(other).await;
+    assert_eq!(code, 0);
+    assert!(output.starts_with("7 8 /bin/sh hello world\n"), "{output}");
+    assert!(output.contains("/windrow/") && output.contains("lease_7-4\n"), "{output}");
+}
+
+#[tokio::test]
 async fn terminate_asks_and_kill_ends() {
     let mut world = World::new();
     let polite = world
@@ -400,4 +428,26 @@ async fn thousands_of_short_attempts_each_end_once() {
         }
     }
     assert!(open.is_empty());
+}
+
+#[tokio::test]
+async fn one_keeper_serves_a_directory_and_leaves_when_idle() {
+    let mut world = World::new();
+    let key = world.start(spec(&["true"])).await;
+    assert_eq!(world.exit(key).await.0, 0);
+    let second = std::process::Command::new(env!("CARGO_BIN_EXE_windrow-agent"))
+        .args(["keeper", "--directory"])
+        .arg(world.directory.path().join("keeper"))
+        .output()
+        .unwrap();
+    assert_eq!((second.status.code(), second.stdout.as_slice()), (Some(0), b"busy\n".as_slice()));
+    // A client that goes takes a moment to be noticed; until then the keeper stays.
+    world.executor.forget(vec![key]).await;
+    let keeper = world.keeper_pid();
+    let (sender, _events) = channel(1);
+    let other = tempfile::tempdir().unwrap();
+    world.executor = ProcessExecutor::open(config(other.path(), CgroupMode::Off), sender).unwrap();
+    wait_for("the keeper to leave", || kill(keeper, None).is_err().then_some(())).await;
+    let left = |name: &str| world.directory.path().join("keeper").join(name).exists();
+    assert!(!left("keeper.sock") && !left("spare"));
 }

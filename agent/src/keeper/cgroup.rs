@@ -16,6 +16,8 @@ use windrow_common::units::Resources;
 use crate::executor::AttemptKey;
 
 const ROOT: &str = "/sys/fs/cgroup";
+/// Our place in each tree.
+const OURS: &str = "windrow";
 
 /// The first argument that makes this program the launcher, see [`enter`].
 pub const ENTER: &str = "enter-cgroup";
@@ -41,18 +43,13 @@ impl Hierarchy {
     /// Finds the hierarchy and makes the parent groups for a keeper in `directory`. Kills what an
     /// earlier keeper, which cannot report it any more, left in them.
     pub(super) fn open(directory: &Path) -> anyhow::Result<Self> {
-        let name: String = directory.to_string_lossy().replace('/', "-");
-        let version_2 = Path::new(ROOT).join("cgroup.controllers").exists();
-        let trees = if version_2 { vec![""] } else { vec!["memory", "cpu"] };
+        let version_2 = is_version_2();
         let mut parents = Vec::new();
-        for tree in trees {
-            let top = Path::new(ROOT).join(tree);
-            let ours = top.join("windrow");
-            let parent = ours.join(name.trim_matches('-'));
+        for (top, parent) in tops(version_2).into_iter().zip(parents_of(directory, version_2)) {
             fs::create_dir_all(&parent)
                 .with_context(|| format!("make the control group `{}`", parent.display()))?;
             if version_2 {
-                for level in [&top, &ours, &parent] {
+                for level in [&top, &top.join(OURS), &parent] {
                     let file = level.join("cgroup.subtree_control");
                     fs::write(&file, "+memory +cpu").with_context(|| {
                         format!("enable memory and cpu control in `{}`", file.display())
@@ -96,6 +93,30 @@ impl Hierarchy {
             format!("cannot set up the control group `{name}`: {e}")
         })?;
         Ok(cgroup)
+    }
+}
+
+fn is_version_2() -> bool {
+    Path::new(ROOT).join("cgroup.controllers").exists()
+}
+
+/// The trees that attempts have a group in; memory's is the first.
+fn tops(version_2: bool) -> Vec<PathBuf> {
+    let trees = if version_2 { vec![""] } else { vec!["memory", "cpu"] };
+    trees.into_iter().map(|tree| Path::new(ROOT).join(tree)).collect()
+}
+
+fn parents_of(directory: &Path, version_2: bool) -> Vec<PathBuf> {
+    let name = directory.to_string_lossy().replace('/', "-");
+    let name = Path::new(OURS).join(name.trim_matches('-'));
+    tops(version_2).into_iter().map(|top| top.join(&name)).collect()
+}
+
+/// Removes the parent groups of the keeper in `directory`, which has no attempts any more.
+pub(super) fn remove_parents(directory: &Path) {
+    for parent in parents_of(directory, is_version_2()) {
+        // It exists only when an attempt had a group.
+        let _ = fs::remove_dir(parent);
     }
 }
 
