@@ -33,6 +33,9 @@ enabled = true
 
 [docker]
 enabled = "auto"
+socket = "/var/run/docker.sock"
+network = "bridge"
+starts_max = 8
 
 [logs]
 rate = 1048576
@@ -129,6 +132,12 @@ pub struct ProcessSection {
 pub struct DockerSection {
     /// `auto`: when an engine answers at start; `on`: it must; `off`.
     pub enabled: Switch,
+    /// The engine's socket.
+    pub socket: PathBuf,
+    /// Network of the containers: `bridge`, `host`, `none`, or a network's name.
+    pub network: String,
+    /// Containers created or removed at the same time.
+    pub starts_max: usize,
 }
 
 /// Limits on each attempt's output, in bytes. What is beyond is left out and counted.

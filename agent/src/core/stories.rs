@@ -250,6 +250,8 @@ fn stopping_waiting_children_reports_them_without_a_start() {
     }
     assert!(w.stops.is_empty());
     assert_eq!(w.core.counts(), (0, 4));
+    w.advance(BACKLOG_LIMIT);
+    assert_eq!(w.reports(), [], "nothing of the lease waits");
 }
 
 #[test]
@@ -368,6 +370,21 @@ fn fenced_children_are_killed_and_never_reported() {
     }
     assert_eq!(w.started.last(), Some(&key(2, 0)));
     assert!(w.ended().is_empty());
+}
+
+#[test]
+fn fencing_a_part_leaves_the_rest() {
+    let mut w = World::new();
+    w.run(1, 6);
+    w.register(vec![held(1, &[(0, 1), (4, 1)])]);
+    let started = w.reports().into_iter().map(|report| match report {
+        Report::Started { child, .. } => child,
+        Report::Ended(_) | Report::Returned { .. } | Report::Leaving => panic!("{report:?}"),
+    });
+    assert_eq!(started.collect::<Vec<_>>(), [1, 2, 3]);
+    w.exit(key(1, 0), 137);
+    assert_eq!(w.started.last(), Some(&key(1, 5)), "child 4 never starts");
+    assert_eq!(w.register(Vec::new()), [held(1, &[(1, 3), (5, 1)])]);
 }
 
 #[test]

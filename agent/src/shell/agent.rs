@@ -7,6 +7,7 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::info;
+use windrow_common::ids::Name;
 use windrow_common::subjects::Subjects;
 use windrow_common::time::wall_clock;
 
@@ -21,8 +22,9 @@ use super::log_key::LogKey;
 use super::logs::LogShipper;
 use super::registration::Identity;
 use crate::config::Config;
+use crate::core::held::{Held, HeldLease};
 use crate::core::{Core, Settings};
-use crate::executor::{AttemptKey, ExecutorEvent, LogFiles, ProcessConfig};
+use crate::executor::{AttemptKey, DockerConfig, Error, ExecutorEvent, LogFiles, ProcessConfig};
 
 /// Runs an agent until a signal stops it.
 ///
@@ -37,12 +39,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let resources = inventory::resources(&config.resources);
     let now = wall_clock();
     let (event_sender, events) = mpsc::channel(64);
-    let process = config.process.enabled.then(|| ProcessConfig {
-        directory: directory.keeper(),
-        keeper_program: None,
-        cgroup: config.process.cgroup,
-    });
-    let executors = Executors::open(process, &event_sender)?;
+    let mut executors = open_executors(&config, &directory, &agent, &held, &event_sender).await?;
     let adopted = executors.adopt().await?;
     let settings = Settings {
         resources,
@@ -98,6 +95,30 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     EventLoop::new(parts).run(signals).await.context("the agent stops")
 }
 
+async fn open_executors(
+    config: &Config,
+    directory: &StateDirectory,
+    agent: &Name,
+    held: &Held,
+    events: &mpsc::Sender<Vec<ExecutorEvent>>,
+) -> Result<Executors, Error> {
+    let process = config.process.enabled.then(|| ProcessConfig {
+        directory: directory.keeper(),
+        keeper_program: None,
+        cgroup: config.process.cgroup,
+    });
+    let docker = DockerConfig {
+        socket: config.docker.socket.clone(),
+        network: config.docker.network.clone(),
+        agent: agent.clone(),
+        state_directory: directory.path().to_owned(),
+        starts_max: config.docker.starts_max,
+    };
+    let mut containers = held.leases.values().filter(|lease| lease.spec.image.is_some());
+    let is_docker_needed = containers.any(|lease| !lease.running.is_empty());
+    Executors::open(process, (config.docker.enabled, docker), is_docker_needed, events).await
+}
+
 /// One message for each SIGTERM and SIGINT.
 fn signals() -> anyhow::Result<mpsc::Receiver<()>> {
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
@@ -118,7 +139,7 @@ fn signals() -> anyhow::Result<mpsc::Receiver<()>> {
 
 /// The log files of what runs.
 fn log_keys(core: &Core) -> BTreeMap<AttemptKey, LogKey> {
-    let of_lease = |held: &crate::core::held::HeldLease| {
+    let of_lease = |held: &HeldLease| {
         let lease = held.lease.clone();
         let children: Vec<u32> = held.running.keys().copied().collect();
         children.into_iter().map(move |child| {

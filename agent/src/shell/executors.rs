@@ -1,49 +1,101 @@
-//! The ways to run an attempt that work here, behind one door.
+//! The ways to run an attempt that work here, behind one door: a job with an image runs in Docker, any
+//! other as a plain process.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tracing::{info, warn};
 use windrow_common::time::wall_clock;
 use windrow_common::wire::agent::Executor;
 
+use crate::config::Switch;
 use crate::executor::{
-    Adopted, AttemptKey, Error, ExecutorEvent, ProcessConfig, ProcessExecutor, StartRequest,
-    StopSignal,
+    Adopted, AttemptKey, DockerConfig, DockerExecutor, Error, ExecutorEvent, ProcessConfig,
+    ProcessExecutor, StartRequest, StopSignal,
 };
+
+/// Tries for an engine whose containers the journal knows; it may start later than the agent.
+const ENGINE_TRIES: u32 = 30;
+/// Pause between them.
+const ENGINE_PAUSE: Duration = Duration::from_secs(2);
 
 /// Every executor that is open.
 #[derive(Debug)]
 pub struct Executors {
     process: Option<ProcessExecutor>,
+    docker: Option<DockerExecutor>,
+    /// Attempts of the Docker executor that are not forgotten; all others are processes.
+    in_docker: BTreeSet<AttemptKey>,
 }
 
 impl Executors {
-    /// Opens what the configuration wants.
-    pub fn open(
+    /// Opens what is configured. `is_docker_needed`: the journal knows of running containers, so an
+    /// engine that does not answer yet is waited for a while before they count as lost.
+    ///
+    /// # Errors
+    /// When the keeper cannot be started, or Docker is switched on and does not answer.
+    pub async fn open(
         process: Option<ProcessConfig>,
+        docker: (Switch, DockerConfig),
+        is_docker_needed: bool,
         events: &mpsc::Sender<Vec<ExecutorEvent>>,
     ) -> Result<Self, Error> {
         let open = |config| ProcessExecutor::open(config, events.clone());
-        Ok(Self { process: process.map(open).transpose()? })
+        let process = process.map(open).transpose()?;
+        let docker = match docker {
+            (Switch::Off, _) => None,
+            (Switch::On, config) => Some(open_docker(&config, is_docker_needed, events).await?),
+            (Switch::Auto, config) => match open_docker(&config, is_docker_needed, events).await {
+                Ok(docker) => Some(docker),
+                Err(error) => {
+                    info!(%error, "jobs with an image do not run here");
+                    None
+                }
+            },
+        };
+        Ok(Self { process, docker, in_docker: BTreeSet::new() })
     }
 
     /// What works here, for the coordinator.
     pub fn kinds(&self) -> Vec<Executor> {
-        self.process.iter().map(|_| Executor::Process).collect()
+        let process = self.process.iter().map(|_| Executor::Process);
+        process.chain(self.docker.iter().map(|_| Executor::Docker)).collect()
     }
 
     /// Every attempt that an executor still knows; once, before all else.
-    pub async fn adopt(&self) -> Result<Vec<Adopted>, Error> {
-        match &self.process {
-            Some(process) => process.adopt().await,
-            None => Ok(Vec::new()),
+    ///
+    /// # Errors
+    /// When the engine cannot list its containers.
+    pub async fn adopt(&mut self) -> Result<Vec<Adopted>, Error> {
+        let mut adopted = Vec::new();
+        if let Some(docker) = &self.docker {
+            adopted.extend(docker.adopt().await?);
+            self.in_docker.extend(adopted.iter().map(|one| one.key));
         }
+        if let Some(process) = &self.process {
+            adopted.extend(process.adopt().await?);
+        }
+        Ok(adopted)
     }
 
     /// Starts attempts. Gives back the failures of those that nothing here can run.
-    pub async fn start(&self, requests: Vec<StartRequest>) -> Vec<ExecutorEvent> {
+    pub async fn start(&mut self, requests: Vec<StartRequest>) -> Vec<ExecutorEvent> {
+        let (images, commands): (Vec<_>, Vec<_>) =
+            requests.into_iter().partition(|request| request.spec.image.is_some());
         let mut refused = Vec::new();
         match &self.process {
-            Some(process) => process.start(requests).await,
-            None => refused.extend(requests.iter().map(refuse)),
+            Some(process) if !commands.is_empty() => process.start(commands).await,
+            Some(_) => {}
+            None => refused.extend(commands.iter().map(refuse)),
+        }
+        match &self.docker {
+            Some(docker) if !images.is_empty() => {
+                self.in_docker.extend(images.iter().map(|request| request.key));
+                docker.start(images).await;
+            }
+            Some(_) => {}
+            None => refused.extend(images.iter().map(refuse)),
         }
         refused
     }
@@ -51,16 +103,43 @@ impl Executors {
     /// Signals attempts.
     pub async fn stop(&self, stops: Vec<(AttemptKey, StopSignal)>) {
         for (key, signal) in stops {
-            if let Some(process) = &self.process {
-                process.stop(key, signal).await;
+            match (&self.docker, &self.process) {
+                (Some(docker), _) if self.in_docker.contains(&key) => {
+                    docker.stop(key, signal).await
+                }
+                (_, Some(process)) => process.stop(key, signal).await,
+                (_, None) => {}
             }
         }
     }
 
     /// Drops records of attempts that have ended.
-    pub async fn forget(&self, keys: Vec<AttemptKey>) {
-        if let Some(process) = &self.process {
-            process.forget(keys).await;
+    pub async fn forget(&mut self, keys: Vec<AttemptKey>) {
+        let (images, commands): (Vec<_>, Vec<_>) =
+            keys.into_iter().partition(|key| self.in_docker.remove(key));
+        if let Some(docker) = self.docker.as_ref().filter(|_| !images.is_empty()) {
+            docker.forget(images).await;
+        }
+        if let Some(process) = self.process.as_ref().filter(|_| !commands.is_empty()) {
+            process.forget(commands).await;
+        }
+    }
+}
+
+async fn open_docker(
+    config: &DockerConfig,
+    is_needed: bool,
+    events: &mpsc::Sender<Vec<ExecutorEvent>>,
+) -> Result<DockerExecutor, Error> {
+    let mut tries = 1;
+    loop {
+        match DockerExecutor::open(config.clone(), events.clone()) {
+            Err(error) if is_needed && tries < ENGINE_TRIES => {
+                warn!(%error, "jobs of this agent may run in an engine that does not answer; waiting");
+                tokio::time::sleep(ENGINE_PAUSE).await;
+                tries += 1;
+            }
+            result => return result,
         }
     }
 }
