@@ -2,6 +2,7 @@
 //! only what the CLI itself decides is tested here.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must say so")]
 
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -26,35 +27,47 @@ type Responder = fn(&str, &Value) -> Result<Value, ApiError>;
 /// A NATS server of its own, killed when dropped.
 struct Server {
     child: Child,
+    port: u16,
     url: String,
-    _store: TempDir,
+    store: TempDir,
 }
 
 impl Server {
     fn start() -> Self {
         let store = TempDir::new().unwrap();
         let port = free_port();
+        let child = Self::spawn(port, &store);
+        let server = Self { child, port, url: format!("nats://127.0.0.1:{port}"), store };
+        server.listens();
+        server
+    }
+
+    fn spawn(port: u16, store: &TempDir) -> Child {
         let program = std::env::var_os("WINDROW_NATS_SERVER").unwrap_or("nats-server".into());
-        let child = Command::new(&program)
-            .args([
-                "--addr",
-                "127.0.0.1",
-                "--port",
-                &port.to_string(),
-                "--jetstream",
-                "--store_dir",
-            ])
+        let port = port.to_string();
+        Command::new(&program)
+            .args(["--addr", "127.0.0.1", "--port", &port, "--jetstream", "--store_dir"])
             .arg(store.path())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .unwrap_or_else(|e| panic!("start {program:?} (set WINDROW_NATS_SERVER): {e}"));
+            .unwrap_or_else(|e| panic!("start {program:?} (set WINDROW_NATS_SERVER): {e}"))
+    }
+
+    /// Ends it as `kill -9` does and starts it again with what it had stored.
+    fn restart(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.child = Self::spawn(self.port, &self.store);
+        self.listens();
+    }
+
+    fn listens(&self) {
         let end = Instant::now() + Duration::from_secs(20);
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
             assert!(Instant::now() < end, "the server does not listen");
             std::thread::sleep(Duration::from_millis(20));
         }
-        Self { child, url: format!("nats://127.0.0.1:{port}"), _store: store }
     }
 
     /// Answers every API request by `answer(operation, request)` on a thread of its own.
@@ -308,6 +321,36 @@ async fn run_shows_the_output_and_exits_with_the_jobs_code() {
     publish(&jetstream, subject, &[(HEADER_OFFSET, "0")], "hello\n").await;
     let output = server.windrow(&["run", "--", "echo", "hello"]);
     assert_eq!((code(&output), text(&output.stdout)), (3, "hello\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn following_goes_on_when_the_server_comes_back() {
+    static ENDED: AtomicBool = AtomicBool::new(false);
+    let mut server = Server::start();
+    server.respond(|_, _| {
+        let ended = ENDED.load(Ordering::SeqCst);
+        Ok(json!({"jobs": [if ended { ended_with_3() } else { job("RUNNING") }]}))
+    });
+    let (jetstream, subjects) = streams(&server).await;
+    let subject = subjects.log(JOB.parse::<JobRef>().unwrap(), 1);
+    publish(&jetstream, subject.clone(), &[(HEADER_OFFSET, "0")], "a\n").await;
+    let mut follow = Command::new(env!("CARGO_BIN_EXE_windrow"))
+        .args(["logs", "-f", JOB])
+        .env("WINDROW_NATS_URL", &server.url)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(follow.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "a");
+    server.restart();
+    let (jetstream, _) = streams(&server).await;
+    for (offset, line) in [("2", "b\n"), ("4", "c\n")] {
+        publish(&jetstream, subject.clone(), &[(HEADER_OFFSET, offset)], line).await;
+    }
+    ENDED.store(true, Ordering::SeqCst);
+    let rest: Vec<String> = lines.map(Result::unwrap).collect();
+    assert_eq!(rest, ["b", "c"]);
+    assert_eq!(follow.wait().unwrap().code(), Some(0));
 }
 
 #[tokio::test]
