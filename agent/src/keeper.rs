@@ -9,9 +9,9 @@
 use std::fs::{self, File, TryLockError};
 use std::io::Write;
 use std::os::fd::RawFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -79,6 +79,7 @@ pub fn run(directory: &Path) -> anyhow::Result<()> {
     set_child_subreaper(true).context("become the parent of orphaned job processes")?;
     let socket = directory.join(SOCKET);
     let listener = listen(&socket)?;
+    let home = Home::of(socket)?;
     let null = spawn::open_null().context("open `/dev/null`")?;
     let table = Arc::new(Table::default());
     let spare = directory.join(SPARE);
@@ -89,13 +90,40 @@ pub fn run(directory: &Path) -> anyhow::Result<()> {
     let server = server::Server::new(directory, listener, null, Arc::clone(&scratches));
     start_threads(&table, server, &scratches)?;
     say(READY)?;
-    upkeep(&table, &scratches);
-    scratches.close();
-    cgroup::remove_parents(directory);
-    // With the lock still held, so that no later keeper's socket is removed.
-    fs::remove_file(&socket).with_context(|| format!("remove `{}`", socket.display()))?;
+    upkeep(&table, &scratches, &home);
+    if home.is_ours() {
+        scratches.close();
+        cgroup::remove_parents(directory);
+        // With the lock still held, so that no later keeper's socket is removed.
+        fs::remove_file(&home.socket)
+            .with_context(|| format!("remove `{}`", home.socket.display()))?;
+    }
     drop(lock);
     Ok(())
+}
+
+/// Our socket, told from one that another keeper made in the place of ours: somebody may delete the
+/// directory, lock included, and start anew in its place.
+struct Home {
+    socket: PathBuf,
+    identity: (u64, i64, i64),
+}
+
+impl Home {
+    fn of(socket: PathBuf) -> anyhow::Result<Self> {
+        let metadata =
+            fs::metadata(&socket).with_context(|| format!("look at `{}`", socket.display()))?;
+        Ok(Self { socket, identity: Self::identity(&metadata) })
+    }
+
+    fn identity(metadata: &fs::Metadata) -> (u64, i64, i64) {
+        (metadata.ino(), metadata.mtime(), metadata.mtime_nsec())
+    }
+
+    /// Whether an agent can still find us.
+    fn is_ours(&self) -> bool {
+        fs::metadata(&self.socket).is_ok_and(|m| Self::identity(&m) == self.identity)
+    }
 }
 
 /// Jobs must not inherit what a careless ancestor of the agent left open, so neither do we.
@@ -173,23 +201,22 @@ fn write_events(table: &Table) {
 }
 
 /// Waits until there is nothing to stay for; meanwhile ends attempts that drain too long.
-fn upkeep(table: &Table, scratches: &Scratches) {
+fn upkeep(table: &Table, scratches: &Scratches, home: &Home) {
     let mut state = table.lock();
     loop {
-        let limit = if state.is_idle() {
-            Some(IDLE_GRACE)
-        } else if state.draining.is_empty() {
-            None
-        } else {
-            Some(DRAIN_LIMIT)
+        let was_quiet = state.is_quiet();
+        let limit = match (was_quiet, state.draining.is_empty()) {
+            (true, _) => IDLE_GRACE,
+            (false, false) => DRAIN_LIMIT,
+            (false, true) => {
+                state = table.upkeep.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
         };
-        let Some(limit) = limit else {
-            state = table.upkeep.wait(state).unwrap_or_else(PoisonError::into_inner);
-            continue;
-        };
-        let (was_idle, was_draining) = (state.is_idle(), state.draining.clone());
-        state = wait_out(table, state, limit, was_idle);
-        if was_idle && state.is_idle() {
+        let was_draining = state.draining.clone();
+        state = wait_out(table, state, limit, was_quiet);
+        // Ends that an agent may still ask for are a reason to stay, while one can find us.
+        if was_quiet && state.is_quiet() && (state.attempts.is_empty() || !home.is_ours()) {
             return;
         }
         let stuck: Vec<_> =
@@ -207,15 +234,15 @@ fn upkeep(table: &Table, scratches: &Scratches) {
     }
 }
 
-/// Waits for all of `limit`, or until idleness has changed.
+/// Waits for all of `limit`, or until quietness has changed.
 fn wait_out<'a>(
     table: &'a Table,
     mut state: std::sync::MutexGuard<'a, State>,
     limit: Duration,
-    was_idle: bool,
+    was_quiet: bool,
 ) -> std::sync::MutexGuard<'a, State> {
     let deadline = Instant::now() + limit;
-    while state.is_idle() == was_idle {
+    while state.is_quiet() == was_quiet {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             break;

@@ -42,15 +42,7 @@ pub(super) fn run(table: &Table, scratches: &Scratches) {
 
 /// Buries the zombie `pid`.
 fn bury(table: &Table, scratches: &Scratches, pid: Pid) {
-    let mut state = table.lock();
-    if state.spawning {
-        // It may be the one being started, not in the table yet; or one whose program could not be
-        // loaded, which the spawn itself waits for.
-        let before = state.spawns_ended;
-        state = Table::wait_while(&table.spawned, state, |s| {
-            s.spawning && s.spawns_ended == before && !s.mains.contains_key(&pid.as_raw())
-        });
-    }
+    let mut state = lock_after_spawn(table, |state| state.mains.contains_key(&pid.as_raw()));
     if let Some(key) = state.mains.remove(&pid.as_raw()) {
         end_of_main(&mut state, key);
     } else {
@@ -62,25 +54,45 @@ fn bury(table: &Table, scratches: &Scratches, pid: Pid) {
 
 /// Finds and buries a zombie whose number is not known.
 fn bury_unnamed(table: &Table, scratches: &Scratches) {
-    let mut state = table.lock();
+    let mut state = lock_after_spawn(table, |_| false);
+    if !end_ended_main(&mut state) {
+        // An orphan then, unless a main process ends just now: with the lock held none begins.
+        match waitpid(Pid::from_raw(-1), Some(WaitPidFlag::WNOHANG)) {
+            Ok(status) => {
+                let main = status.pid().and_then(|pid| state.mains.remove(&pid.as_raw()));
+                main.into_iter().for_each(|key| end_of_main(&mut state, key));
+            }
+            Err(_) => {
+                end_ended_main(&mut state);
+            }
+        }
+    }
+    finish_drained(table, scratches, state);
+}
+
+/// Locks the table, and lets a spawn that is under way end first unless `known` says that it does
+/// not matter: a zombie may be the process being started, not in the table yet, or one whose
+/// program could not be loaded, which the spawn itself waits for.
+fn lock_after_spawn(table: &Table, known: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
+    let state = table.lock();
+    let before = state.spawns_ended;
+    Table::wait_while(&table.spawned, state, |s| {
+        s.spawning && s.spawns_ended == before && !known(s)
+    })
+}
+
+/// Ends one attempt whose main process has ended; false when there is none.
+fn end_ended_main(state: &mut State) -> bool {
     let State { mains, attempts, .. } = &mut *state;
     let ended = mains.iter().find_map(|(pid, key)| {
         let child = attempts.get_mut(key)?.child.as_mut()?;
-        matches!(child.try_wait(), Ok(Some(_))).then_some((*pid, *key))
+        // An error says that it was reaped before.
+        (!matches!(child.try_wait(), Ok(None))).then_some((*pid, *key))
     });
-    if let Some((pid, key)) = ended {
-        state.mains.remove(&pid);
-        end_of_main(&mut state, key);
-        finish_drained(table, scratches, state);
-        return;
-    }
-    drop(state);
-    // An orphan then. Should a main process end just now, its status is here and nowhere else.
-    if let Ok(status) = waitpid(Pid::from_raw(-1), Some(WaitPidFlag::WNOHANG))
-        && let Some(pid) = status.pid()
-    {
-        bury(table, scratches, pid);
-    }
+    let Some((pid, key)) = ended else { return false };
+    state.mains.remove(&pid);
+    end_of_main(state, key);
+    true
 }
 
 /// Kills what is left of the attempt, reaps its main process, and begins to drain it.
@@ -122,10 +134,10 @@ fn finish_drained(table: &Table, scratches: &Scratches, mut state: MutexGuard<'_
         }
         !gone
     });
-    if !draining.is_empty() {
+    let left = finish(&mut state, &finished);
+    if !state.draining.is_empty() || state.is_quiet() {
         table.upkeep.notify_one();
     }
-    let left = finish(&mut state, &finished);
     drop(state);
     // The event goes first: the directory is no part of what the agent waits for.
     table.flush();

@@ -117,7 +117,7 @@ impl Server {
                 Request::Forget { keys } => {
                     let mut state = table.lock();
                     state.forget(&keys);
-                    if state.is_idle() {
+                    if state.is_quiet() {
                         table.upkeep.notify_one();
                     }
                 }

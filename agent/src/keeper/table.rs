@@ -128,9 +128,9 @@ impl Table {
 }
 
 impl State {
-    /// Whether there is nothing to stay for.
-    pub(super) fn is_idle(&self) -> bool {
-        self.client.is_none() && self.attempts.is_empty() && !self.spawning
+    /// Whether nobody listens and nothing runs.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.client.is_none() && self.mains.is_empty() && self.draining.is_empty() && !self.spawning
     }
 
     /// Whether events wait to be sent.
