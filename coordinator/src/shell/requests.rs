@@ -71,8 +71,10 @@ pub fn ask(
             let request = read(operation, encoding, payload)?;
             Ok(answer(encoding.write(&view::describe_definitions(state, &request)?)))
         }
-        DescribeCluster::NAME => Ok(Asked::Cluster),
-        ListAgents::NAME => Ok(Asked::Agents),
+        DescribeCluster::NAME => {
+            read::<DescribeCluster>(operation, encoding, payload).map(|_| Asked::Cluster)
+        }
+        ListAgents::NAME => read::<ListAgents>(operation, encoding, payload).map(|_| Asked::Agents),
         other => {
             let shown: String = other.chars().take(80).collect();
             Err(ApiError::not_found(format!("there is no operation `{shown}`"))

@@ -64,7 +64,7 @@ pub(super) fn delete(
         return Err(ApiError::conflict(format!(
             "compute environment `{name}` is ENABLED; disable it first"
         ))
-        .hint(format!("windrow ce update {name} --state disabled")));
+        .hint(format!("windrow ce update {name} --disable")));
     }
     let user = state.queues.iter().find(|(_, q)| q.environments.iter().any(|(_, e)| *e == name));
     if let Some((queue, _)) = user {

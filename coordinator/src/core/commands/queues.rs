@@ -55,7 +55,7 @@ pub(super) fn delete(state: &State, request: &DeleteJobQueue) -> Result<Decision
     let (name, queue) = find(state, &request.job_queue)?;
     if queue.state == ResourceState::Enabled {
         return Err(ApiError::conflict(format!("job queue `{name}` is ENABLED; disable it first"))
-            .hint(format!("windrow queue update {name} --state disabled")));
+            .hint(format!("windrow queue update {name} --disable")));
     }
     if queue.active_jobs > 0 {
         return Err(ApiError::conflict(format!(

@@ -131,7 +131,7 @@ fn find_queue(state: &State, text: &str) -> Result<Name, ApiError> {
     };
     if state.queues[&name].state == ResourceState::Disabled {
         return Err(ApiError::invalid(format!("JobQueue {name} is DISABLED and takes no jobs."))
-            .hint(format!("enable it with `windrow queue update {name} --state enabled`")));
+            .hint(format!("enable it with `windrow queue update {name} --enable`")));
     }
     Ok(name)
 }
