@@ -169,7 +169,14 @@ fn keepers(cluster: &Cluster, agent: &str) -> Vec<i32> {
 
 #[test]
 fn jobs_of_an_agent_that_stays_away_run_elsewhere() {
-    let cluster = Cluster::start_with(&["--agents", "0", "--coordinator-set", "lease_ttl=3s"]);
+    let cluster = Cluster::start_with(&[
+        "--agents",
+        "0",
+        "--coordinator-set",
+        "lease_ttl=3s",
+        "--coordinator-set",
+        "heartbeat=500ms",
+    ]);
     let mut doomed = start_agent(&cluster, "doomed");
     let array = CountingArray::submit(&cluster, "0.02");
     array.wait_for_written(2_000);
@@ -185,7 +192,14 @@ fn jobs_of_an_agent_that_stays_away_run_elsewhere() {
 
 #[test]
 fn late_results_of_an_agent_that_was_given_up_are_fenced() {
-    let cluster = Cluster::start_with(&["--agents", "0", "--coordinator-set", "lease_ttl=3s"]);
+    let cluster = Cluster::start_with(&[
+        "--agents",
+        "0",
+        "--coordinator-set",
+        "lease_ttl=3s",
+        "--coordinator-set",
+        "heartbeat=500ms",
+    ]);
     let frozen = start_agent(&cluster, "frozen");
     let array = CountingArray::submit(&cluster, "0.02");
     array.wait_for_written(2_000);

@@ -3,7 +3,6 @@
 
 use std::process::Command;
 
-use windrow_tests::cluster::free_port;
 use windrow_tests::program::{self, Finished};
 
 /// The lines of the README's `sh` blocks that are to be run: those that use `windrow`, and those
@@ -64,8 +63,6 @@ fn readme_commands_work() {
                 .current_dir(work.path()),
         )
     };
-    // Whatever the README's own cluster command is, it finds a cluster on a port of its own.
-    bash(&format!("windrow up --detach --port {}", free_port())).ok();
     let finished = bash(&format!("set -x\n{script}"));
     bash("windrow down").ok();
     finished.ok();
