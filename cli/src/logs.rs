@@ -23,7 +23,7 @@ const REST_LIMIT: Duration = Duration::from_secs(10);
 /// Arrays with more children than this are not asked child by child how much they wrote.
 const EXACT_CHILDREN_MAX: u32 = 1_000;
 /// For those: how long no more output must come before the output counts as complete.
-const QUIET: Duration = Duration::from_secs(2);
+const QUIET: Duration = Duration::from_secs(5);
 
 /// Whose output, and how to show it.
 #[derive(Clone, Copy, Debug)]
