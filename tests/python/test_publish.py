@@ -77,6 +77,8 @@ class Publish(unittest.IsolatedAsyncioTestCase):
         return json.loads((self.data / "cluster.json").read_text())
 
     async def asyncSetUp(self):
+        # unittest turns it on, and it prints about every subprocess.
+        asyncio.get_running_loop().set_debug(False)
         self.nats = await nats.connect(self.cluster_file()["natsUrl"])
         self.addAsyncCleanup(self.nats.close)
 
@@ -130,10 +132,13 @@ class Publish(unittest.IsolatedAsyncioTestCase):
         self.assertIn("Windrow-Error", answer.headers)
         self.assertTrue(json.loads(answer.data)["message"])
         letters = await until(
-            "a dead letter", lambda: self.windrow("deadletter", "list", "-o", "json").strip()
+            "a dead letter",
+            lambda: json.loads(self.windrow("deadletter", "list", "-o", "json"))["deadLetters"],
         )
-        self.assertIn("windrow.submit.default", letters)
-        self.assertIn("this is not JSON", letters)
+        self.assertEqual(len(letters), 1)
+        self.assertEqual(letters[0]["subject"], "windrow.submit.default")
+        self.assertIn("this is not JSON", letters[0]["payload"])
+        self.assertTrue(letters[0]["reason"])
 
     async def test_a_job_published_while_no_coordinator_runs_runs_later(self):
         state = self.cluster_file()

@@ -219,4 +219,9 @@ fn late_results_of_an_agent_that_was_given_up_are_fenced() {
         signal(pid, Signal::SIGCONT);
     }
     array.assert_complete();
+    // What it ran when it was frozen ends now, long after the heir was given the same children.
+    wait_until("late results to be refused", 30, || {
+        let status = cluster.windrow(&["cluster", "status", "-o", "json"]).json();
+        status["fencedResults"].as_u64().filter(|&count| count > 0)
+    });
 }
