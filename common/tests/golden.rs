@@ -72,6 +72,7 @@ fn orders() {
         Order::Stop(Stop { lease: LeaseId(6), children: vec![(1, 2), (9, 1)] }),
         Order::Confirm { upto: 41 },
         Order::Drain,
+        Order::Undrain,
     ];
     let specs = vec![(spec.digest(), spec)];
     check("order-1.msgpack", &OrderMessage { version: 1, term: 3, session: 12, specs, orders });

@@ -60,6 +60,9 @@ pub enum Record {
         /// The children, as (first, count).
         children: Vec<(u32, u32)>,
     },
+    /// A session began. Only its own orders count, so what was seen before says nothing of them: a
+    /// cluster that was set up anew counts its leases from the start.
+    Session,
 }
 
 /// A child whose start was ordered and whose end is not known.
@@ -105,7 +108,7 @@ impl HeldLease {
 /// Everything held.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Held {
-    /// Highest lease ever taken: what is not above it is a redelivery.
+    /// Highest lease taken in the session: what is not above it is a redelivery.
     pub last_lease: LeaseId,
     /// The leases with a child that is not forgotten.
     pub leases: BTreeMap<LeaseId, HeldLease>,
@@ -134,6 +137,7 @@ impl Held {
             }
             Record::Accepted(lease) => self.accept(lease),
             Record::Highest(lease) => self.last_lease = self.last_lease.max(*lease),
+            Record::Session => self.last_lease = LeaseId::default(),
             Record::Starting { lease, children, at } => self.with(*lease, |held| {
                 let begun = Begun { at: *at, stopping: false };
                 let started = held.waiting.remove(children);

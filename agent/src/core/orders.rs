@@ -22,6 +22,7 @@ impl Core {
             self.fence(fenced);
         }
         self.held.drop_unused_specs();
+        self.record(Record::Session);
         let items = self.unreported();
         self.outbox.restart(items);
         self.term = session.term;
@@ -54,6 +55,7 @@ impl Core {
                     self.draining = true;
                     self.return_waiting(None);
                 }
+                Order::Undrain => self.draining = false,
             }
         }
     }

@@ -314,8 +314,21 @@ fn repeated_and_old_orders_are_ignored() {
     w.run(5, 1);
     w.restart();
     w.register(Vec::new());
-    w.run(5, 1);
+    w.order_as(w.session - 1, 1, vec![Order::Run(lease(5, 1))]);
     assert_eq!(w.started, [key(5, 0)], "also after it is forgotten, and after a restart");
+    w.run(2, 1);
+    assert_eq!(w.started[1..], [key(2, 0)], "a cluster set up anew counts from the start");
+}
+
+#[test]
+fn a_drained_agent_takes_work_again_when_told() {
+    let mut w = World::new();
+    w.order(Order::Drain);
+    w.run(5, 1);
+    assert!(w.started.is_empty());
+    w.order(Order::Undrain);
+    w.run(6, 1);
+    assert_eq!(w.started, [key(6, 0)]);
 }
 
 #[test]

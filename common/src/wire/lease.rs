@@ -34,6 +34,8 @@ pub enum Order {
     },
     /// Take no new work and hand back what has not started.
     Drain,
+    /// Take work again.
+    Undrain,
 }
 
 /// One assignment of children of one job to one agent.

@@ -381,6 +381,13 @@ fn returned_children_run_again_in_the_same_attempt() {
     w.report(&agent, vec![Report::Returned { lease: lease.id, job, children }]);
     assert_eq!(w.child(job, 1), JobStatus::Runnable);
     assert!(w.leases(&agent).is_empty(), "a draining agent gets nothing");
+    w.does(Command::DrainAgent(DrainAgent { agent: "a".into(), drain: false }));
+    let undrained = w.orders[&agent].iter().position(|o| *o == Order::Undrain).unwrap();
+    let run = w.orders[&agent].iter().position(|o| matches!(o, Order::Run(_))).unwrap();
+    assert!(undrained < run, "it hears that it is undrained before it gets work");
+    let back = w.leases(&agent).remove(0);
+    w.does(Command::DrainAgent(DrainAgent { agent: "a".into(), drain: true }));
+    w.report(&agent, vec![Report::Returned { lease: back.id, job, children: vec![(1, 3)] }]);
     let other = w.agent("b", 4);
     let again = w.leases(&other).remove(0);
     assert_eq!((again.first, again.count, again.attempt), (1, 3, 1));

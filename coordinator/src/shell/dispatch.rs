@@ -35,8 +35,9 @@ pub fn orders(state: &State, events: &[Event]) -> Orders {
             stop(&mut orders, state, &state.jobs[job], children);
         } else if let Event::ReportsTaken { agent, upto } = event {
             confirmed.insert(agent.clone(), *upto);
-        } else if let Event::AgentDrained { agent, draining: true } = event {
-            orders.entry(agent.clone()).or_default().push(Order::Drain);
+        } else if let Event::AgentDrained { agent, draining } = event {
+            let order = if *draining { Order::Drain } else { Order::Undrain };
+            orders.entry(agent.clone()).or_default().push(order);
         } else if let Event::AgentRegistered { agent, .. } = event {
             again(&mut orders, state, agent);
         }
@@ -120,7 +121,11 @@ impl Dispatch {
         for order in orders {
             let spec = match &order {
                 Order::Run(lease) if sent.1.insert(lease.spec) => spec_of(state, lease),
-                Order::Run(_) | Order::Stop(_) | Order::Confirm { .. } | Order::Drain => None,
+                Order::Run(_)
+                | Order::Stop(_)
+                | Order::Confirm { .. }
+                | Order::Drain
+                | Order::Undrain => None,
             };
             if let Err((order, spec)) = message.add(order, spec) {
                 messages.push((subject.clone(), message.finish()));
@@ -167,7 +172,7 @@ impl Batch {
         // Orders are small but for the ranges of a stop; a spec can be as large as a request.
         let ranges = match &order {
             Order::Stop(stop) => stop.children.len(),
-            Order::Run(_) | Order::Confirm { .. } | Order::Drain => 0,
+            Order::Run(_) | Order::Confirm { .. } | Order::Drain | Order::Undrain => 0,
         };
         let bytes = 512 + 12 * ranges + spec.as_ref().map_or(0, |(_, spec)| to_msgpack(spec).len());
         if self.bytes + bytes > MESSAGE_BYTES_MAX && self.bytes > 0 {
