@@ -57,11 +57,19 @@ pub struct EventLoop {
     liveness: Liveness,
     /// Agents to be asked to register: their session is from before this coordinator's term.
     unregistered: BTreeSet<Name>,
-    /// The newest lease sent to each agent, and when the first unseen one was.
-    sent: BTreeMap<Name, (LeaseId, Instant)>,
+    /// Leases sent to each agent that it has not said to have seen.
+    sent: BTreeMap<Name, Unseen>,
     heartbeat: Duration,
     turn: Turn,
     snapshots: super::snapshot_task::Snapshots,
+}
+
+/// Leases on their way to an agent.
+struct Unseen {
+    /// A heartbeat that knows this one is due.
+    awaited: LeaseId,
+    since: Instant,
+    newest: LeaseId,
 }
 
 /// What one turn will do once its events are stored.
@@ -283,15 +291,15 @@ impl EventLoop {
         }
         let now = Instant::now();
         self.liveness.hear(agent, now);
-        match self.sent.get(agent) {
-            Some((lease, _)) if beat.last_lease >= *lease => {
-                self.sent.remove(agent);
-            }
-            Some((lease, since)) if now.duration_since(*since) > DELIVERY_MAX => {
-                warn!(%agent, %lease, seen = %beat.last_lease, "leases do not reach the agent");
-                self.turn.register.insert(agent.clone());
-            }
-            Some(_) | None => {}
+        let Some(unseen) = self.sent.get_mut(agent) else { return };
+        if beat.last_lease >= unseen.newest {
+            self.sent.remove(agent);
+        } else if beat.last_lease >= unseen.awaited {
+            (unseen.awaited, unseen.since) = (unseen.newest, now);
+        } else if now.duration_since(unseen.since) > DELIVERY_MAX {
+            let (awaited, seen) = (unseen.awaited, beat.last_lease);
+            warn!(%agent, %awaited, %seen, "leases do not reach the agent");
+            self.turn.register.insert(agent.clone());
         }
     }
 
@@ -361,8 +369,9 @@ impl EventLoop {
         let now = Instant::now();
         for event in events {
             if let Event::LeaseGranted(granted) = event {
-                let entry = self.sent.entry(granted.agent.clone());
-                entry.or_insert((granted.lease, now)).0 = granted.lease;
+                let newest = granted.lease;
+                let unseen = Unseen { awaited: newest, since: now, newest };
+                self.sent.entry(granted.agent.clone()).or_insert(unseen).newest = newest;
             } else if let Event::AgentLost { agent } = event {
                 self.liveness.forget(agent);
                 self.sent.remove(agent);
