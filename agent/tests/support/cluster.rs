@@ -29,7 +29,10 @@ pub(crate) struct Process(Child);
 
 impl Process {
     pub(crate) fn start(command: &mut Command) -> Self {
-        Self(command.stdin(Stdio::null()).spawn().expect("the program starts"))
+        match command.stdin(Stdio::null()).spawn() {
+            Ok(child) => Self(child),
+            Err(error) => panic!("start {command:?}: {error}; is WINDROW_NATS_SERVER set?"),
+        }
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
