@@ -42,12 +42,12 @@ fn files(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) {
 fn sources(ending: &str) -> Vec<(String, String)> {
     let root = root();
     let mut found = Vec::new();
-    files(&root, ending, &mut found);
+    files(root, ending, &mut found);
     assert!(!found.is_empty());
     found.sort();
     let read = |path: PathBuf| {
         let text = std::fs::read_to_string(&path).unwrap();
-        (path.strip_prefix(&root).unwrap().to_string_lossy().into_owned(), text)
+        (path.strip_prefix(root).unwrap().to_string_lossy().into_owned(), text)
     };
     found.into_iter().map(read).collect()
 }
