@@ -5,6 +5,8 @@ in a virtual environment with nats-py.
 """
 
 import asyncio
+import contextlib
+import io
 import json
 import os
 import pathlib
@@ -17,6 +19,7 @@ import unittest
 
 import nats
 
+README = pathlib.Path(__file__).resolve().parents[2] / "README.md"
 BIN = pathlib.Path(os.environ.get("WINDROW_BIN_DIRECTORY", "target/release")).resolve()
 
 
@@ -112,6 +115,15 @@ class Publish(unittest.IsolatedAsyncioTestCase):
         self.assertEqual(job["jobName"], "hello")
         self.windrow("job", "wait", job["jobId"], "--timeout", "30s")
         self.assertEqual(self.windrow("job", "logs", job["jobId"]), "hello\n")
+
+    async def test_the_program_in_the_readme_works(self):
+        program = README.read_text().split("```python\n")[1].split("```")[0]
+        scope = {}
+        exec(program, scope)
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            await scope["main"](self.cluster_file()["natsUrl"])
+        self.assertIn("jobId", printed.getvalue())
 
     async def test_the_same_message_id_again_is_the_same_job(self):
         request = self.submission("once", ["true"])
