@@ -100,6 +100,10 @@ mod tests {
             (request.job_queue.as_str(), request.idempotency_key.as_deref()),
             ("q", Some("abc"))
         );
+        headers.insert("Content-Type", "application/msgpack");
+        let packed = windrow_common::codec::to_msgpack(&request);
+        assert_eq!(read("q", Some(&headers), &packed).unwrap(), request);
+        assert!(read("q", Some(&headers), br#"{"jobName":"a"}"#).is_err());
         assert!(read("q", None, br#"{"jobQueue":"other"}"#).is_err());
         assert!(read("q", None, b"\xff").is_err());
         assert!(read("q", None, br#"{"jobNam":"a"}"#).unwrap_err().message.contains("jobNam"));
