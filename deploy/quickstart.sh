@@ -46,6 +46,8 @@ say "building Windrow (minutes the first time)"
 (cd "$root" && cargo build --release --locked --workspace --bins)
 target=${CARGO_TARGET_DIR:-$root/target}
 export WINDROW=$target/release/windrow
+# Beside windrow, where `windrow up` looks for it.
+ln -sfn "$WINDROW_NATS_SERVER" "$target/release/nats-server"
 
 say "starting a cluster"
 # Agents look for Docker when they start; jobs are kept over a restart.

@@ -23,6 +23,7 @@ esac
 cargo build --release --locked --workspace --bins
 WINDROW_BIN_DIRECTORY=${CARGO_TARGET_DIR:-$root/target}/release
 export WINDROW_BIN_DIRECTORY
-commit=$(git rev-parse --short HEAD)
+# Says when the tree holds more than the commit.
+commit=$(git describe --always --dirty)
 # The same packages as above, so that nothing is built twice.
 cargo bench --locked --workspace --bench windrow-bench -- --commit "$commit" "$@"
