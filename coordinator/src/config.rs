@@ -16,7 +16,8 @@ log = "info"
 log_json = false
 # How long an agent may go unheard before what it runs is given to others.
 lease_ttl = "30s"
-# How often agents send a heartbeat; at most a third of lease_ttl.
+# How often agents send a heartbeat, and at the latest hear that their reports are journalled;
+# at most a third of lease_ttl.
 heartbeat = "2s"
 # Journal messages between two snapshots.
 snapshot_every = 20000
@@ -73,8 +74,8 @@ impl Config {
         };
         let (ttl, beat) = (self.lease_ttl.0, self.heartbeat.0);
         check(
-            beat >= Duration::from_millis(100),
-            format!("heartbeat must be at least 100ms, got {}", humantime(beat)),
+            (Duration::from_millis(100)..=Duration::from_secs(5)).contains(&beat),
+            format!("heartbeat must be from 100ms to 5s, got {}", humantime(beat)),
         );
         check(
             ttl >= beat * 3,

@@ -14,10 +14,22 @@ use crate::core::State;
 use crate::core::event::{Event, Granted};
 use crate::core::state::Job;
 
-/// What each session has been sent, so that a spec travels once.
+/// What each session has been sent, so that a spec travels once, and confirmations travel with other
+/// orders.
 #[derive(Debug, Default)]
 pub struct Dispatch {
-    sent: BTreeMap<Name, (u64, BTreeSet<SpecDigest>)>,
+    sent: BTreeMap<Name, Sent>,
+    /// Agents with reports taken that they have not been told of.
+    unconfirmed: BTreeSet<Name>,
+}
+
+/// What one session has been sent.
+#[derive(Debug, Default)]
+struct Sent {
+    session: u64,
+    specs: BTreeSet<SpecDigest>,
+    /// The last report confirmed.
+    confirmed: u64,
 }
 
 /// Orders by agent.
@@ -26,24 +38,18 @@ pub type Orders = BTreeMap<Name, Vec<Order>>;
 /// The orders that follow from events. Called after they were journalled and applied.
 pub fn orders(state: &State, events: &[Event]) -> Orders {
     let mut orders = Orders::new();
-    let mut confirmed = BTreeMap::new();
     for event in events {
         if let Event::LeaseGranted(granted) = event {
             let order = run(state, granted);
             orders.entry(granted.agent.clone()).or_default().extend(order);
         } else if let Event::StopRequested { job, children, .. } = event {
             stop(&mut orders, state, &state.jobs[job], children);
-        } else if let Event::ReportsTaken { agent, upto } = event {
-            confirmed.insert(agent.clone(), *upto);
         } else if let Event::AgentDrained { agent, draining } = event {
             let order = if *draining { Order::Drain } else { Order::Undrain };
             orders.entry(agent.clone()).or_default().push(order);
         } else if let Event::AgentRegistered { agent, .. } = event {
             again(&mut orders, state, agent);
         }
-    }
-    for (agent, upto) in confirmed {
-        orders.entry(agent).or_default().push(Order::Confirm { upto });
     }
     orders
 }
@@ -102,25 +108,49 @@ fn again(orders: &mut Orders, state: &State, name: &Name) {
 }
 
 impl Dispatch {
-    /// Packs an agent's orders into messages: (subject, payload), in order.
+    /// Notes that reports were taken.
+    pub fn note_taken(&mut self, events: &[Event]) {
+        for event in events {
+            if let Event::ReportsTaken { agent, .. } = event {
+                self.unconfirmed.insert(agent.clone());
+            }
+        }
+    }
+
+    /// Agents that have not been told of reports taken.
+    pub fn unconfirmed(&self) -> Vec<Name> {
+        self.unconfirmed.iter().cloned().collect()
+    }
+
+    /// Packs an agent's orders, and the confirmation of its reports, into messages: (subject, payload),
+    /// in order.
     pub fn messages(
         &mut self,
         state: &State,
         subjects: &Subjects,
         name: &Name,
-        orders: Vec<Order>,
+        mut orders: Vec<Order>,
     ) -> Vec<(String, Vec<u8>)> {
+        self.unconfirmed.remove(name);
         let Some(agent) = state.agents.get(name) else { return Vec::new() };
         let sent = self.sent.entry(name.clone()).or_default();
-        if sent.0 != agent.session {
-            *sent = (agent.session, BTreeSet::new());
+        if sent.session != agent.session {
+            *sent = Sent { session: agent.session, ..Sent::default() };
+        }
+        // Of this session only: the number begins anew with each.
+        if agent.confirmed_reports > sent.confirmed {
+            sent.confirmed = agent.confirmed_reports;
+            orders.push(Order::Confirm { upto: sent.confirmed });
+        }
+        if orders.is_empty() {
+            return Vec::new();
         }
         let subject = subjects.lease(&agent.environment, name);
         let mut messages = Vec::new();
         let mut message = Batch::new(state.term, agent.session);
         for order in orders {
             let spec = match &order {
-                Order::Run(lease) if sent.1.insert(lease.spec) => spec_of(state, lease),
+                Order::Run(lease) if sent.specs.insert(lease.spec) => spec_of(state, lease),
                 Order::Run(_)
                 | Order::Stop(_)
                 | Order::Confirm { .. }
@@ -186,5 +216,59 @@ impl Batch {
 
     fn finish(self) -> Vec<u8> {
         to_msgpack(&self.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::event::Registered;
+    use crate::core::{apply, state::Environment};
+    use windrow_common::api::resources::ResourceState;
+    use windrow_common::codec::from_msgpack;
+    use windrow_common::units::Resources;
+
+    fn registered(session: u64) -> Event {
+        Event::AgentRegistered {
+            agent: "a".parse().unwrap(),
+            registered: Box::new(Registered {
+                session,
+                boot: 1,
+                host: "h".into(),
+                environment: "e".parse().unwrap(),
+                resources: Resources::new(1000, 1000),
+                executors: vec![],
+                architecture: "X86_64".into(),
+                version: "0".into(),
+            }),
+        }
+    }
+
+    #[test]
+    fn a_confirmation_is_never_told_to_a_later_session() {
+        let (mut state, mut dispatch) = (State::default(), Dispatch::default());
+        let agent: Name = "a".parse().unwrap();
+        let subjects = Subjects::new("c".parse().unwrap());
+        let environment = Environment {
+            state: ResourceState::Enabled,
+            tags: BTreeMap::new(),
+            unmanaged_vcpus: None,
+        };
+        let name = "e".parse().unwrap();
+        let taken = Event::ReportsTaken { agent: agent.clone(), upto: 50 };
+        let events = [Event::EnvironmentSet { name, environment }, registered(1), taken.clone()];
+        events.iter().for_each(|event| apply(&mut state, event));
+        dispatch.note_taken(&events);
+        assert_eq!(dispatch.unconfirmed(), std::slice::from_ref(&agent));
+        let mut later = state.clone();
+        apply(&mut later, &registered(2));
+
+        let messages = dispatch.messages(&state, &subjects, &agent, Vec::new());
+        let message: OrderMessage = from_msgpack(&messages[0].1).unwrap();
+        assert_eq!((message.session, message.orders), (1, vec![Order::Confirm { upto: 50 }]));
+        assert!(dispatch.messages(&state, &subjects, &agent, Vec::new()).is_empty(), "told once");
+
+        dispatch.note_taken(&[taken, registered(2)]);
+        assert!(dispatch.messages(&later, &subjects, &agent, Vec::new()).is_empty());
     }
 }

@@ -22,6 +22,7 @@ use windrow_common::ids::{JobId, LeaseId, Name};
 use windrow_common::subjects::Subjects;
 use windrow_common::time::{Timestamp, wall_clock};
 use windrow_common::wire::agent::{Beat, Held};
+use windrow_common::wire::lease::Order;
 
 use super::dispatch::{self, Dispatch};
 use super::inputs::Input;
@@ -171,7 +172,10 @@ impl EventLoop {
             if !unfinished {
                 tokio::select! {
                     _ = inputs.recv_many(&mut taken, TURN_INPUTS) => {}
-                    _ = tick.tick() => self.look_for_silence(),
+                    _ = tick.tick() => {
+                        self.look_for_silence();
+                        self.confirm_reports().await;
+                    }
                     () = stop.cancelled() => break,
                 }
             }
@@ -377,12 +381,24 @@ impl EventLoop {
                 self.sent.remove(agent);
             }
         }
+        self.dispatch.note_taken(events);
         for (agent, orders) in dispatch::orders(&self.state, events) {
-            let subjects = &self.outlet.subjects;
-            for (subject, payload) in self.dispatch.messages(&self.state, subjects, &agent, orders)
-            {
-                self.outlet.send(subject, payload).await;
-            }
+            self.order(&agent, orders).await;
+        }
+    }
+
+    /// Confirms reports to agents that got no other order to carry it. They keep their reports a
+    /// moment longer, and a busy coordinator sends far fewer messages.
+    async fn confirm_reports(&mut self) {
+        for agent in self.dispatch.unconfirmed() {
+            self.order(&agent, Vec::new()).await;
+        }
+    }
+
+    async fn order(&mut self, agent: &Name, orders: Vec<Order>) {
+        let subjects = &self.outlet.subjects;
+        for (subject, payload) in self.dispatch.messages(&self.state, subjects, agent, orders) {
+            self.outlet.send(subject, payload).await;
         }
     }
 
