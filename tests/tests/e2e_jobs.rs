@@ -116,6 +116,16 @@ fn a_terminated_job_ends_with_all_its_processes() {
 }
 
 #[test]
+fn what_a_job_leaves_in_the_background_ends_with_it() {
+    let cluster = Cluster::start();
+    let file = cluster.scratch().join("pid");
+    let script = "sleep 300 & echo $! >\"$0\"";
+    succeeds(&cluster, &submit_script(&cluster, &[], script, file.to_str().unwrap()));
+    let pid = std::fs::read_to_string(&file).unwrap().trim().parse().unwrap();
+    wait_until("the background process to end", 30, || (!is_alive(pid)).then_some(()));
+}
+
+#[test]
 fn a_cancelled_job_never_starts() {
     let cluster = Cluster::start();
     let file = cluster.scratch().join("ran");
