@@ -73,19 +73,32 @@ stage_shell() {
     shellcheck -x "${scripts[@]}"
 }
 
-# cargo_test MODE: the tests of all crates but `tests` (unit), or of that one (e2e).
+# cargo_test MODE: the tests of all crates but `tests` (unit), or of that one (e2e). Always of the
+# whole workspace, as features, and so what is to be built, depend on the packages chosen.
 cargo_test() {
-    local package=windrow-tests
     if command -v cargo-nextest >/dev/null; then
-        local filter="package($package)"
+        local filter="package(windrow-tests)"
         [ "$1" = e2e ] || filter="not $filter"
         cargo nextest run --locked --workspace --no-fail-fast -E "$filter"
     elif [ "$1" = e2e ]; then
         # One at a time: each starts a cluster of its own.
-        cargo test --locked -p $package --no-fail-fast -- --test-threads=1
+        cargo_test_files tests/tests/*.rs -- --test-threads=1
     else
-        cargo test --locked --workspace --exclude $package --no-fail-fast
+        cargo_test_files --lib --bins {agent,cli,common,coordinator}/tests/*.rs
     fi
+}
+
+# cargo test, with source files of integration tests among the arguments.
+cargo_test_files() {
+    local argument arguments=()
+    for argument in "$@"; do
+        case $argument in
+        *'*'*) ;; # a crate without integration tests
+        *.rs) arguments+=(--test "$(basename "$argument" .rs)") ;;
+        *) arguments+=("$argument") ;;
+        esac
+    done
+    cargo test --locked --workspace --no-fail-fast "${arguments[@]}"
 }
 
 stage_unit() { cargo_test unit; }
