@@ -124,13 +124,16 @@ impl Cluster {
         i32::try_from(found["pid"].as_i64()?).ok()
     }
 
-    /// Ends a part as `kill -9` does and waits until its successor runs.
+    /// Ends a part as `kill -9` does and waits until its successor runs and the cluster answers.
     pub fn kill(&self, part: &str) {
         let pid = self.pid(part);
         signal(pid, Signal::SIGKILL);
         wait_until(&format!("a new {part}"), 30, || {
             let next = self.running(part)?;
             (next != pid && is_alive(next)).then_some(())
+        });
+        wait_until("the cluster to answer", 30, || {
+            (self.windrow(&["cluster", "status"]).code == 0).then_some(())
         });
     }
 
