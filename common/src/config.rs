@@ -63,7 +63,8 @@ impl Nats {
     /// server's monitoring.
     ///
     /// # Errors
-    /// When no server answers within 10 seconds, or the credentials file cannot be read.
+    /// When the connection is refused, no server answers within 10 seconds, or the credentials file
+    /// cannot be read.
     pub async fn connect(&self, name: &str) -> Result<async_nats::Client, String> {
         self.connect_with(self.options(name).await?).await
     }

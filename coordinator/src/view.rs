@@ -2,6 +2,7 @@
 
 mod jobs;
 mod resources;
+mod waiting;
 
 pub use jobs::{describe_jobs, list_jobs};
 pub use resources::{

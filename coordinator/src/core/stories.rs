@@ -356,6 +356,26 @@ fn a_large_job_is_not_passed_for_ever_by_small_ones_and_an_impossible_one_blocks
 }
 
 #[test]
+fn a_job_that_no_agent_can_hold_says_what_it_needs() {
+    let mut w = World::new();
+    w.definition("large", "64", "100");
+    let job = w.submit(SubmitJob { job_definition: "large".into(), ..w.request() });
+    let reason = |w: &World| w.detail(job).status_reason.unwrap_or_default();
+    assert!(reason(&w).contains("no agent of compute environment `e` is UP"), "{}", reason(&w));
+    let agent = w.agent("a", 4);
+    assert!(reason(&w).contains("needs 64 vCPU, 100 MiB, the largest agent offers 4 vCPU"));
+    w.does(Command::RegisterDefinition(Box::new(w.image_definition("image"))));
+    let contained = w.submit(SubmitJob { job_definition: "image".into(), ..w.request() });
+    let no_docker = w.detail(contained).status_reason.unwrap();
+    assert!(no_docker.contains("none of them has Docker"), "{no_docker}");
+    w.lose(&agent);
+    w.register("large", 64, Vec::new());
+    assert_eq!(w.status(job), JobStatus::Starting);
+    let next = w.submit(SubmitJob { job_definition: "large".into(), ..w.request() });
+    assert_eq!(w.detail(next).status_reason, None, "it only waits its turn");
+}
+
+#[test]
 fn short_children_get_a_backlog_and_unknown_ones_do_not() {
     let mut w = World::new();
     let agent = w.agent("a", 2);

@@ -79,20 +79,15 @@ impl World {
     }
 
     pub(super) fn definition(&mut self, definition: &str, vcpus: &str, memory: &str) {
-        let need = |kind: &str, value: &str| ResourceRequirement {
-            kind: kind.into(),
-            value: value.into(),
-        };
-        self.does(Command::RegisterDefinition(Box::new(RegisterJobDefinition {
-            job_definition_name: definition.into(),
-            kind: "container".into(),
-            container_properties: Some(ContainerProperties {
-                command: Some(vec!["true".into()]),
-                resource_requirements: Some(vec![need("VCPU", vcpus), need("MEMORY", memory)]),
-                ..Default::default()
-            }),
-            ..Default::default()
-        })));
+        let request = definition_request(definition, vcpus, memory);
+        self.does(Command::RegisterDefinition(Box::new(request)));
+    }
+
+    pub(super) fn image_definition(&self, definition: &str) -> RegisterJobDefinition {
+        let mut request = definition_request(definition, "1", "100");
+        let properties = request.container_properties.as_mut().unwrap();
+        properties.image = Some("busybox".into());
+        request
     }
 
     /// Decides and applies, as the loop does, with its follow-up work and placements.
@@ -322,6 +317,21 @@ impl World {
             }
             self.report(agent, reports);
         }
+    }
+}
+
+fn definition_request(definition: &str, vcpus: &str, memory: &str) -> RegisterJobDefinition {
+    let need =
+        |kind: &str, value: &str| ResourceRequirement { kind: kind.into(), value: value.into() };
+    RegisterJobDefinition {
+        job_definition_name: definition.into(),
+        kind: "container".into(),
+        container_properties: Some(ContainerProperties {
+            command: Some(vec!["true".into()]),
+            resource_requirements: Some(vec![need("VCPU", vcpus), need("MEMORY", memory)]),
+            ..Default::default()
+        }),
+        ..Default::default()
     }
 }
 

@@ -12,7 +12,7 @@ use windrow_common::api::jobs::{
 };
 use windrow_common::ids::{JobId, JobRef, Name};
 
-use super::{bad_token, page, token};
+use super::{bad_token, page, token, waiting};
 use crate::core::State;
 use crate::core::arn;
 use crate::core::children::{Attempt, Child};
@@ -65,7 +65,10 @@ fn describe(state: &State, id: JobRef, job: &Job) -> JobDetail {
         job_queue: arn::queue(&job.queue),
         job_definition: arn::definition(&job.definition.0, job.definition.1),
         status,
-        status_reason: status_reason(job, id, status),
+        status_reason: status_reason(job, id, status).or_else(|| {
+            let waits = job.children.readiness().is_some() && !status.is_terminal();
+            waits.then(|| waiting::reason(state, job)).flatten()
+        }),
         created_at: job.created_at.0,
         started_at: times.0,
         stopped_at: times.1,
