@@ -1,6 +1,6 @@
 //! Waiting for jobs to end: by their events, and by looking again now and then in case one is lost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -22,6 +22,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 const LOOK_AGAIN_CHILD: Duration = Duration::from_secs(1);
 /// The same while progress is shown.
 const LOOK_AGAIN_PROGRESS: Duration = Duration::from_millis(500);
+
+/// How status reasons begin that name something to be mended.
+const BLOCKED: [&str; 2] = ["ACTION_REQUIRED", "MISCONFIGURATION"];
 
 /// Describes jobs in the order given. Errors: exit code 4 naming the first one that is not there.
 pub(crate) async fn describe(client: &Client, ids: &[JobRef]) -> Result<Vec<JobDetail>> {
@@ -50,6 +53,8 @@ pub(crate) struct Watcher<'a> {
     look_again: Duration,
     /// Whether the cluster did not answer when last asked.
     is_silent: bool,
+    /// What was said about jobs that wait.
+    said: BTreeSet<String>,
 }
 
 impl<'a> Watcher<'a> {
@@ -69,7 +74,8 @@ impl<'a> Watcher<'a> {
         let jobs = describe(client, ids).await?;
         let has_child = ids.iter().any(|id| id.child.is_some());
         let look_again = if has_child { LOOK_AGAIN_CHILD } else { LOOK_AGAIN };
-        Ok(Self { client, printer, ids: ids.to_vec(), jobs, events, look_again, is_silent: false })
+        let (ids, is_silent, said) = (ids.to_vec(), false, BTreeSet::new());
+        Ok(Self { client, printer, ids, jobs, events, look_again, is_silent, said })
     }
 
     /// The jobs as last seen, in the order given.
@@ -101,6 +107,7 @@ impl<'a> Watcher<'a> {
         match describe(self.client, &ids).await {
             Ok(jobs) => {
                 for (index, job) in unended.into_iter().zip(jobs) {
+                    self.say_blocked(&job);
                     self.jobs[index] = job;
                 }
                 self.is_silent = false;
@@ -113,6 +120,15 @@ impl<'a> Watcher<'a> {
                 Ok(())
             }
             Err(failure) => Err(failure),
+        }
+    }
+
+    /// Says once why a job waits that somebody has to do something about.
+    fn say_blocked(&mut self, job: &JobDetail) {
+        let Some(reason) = &job.status_reason else { return };
+        let is_blocked = !job.status.is_terminal() && BLOCKED.iter().any(|b| reason.starts_with(b));
+        if is_blocked && self.said.insert(format!("{} waits: {reason}", job.job_id)) {
+            self.printer.say(&format!("{} waits: {reason}", job.job_id));
         }
     }
 

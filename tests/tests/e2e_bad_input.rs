@@ -207,6 +207,15 @@ fn jobs_that_cannot_start_fail_with_a_reason() {
 }
 
 #[test]
+fn a_job_that_fits_nowhere_says_so_while_it_waits() {
+    let cluster = Cluster::start();
+    let id = cluster.submit(&["--vcpus", "1000", "--", "true"]);
+    let message = cluster.windrow(&["job", "wait", &id, "--timeout", "7s"]).fails_with(124);
+    assert_names(&message, &["needs 1000 vCPU", "the largest agent offers"]);
+    assert_eq!(cluster.job(&id)["status"], "RUNNABLE");
+}
+
+#[test]
 fn a_failed_dependency_fails_what_waits_for_it() {
     let cluster = Cluster::start();
     let first = cluster.submit(&["--", "sh", "-c", "exit 3"]);
