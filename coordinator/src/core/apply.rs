@@ -7,7 +7,7 @@ use rangemap::RangeSet;
 use windrow_common::api::resources::AgentStatus;
 use windrow_common::ids::{JobId, LeaseId, Name};
 
-use super::children::{Attempt, Children, len};
+use super::children::{Children, len};
 use super::event::{ChildEnd, Event, Granted, Registered, Submitted, Then};
 use super::state::{Agent, Dependency, Job, Lease, Queue, Spec, State, Work};
 
@@ -218,21 +218,13 @@ fn grant(state: &mut State, granted: &Granted) {
 }
 
 fn end(state: &mut State, id: LeaseId, ended: &[ChildEnd]) {
-    let (job, agent) = (state.leases[&id].job, state.agents[&state.leases[&id].agent].number);
+    let job = state.leases[&id].job;
     let children: RangeSet<u32> = ended.iter().map(|e| e.child..e.child + 1).collect();
     let children: Vec<Range<u32>> = children.into_iter().collect();
     learn(state, id, ended);
     change(state, job, |all| {
         for end in ended {
-            let attempt = Attempt {
-                agent,
-                started_at: end.started_at,
-                ended_at: end.ended_at,
-                exit_code: end.exit_code,
-                status_reason: end.status_reason.clone(),
-                reason: end.reason.clone(),
-                log_bytes: end.log_bytes,
-            };
+            let attempt = end.attempt.clone();
             match end.then {
                 Then::Succeeded => all.end(end.child, attempt, true),
                 Then::Failed => all.end(end.child, attempt, false),
@@ -242,7 +234,7 @@ fn end(state: &mut State, id: LeaseId, ended: &[ChildEnd]) {
         }
     });
     settle_lease(state, id, &children);
-    if let Some(last) = ended.iter().map(|e| e.ended_at).max() {
+    if let Some(last) = ended.iter().map(|e| e.attempt.ended_at).max() {
         settled(state, job, children, last);
     }
 }
@@ -252,7 +244,7 @@ fn learn(state: &mut State, id: LeaseId, ended: &[ChildEnd]) {
     let run_times = ended
         .iter()
         .filter(|e| matches!(e.then, Then::Succeeded | Then::Failed | Then::Retry))
-        .filter_map(|e| Some(e.ended_at.since(e.started_at?).as_micros().max(250)));
+        .filter_map(|e| Some(e.attempt.ended_at.since(e.attempt.started_at?).as_micros().max(250)));
     let (count, sum) = run_times.fold((0u64, 0u64), |(count, sum), micros| {
         (count + 1, sum.saturating_add(u64::try_from(micros).unwrap_or(u64::MAX)))
     });

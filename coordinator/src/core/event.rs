@@ -12,7 +12,7 @@ use windrow_common::units::Resources;
 use windrow_common::wire::agent::Executor;
 use windrow_common::wire::lease::SpecDigest;
 
-use super::children::{NeverRan, Ranges};
+use super::children::{Attempt, NeverRan, Ranges};
 use super::state::{Dependency, Environment, JobSpec, Queue, Revision};
 
 /// One fact.
@@ -165,12 +165,7 @@ pub struct Registered {
 pub struct ChildEnd {
     pub child: u32,
     pub then: Then,
-    pub started_at: Option<Timestamp>,
-    pub ended_at: Timestamp,
-    pub exit_code: Option<i32>,
-    pub status_reason: Option<Arc<str>>,
-    pub reason: Option<Arc<str>>,
-    pub log_bytes: u64,
+    pub attempt: Attempt,
 }
 
 /// What follows from the end of an attempt.

@@ -10,6 +10,7 @@ use windrow_common::wire::agent::{EndCause, Ended, Report, ReportMessage};
 
 use super::{Answer, Decision};
 use crate::core::State;
+use crate::core::children::Attempt;
 use crate::core::event::{ChildEnd, Event, Then};
 use crate::core::limits::HOST_LOSSES_MAX;
 use crate::core::state::{Agent, Lease};
@@ -152,10 +153,10 @@ fn never_started(lease: LeaseId, job: JobId, child: u32) -> Ended {
 pub(super) fn end_of(state: &State, lease: &Lease, report: &Ended) -> ChildEnd {
     let job = &state.jobs[&lease.job];
     let spec = &state.specs[&job.spec].spec;
-    let (attempt, charged) = job.children.get(report.child).live().unwrap_or((1, 0));
+    let (number, charged) = job.children.get(report.child).live().unwrap_or((1, 0));
     let may_retry = charged + 1 < spec.attempts_max;
     let retry = if may_retry { Then::Retry } else { Then::Failed };
-    let host_losses = attempt - 1 - charged;
+    let host_losses = number - 1 - charged;
     let (mut then, mut status_reason) = match report.cause {
         EndCause::Exited if report.exit_code == Some(0) => (Then::Succeeded, None),
         EndCause::Exited | EndCause::OutOfMemory => (retry, None),
@@ -184,14 +185,14 @@ pub(super) fn end_of(state: &State, lease: &Lease, report: &Ended) -> ChildEnd {
             report.reason.as_ref().map(|r| r.chars().take(255).collect::<String>().into())
         }
     };
-    ChildEnd {
-        child: report.child,
-        then,
+    let attempt = Attempt {
+        agent: state.agents[&lease.agent].number,
         started_at: report.started_at,
         ended_at: report.ended_at,
         exit_code: report.exit_code,
         status_reason,
         reason,
         log_bytes: report.log_bytes,
-    }
+    };
+    ChildEnd { child: report.child, then, attempt }
 }
