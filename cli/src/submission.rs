@@ -93,7 +93,7 @@ pub(crate) fn apply_words(request: &mut SubmitJob, words: &JobWords, command: &[
     }
     request.depends_on.extend(words.depends_on.iter().cloned());
     request.tags.extend(words.tag.iter().cloned());
-    request.retry_strategy = retry(words.attempts).or(request.retry_strategy);
+    set_attempts(&mut request.retry_strategy, words.attempts);
     request.timeout = timeout(words.timeout_seconds).or(request.timeout);
     apply_overrides(request, &words.overrides, command);
     set_text(&mut request.job_name, words.name.as_ref().map(|n| n.as_str()));
@@ -125,9 +125,11 @@ fn apply_overrides(request: &mut SubmitJob, flags: &OverrideArgs, command: &[Str
     request.container_overrides = (!is_empty).then_some(overrides);
 }
 
-/// The retry strategy with this many attempts in all.
-pub(crate) fn retry(attempts: Option<u32>) -> Option<RetryStrategy> {
-    attempts.map(|attempts| RetryStrategy { attempts: Some(attempts) })
+/// Sets the attempts in all, if given; the rules of the strategy stay.
+pub(crate) fn set_attempts(strategy: &mut Option<RetryStrategy>, attempts: Option<u32>) {
+    if attempts.is_some() {
+        strategy.get_or_insert_default().attempts = attempts;
+    }
 }
 
 /// The limit of an attempt's run time.

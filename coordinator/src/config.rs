@@ -35,6 +35,7 @@ credentials = ""
 array_size = 1000000
 dependencies = 1000
 attempts = 100
+evaluate_on_exit = 100
 "#;
 
 /// The settings.

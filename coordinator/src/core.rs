@@ -13,6 +13,8 @@ pub mod event;
 pub mod index;
 pub mod invariants;
 pub mod limits;
+pub mod reasons;
+pub mod retry;
 mod spec;
 pub mod state;
 

@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::failure::{Exit, Failure, Result};
 use crate::output::{Answer, Grid, View, or_dash};
 use crate::submission::{
-    MEMORY_DEFAULT, VCPUS_DEFAULT, environment, read_file, requirements, retry, timeout,
+    MEMORY_DEFAULT, VCPUS_DEFAULT, environment, read_file, requirements, set_attempts, timeout,
 };
 
 pub(super) async fn run(context: &Context, command: JobDefinitionCommand) -> Result<Answer> {
@@ -84,7 +84,7 @@ fn registration(args: RegisterArgs) -> Result<RegisterJobDefinition> {
         request.kind = "container".to_owned();
     }
     request.parameters.extend(args.parameter);
-    request.retry_strategy = retry(args.attempts).or(request.retry_strategy);
+    set_attempts(&mut request.retry_strategy, args.attempts);
     request.timeout = timeout(args.timeout_seconds).or(request.timeout);
     let container = request.container_properties.get_or_insert_default();
     container.image = args.overrides.image.or(container.image.take());

@@ -98,12 +98,30 @@ pub struct MountPoint {
     pub source_volume: String,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct RetryStrategy {
     /// How often the job may be tried in all, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempts: Option<u32>,
+    /// Looked at in order; the first entry that matches decides, none means retry.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub evaluate_on_exit: Vec<EvaluateOnExit>,
+}
+
+/// Conditions on a failed attempt, all of which must match, and what to do then. A pattern matches
+/// the whole text, or its beginning when it ends in `*`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct EvaluateOnExit {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_exit_code: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_status_reason: Option<String>,
+    /// `RETRY` or `EXIT`, in any case.
+    pub action: String,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,11 +11,13 @@ pub struct Limits {
     pub dependencies: usize,
     /// `retryStrategy.attempts`.
     pub attempts: u32,
+    /// Entries of `retryStrategy.evaluateOnExit`.
+    pub evaluate_on_exit: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { array_size: 1_000_000, dependencies: 1_000, attempts: 100 }
+        Self { array_size: 1_000_000, dependencies: 1_000, attempts: 100, evaluate_on_exit: 100 }
     }
 }
 

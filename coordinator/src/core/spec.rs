@@ -4,9 +4,7 @@
 use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
-use windrow_common::api::definitions::{
-    ContainerProperties, KeyValuePair, ResourceRequirement, RetryStrategy,
-};
+use windrow_common::api::definitions::{ContainerProperties, KeyValuePair, ResourceRequirement};
 use windrow_common::api::jobs::{ContainerOverrides, SubmitJob};
 use windrow_common::api::{ApiError, ErrorKind};
 use windrow_common::codec::to_msgpack;
@@ -15,6 +13,7 @@ use windrow_common::wire::agent::Executor;
 use windrow_common::wire::lease::{Mount, SpecDigest, TaskSpec};
 
 use super::limits::{Limits, SPEC_BYTES_MAX};
+use super::retry::Retry;
 use super::state::{JobSpec, Revision};
 
 /// Names a spec.
@@ -49,7 +48,7 @@ pub(super) fn resolve(
         task,
         resources,
         timeout_seconds: check_timeout(timeout.and_then(|t| t.attempt_duration_seconds))?,
-        attempts_max: check_attempts(retry, limits)?,
+        retry: Retry::parse(retry, limits)?,
         properties,
     };
     match to_msgpack(&spec).len() {
@@ -72,7 +71,7 @@ fn too_large(size: usize) -> ApiError {
 pub(super) fn check_revision(revision: &Revision, limits: &Limits) -> Result<(), ApiError> {
     let properties = &revision.properties;
     resources(properties)?;
-    check_attempts(revision.retry_strategy.as_ref(), limits)?;
+    Retry::parse(revision.retry_strategy.as_ref(), limits)?;
     check_timeout(revision.timeout.as_ref().and_then(|t| t.attempt_duration_seconds))?;
     // A command may come with each submission: check with a stand-in when there is none.
     let command = properties.command.clone().filter(|c| !c.is_empty());
@@ -292,24 +291,6 @@ fn mounts(properties: &ContainerProperties) -> Result<Vec<Mount>, ApiError> {
             })
         })
         .collect()
-}
-
-fn check_attempts(retry: Option<&RetryStrategy>, limits: &Limits) -> Result<u32, ApiError> {
-    match retry {
-        None => Ok(1),
-        Some(RetryStrategy { attempts: None }) => {
-            Err(ApiError::invalid("RetryAttempts must be provided with retry strategy"))
-        }
-        Some(RetryStrategy { attempts: Some(attempts) }) => {
-            if (1..=limits.attempts).contains(attempts) {
-                return Ok(*attempts);
-            }
-            Err(ApiError::invalid(format!(
-                "retryStrategy.attempts must be from 1 to {}, got {attempts}",
-                limits.attempts
-            )))
-        }
-    }
 }
 
 fn check_timeout(seconds: Option<u32>) -> Result<Option<u32>, ApiError> {

@@ -17,6 +17,7 @@ use windrow_common::wire::lease::{SpecDigest, TaskSpec};
 
 use super::children::{Children, Ranges};
 use super::index::Index;
+use super::retry::Retry;
 
 /// The whole state.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -103,7 +104,7 @@ pub struct JobSpec {
     pub resources: Resources,
     pub executor: Executor,
     pub timeout_seconds: Option<u32>,
-    pub attempts_max: u32,
+    pub retry: Retry,
     /// For DescribeJobs.
     #[serde(with = "as_json")]
     pub properties: ContainerProperties,

@@ -1,6 +1,7 @@
 //! Stories about the core, from the outside: what is asked, what agents report, what is then so.
 
 use windrow_common::api::ErrorKind;
+use windrow_common::api::definitions::{EvaluateOnExit, RetryStrategy};
 use windrow_common::api::jobs::{JobDependency, JobStatus, SubmitJob};
 use windrow_common::api::resources::{DeleteJobQueue, DrainAgent, ResourceState, UpdateJobQueue};
 use windrow_common::ids::{JobId, JobRef};
@@ -47,6 +48,41 @@ fn failed_attempts_are_retried_up_to_the_limit() {
     assert_eq!(w.status(job), JobStatus::Failed);
     assert_eq!(w.detail(job).attempts.len(), 3);
     assert!(w.leases(&agent).is_empty());
+    w.check_replay();
+}
+
+#[test]
+fn rules_decide_which_failures_are_tried_again() {
+    let mut w = World::new();
+    let agent = w.agent("a", 1);
+    let rule = |code: Option<&str>, status: Option<&str>, action: &str| EvaluateOnExit {
+        on_exit_code: code.map(str::to_owned),
+        on_status_reason: status.map(str::to_owned),
+        action: action.to_owned(),
+        ..Default::default()
+    };
+    let strategy = RetryStrategy {
+        attempts: Some(5),
+        evaluate_on_exit: vec![
+            rule(Some("7"), None, "RETRY"),
+            rule(None, Some("Essential*"), "EXIT"),
+            rule(None, Some("Host EC2*"), "EXIT"),
+        ],
+    };
+    let request = SubmitJob { retry_strategy: Some(strategy.clone()), ..w.request() };
+    let job = w.submit(request.clone());
+    for code in [7, 8] {
+        let lease = w.leases(&agent).remove(0);
+        let ended = w.ended(&lease, 0, EndCause::Exited, code);
+        w.report(&agent, vec![ended]);
+    }
+    assert_eq!(w.status(job), JobStatus::Failed);
+    let detail = w.detail(job);
+    assert_eq!(detail.attempts.len(), 2);
+    assert_eq!(detail.retry_strategy.unwrap().evaluate_on_exit[1].action, "exit");
+    let lost = w.submit(request);
+    w.lose(&agent);
+    assert_eq!(w.status(lost), JobStatus::Failed, "the rules also hold for lost hosts");
     w.check_replay();
 }
 

@@ -181,7 +181,10 @@ impl World {
 
     pub(super) fn retrying(&self, attempts: u32) -> SubmitJob {
         SubmitJob {
-            retry_strategy: Some(RetryStrategy { attempts: Some(attempts) }),
+            retry_strategy: Some(RetryStrategy {
+                attempts: Some(attempts),
+                ..RetryStrategy::default()
+            }),
             ..self.request()
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use windrow_common::api::ApiError;
-use windrow_common::api::definitions::{JobTimeout, RetryStrategy};
+use windrow_common::api::definitions::JobTimeout;
 use windrow_common::api::jobs::{
     ArrayPropertiesDetail, AttemptContainerDetail, AttemptDetail, ContainerDetail,
     ContainerSummary, DependencyType, DescribeJobs, DescribeJobsResponse, JobDependency, JobDetail,
@@ -16,17 +16,13 @@ use super::{bad_token, page, token, waiting};
 use crate::core::State;
 use crate::core::arn;
 use crate::core::children::{Attempt, Child};
+use crate::core::reasons;
 use crate::core::state::{Dependency, Job, JobSpec};
 
 /// Most ids of one DescribeJobs, as AWS has it.
 const DESCRIBE_MAX: usize = 100;
 /// Most rows of one ListJobs page, as AWS has it.
 const LIST_MAX: u32 = 1000;
-/// The status reason of an attempt that ran to its end, in AWS's words.
-const ENDED: &str = "Essential container in task exited";
-/// The status reason of an array parent with a failed child, in AWS's words.
-const CHILD_FAILED: &str = "Array Child Job failed";
-
 /// Every known job asked for; unknown ones are left out.
 ///
 /// # Errors
@@ -74,7 +70,7 @@ fn describe(state: &State, id: JobRef, job: &Job) -> JobDetail {
         stopped_at: times.1,
         container: Some(container(state, spec, id, job, attempts.last())),
         attempts,
-        retry_strategy: Some(RetryStrategy { attempts: Some(spec.attempts_max) }),
+        retry_strategy: Some(spec.retry.to_api()),
         timeout: spec
             .timeout_seconds
             .map(|seconds| JobTimeout { attempt_duration_seconds: Some(seconds) }),
@@ -130,7 +126,7 @@ fn status_reason(job: &Job, id: JobRef, status: JobStatus) -> Option<String> {
     if job.array_size.is_some() && id.child.is_none() {
         let given = job.stops.first().map(|(_, reason)| reason.to_string());
         return (status == JobStatus::Failed)
-            .then(|| given.unwrap_or_else(|| CHILD_FAILED.to_owned()));
+            .then(|| given.unwrap_or_else(|| reasons::CHILD_FAILED.to_owned()));
     }
     let child = id.child.unwrap_or(0);
     if let Some(ended) = job.children.never_ran(child) {
@@ -144,7 +140,7 @@ fn status_reason(job: &Job, id: JobRef, status: JobStatus) -> Option<String> {
 }
 
 fn attempt_reason(attempt: &Attempt) -> String {
-    attempt.status_reason.as_deref().unwrap_or(ENDED).to_owned()
+    attempt.status_reason.as_deref().unwrap_or(reasons::ENDED).to_owned()
 }
 
 /// Attempts that ended, oldest first.

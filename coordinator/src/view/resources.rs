@@ -167,7 +167,7 @@ fn definition_detail(name: &Name, number: u32, revision: &Revision) -> JobDefini
         kind: "container".to_owned(),
         container_properties: revision.properties.clone(),
         parameters: revision.parameters.clone(),
-        retry_strategy: revision.retry_strategy,
+        retry_strategy: revision.retry_strategy.clone(),
         timeout: revision.timeout,
         tags: revision.tags.clone(),
         platform_capabilities: revision.platform_capabilities.clone(),

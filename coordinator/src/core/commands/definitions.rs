@@ -45,7 +45,7 @@ pub(super) fn register(
         active: true,
         properties: properties.clone(),
         parameters: request.parameters.clone(),
-        retry_strategy: request.retry_strategy,
+        retry_strategy: request.retry_strategy.clone(),
         timeout: request.timeout,
         tags: request.tags.clone(),
         platform_capabilities: request.platform_capabilities.clone(),

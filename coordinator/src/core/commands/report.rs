@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::sync::Arc;
 
 use windrow_common::ids::{JobId, LeaseId};
 use windrow_common::time::Timestamp;
@@ -13,14 +14,8 @@ use crate::core::State;
 use crate::core::children::Attempt;
 use crate::core::event::{ChildEnd, Event, Then};
 use crate::core::limits::HOST_LOSSES_MAX;
+use crate::core::reasons;
 use crate::core::state::{Agent, Lease};
-
-/// The status reason of an attempt that could not be started, in AWS's words.
-const START_FAILED: &str = "Task failed to start";
-/// The status reason of an attempt that ran too long, in AWS's words.
-const TIMED_OUT: &str = "Job attempt duration exceeded timeout";
-/// The container's reason of an attempt that ran out of memory, in AWS's words.
-const OUT_OF_MEMORY: &str = "OutOfMemoryError: Container killed due to memory usage";
 
 pub(super) fn report(state: &State, message: &ReportMessage) -> Decision {
     let known = state.agents.get(&message.agent);
@@ -154,37 +149,31 @@ pub(super) fn end_of(state: &State, lease: &Lease, report: &Ended) -> ChildEnd {
     let job = &state.jobs[&lease.job];
     let spec = &state.specs[&job.spec].spec;
     let (number, charged) = job.children.get(report.child).live().unwrap_or((1, 0));
-    let may_retry = charged + 1 < spec.attempts_max;
-    let retry = if may_retry { Then::Retry } else { Then::Failed };
-    let host_losses = number - 1 - charged;
+    let losses = number - 1 - charged;
+    let again = |allowed: bool, then: Then| if allowed { then } else { Then::Failed };
+    let charged_again = again(charged + 1 < spec.retry.attempts_max, Then::Retry);
     let (mut then, mut status_reason) = match report.cause {
         EndCause::Exited if report.exit_code == Some(0) => (Then::Succeeded, None),
-        EndCause::Exited | EndCause::OutOfMemory => (retry, None),
-        EndCause::StartFailed => (retry, Some(START_FAILED.into())),
-        EndCause::TimedOut => (Then::Failed, Some(TIMED_OUT.into())),
+        EndCause::Exited | EndCause::OutOfMemory => (charged_again, None),
+        EndCause::StartFailed => (charged_again, Some(reasons::START_FAILED.into())),
+        EndCause::TimedOut => (Then::Failed, Some(reasons::TIMED_OUT.into())),
         EndCause::Stopped | EndCause::HostLost => {
-            let reason = format!("Host EC2 (instance {}) terminated.", lease.agent);
-            let then =
-                if host_losses < HOST_LOSSES_MAX { Then::RetryUncharged } else { Then::Failed };
-            (then, Some(reason.into()))
+            let then = again(losses < HOST_LOSSES_MAX, Then::RetryUncharged);
+            (then, Some(reasons::host_lost(&lease.agent).into()))
         }
     };
-    if let Some(reason) = job.stop_reason(report.child)
+    let reason = reason_of(report);
+    let shown: &str = status_reason.as_deref().unwrap_or(reasons::ENDED);
+    let allowed = spec.retry.allows(report.exit_code, reason.as_deref().unwrap_or(""), shown);
+    if matches!(then, Then::Retry | Then::RetryUncharged) && !allowed {
+        then = Then::Failed;
+    }
+    if let Some(given) = job.stop_reason(report.child)
         && then != Then::Succeeded
     {
         then = Then::Failed;
-        status_reason = Some(reason.clone());
+        status_reason = Some(given.clone());
     }
-    let reason = match report.cause {
-        EndCause::OutOfMemory => Some(OUT_OF_MEMORY.into()),
-        EndCause::Exited
-        | EndCause::StartFailed
-        | EndCause::TimedOut
-        | EndCause::Stopped
-        | EndCause::HostLost => {
-            report.reason.as_ref().map(|r| r.chars().take(255).collect::<String>().into())
-        }
-    };
     let attempt = Attempt {
         agent: state.agents[&lease.agent].number,
         started_at: report.started_at,
@@ -195,4 +184,12 @@ pub(super) fn end_of(state: &State, lease: &Lease, report: &Ended) -> ChildEnd {
         log_bytes: report.log_bytes,
     };
     ChildEnd { child: report.child, then, attempt }
+}
+
+/// The container's reason, as long as AWS allows it.
+fn reason_of(report: &Ended) -> Option<Arc<str>> {
+    if report.cause == EndCause::OutOfMemory {
+        return Some(reasons::OUT_OF_MEMORY.into());
+    }
+    report.reason.as_ref().map(|r| r.chars().take(255).collect::<String>().into())
 }

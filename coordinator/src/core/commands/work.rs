@@ -15,10 +15,8 @@ use crate::core::State;
 use crate::core::children::{NeverRan, Ranges};
 use crate::core::event::Event;
 use crate::core::limits::EVENT_RANGES_MAX;
+use crate::core::reasons;
 use crate::core::state::{Dependency, Job, Work};
-
-/// The status reason of a job whose dependency failed, in AWS's words.
-const DEPENDENCY_FAILED: &str = "Dependent Job failed";
 
 pub(super) fn work(state: &State, now: Timestamp) -> Vec<Event> {
     let mut events = match state.work.front() {
@@ -88,7 +86,7 @@ fn evaluate(state: &State, id: JobId, ranges: &[Range<u32>], now: Timestamp) -> 
     starve(job, &mut failed);
     let released: Ranges = released.into_iter().collect();
     let failed: Ranges = failed.into_iter().collect();
-    let ended = NeverRan { reason: DEPENDENCY_FAILED.into(), at: now };
+    let ended = NeverRan { reason: reasons::DEPENDENCY_FAILED.into(), at: now };
     let mut events = fail(id, &failed, &ended);
     let parts = released.chunks(EVENT_RANGES_MAX);
     events.extend(parts.map(|part| Event::ChildrenReleased { job: id, children: part.to_vec() }));
