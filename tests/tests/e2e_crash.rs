@@ -82,7 +82,9 @@ impl<'a> CountingArray<'a> {
 
 #[test]
 fn array_survives_a_killed_coordinator() {
-    let cluster = Cluster::start();
+    // Snapshots are frequent here, so that the journal is trimmed before each kill.
+    let options = ["--vcpus-per-agent", "8", "--coordinator-set", "snapshot_every=50"];
+    let cluster = Cluster::start_with(&options);
     let array = CountingArray::submit(&cluster, "0");
     for written in [1_500, 4_000] {
         array.wait_for_written(written);
@@ -91,6 +93,8 @@ fn array_survives_a_killed_coordinator() {
     }
     array.assert_complete();
     array.assert_each_ran_once();
+    let log = std::fs::read_to_string(cluster.data().join("logs/coordinator.log")).unwrap();
+    assert!(log.contains("journal trimmed") && log.contains("snapshot loaded"), "{log}");
 }
 
 #[test]
