@@ -80,47 +80,36 @@ impl<'a> CountingArray<'a> {
     }
 }
 
+/// Kills the part twice in the middle of an array whose children take `pause` seconds.
+fn assert_survives_kills(cluster: &Cluster, part: &str, pause: &str) {
+    let array = CountingArray::submit(cluster, pause);
+    for written in [1_500, 4_000] {
+        array.wait_for_written(written);
+        cluster.kill(part);
+        array.assert_unfinished();
+    }
+    array.assert_complete();
+    array.assert_each_ran_once();
+}
+
 #[test]
 fn array_survives_a_killed_coordinator() {
     // Snapshots are frequent here, so that the journal is trimmed before each kill.
     let options = ["--vcpus-per-agent", "8", "--coordinator-set", "snapshot_every=50"];
     let cluster = Cluster::start_with(&options);
-    let array = CountingArray::submit(&cluster, "0");
-    for written in [1_500, 4_000] {
-        array.wait_for_written(written);
-        cluster.kill("coordinator");
-        array.assert_unfinished();
-    }
-    array.assert_complete();
-    array.assert_each_ran_once();
+    assert_survives_kills(&cluster, "coordinator", "0");
     let log = std::fs::read_to_string(cluster.data().join("logs/coordinator.log")).unwrap();
     assert!(log.contains("journal trimmed") && log.contains("snapshot loaded"), "{log}");
 }
 
 #[test]
 fn array_survives_a_killed_nats_server() {
-    let cluster = Cluster::start();
-    let array = CountingArray::submit(&cluster, "0");
-    for written in [1_500, 4_000] {
-        array.wait_for_written(written);
-        cluster.kill("nats-server");
-        array.assert_unfinished();
-    }
-    array.assert_complete();
-    array.assert_each_ran_once();
+    assert_survives_kills(&Cluster::start(), "nats-server", "0");
 }
 
 #[test]
 fn array_survives_a_killed_agent_which_adopts_what_runs() {
-    let cluster = Cluster::start();
-    let array = CountingArray::submit(&cluster, "0.02");
-    for written in [1_500, 4_000] {
-        array.wait_for_written(written);
-        cluster.kill("agent-1");
-        array.assert_unfinished();
-    }
-    array.assert_complete();
-    array.assert_each_ran_once();
+    assert_survives_kills(&Cluster::start(), "agent-1", "0.02");
 }
 
 #[test]
