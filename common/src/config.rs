@@ -27,6 +27,9 @@ pub struct Sources {
 }
 
 /// Reads `T` with the given defaults (TOML text).
+///
+/// # Errors
+/// Every setting that is unknown or cannot be read.
 pub fn load<T: DeserializeOwned>(defaults: &str, sources: &Sources) -> Result<T, Error> {
     let one = |e: config::ConfigError| Error(vec![e.to_string()]);
     let mut builder = config::Config::builder()
@@ -44,7 +47,45 @@ pub fn load<T: DeserializeOwned>(defaults: &str, sources: &Sources) -> Result<T,
     for (key, value) in &sources.flags {
         builder = builder.set_override(key, value.as_str()).map_err(one)?;
     }
-    builder.build().map_err(one)?.try_deserialize().map_err(one)
+    let merged = builder.build().map_err(one)?;
+    merged.clone().try_deserialize().map_err(|first| {
+        let problems = each_problem::<T>(defaults, &merged);
+        Error(if problems.is_empty() { vec![first.to_string()] } else { problems })
+    })
+}
+
+/// Reading stops at the first problem; so every setting is tried alone, over the defaults.
+fn each_problem<T: DeserializeOwned>(defaults: &str, merged: &config::Config) -> Vec<String> {
+    let mut settings = Vec::new();
+    if let Ok(tree) = merged.clone().try_deserialize::<serde_json::Value>() {
+        flatten(String::new(), &tree, &mut settings);
+    }
+    let alone = |(key, value): &(String, String)| {
+        let config = config::Config::builder()
+            .add_source(config::File::from_str(defaults, config::FileFormat::Toml))
+            .set_override(key, value.as_str())
+            .and_then(|builder| builder.build());
+        config.and_then(config::Config::try_deserialize::<T>).err().map(|e| e.to_string())
+    };
+    settings.iter().filter_map(alone).collect()
+}
+
+/// The settings in a tree, each with its path and its value as text.
+fn flatten(path: String, tree: &serde_json::Value, settings: &mut Vec<(String, String)>) {
+    match tree {
+        serde_json::Value::Object(table) => {
+            for (key, value) in table {
+                let dot = if path.is_empty() { "" } else { "." };
+                flatten(format!("{path}{dot}{key}"), value, settings);
+            }
+        }
+        serde_json::Value::String(text) => settings.push((path, text.clone())),
+        serde_json::Value::Bool(_) | serde_json::Value::Number(_) => {
+            settings.push((path, tree.to_string()));
+        }
+        // No setting of ours is a list or nothing.
+        serde_json::Value::Array(_) | serde_json::Value::Null => {}
+    }
 }
 
 /// How to reach NATS.
@@ -174,5 +215,9 @@ mod tests {
         assert!(error.contains("uri"), "{error}");
         let error = load::<Example>(DEFAULTS, &with("wait", "soon")).unwrap_err().to_string();
         assert!(error.contains("soon"), "{error}");
+        let mut both = with("wait", "soon");
+        both.flags.push(("nats.uri".into(), "x".into()));
+        let Error(problems) = load::<Example>(DEFAULTS, &both).unwrap_err();
+        assert_eq!(problems.len(), 2, "{problems:?}");
     }
 }

@@ -1,6 +1,7 @@
 //! `windrow-coordinator`: reads the configuration, runs a coordinator, stops it in order.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
@@ -47,27 +48,38 @@ fn sources(arguments: &Arguments) -> Sources {
     Sources { file: arguments.config.clone(), environment_prefix: "WINDROW_COORDINATOR", flags }
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
-    let config = Config::load(&sources(&arguments))?;
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let config = Config::load(&sources(arguments))?;
     if arguments.check {
-        println!("{}", serde_json::to_string_pretty(&config)?);
+        print!("{}", toml::to_string(&config)?);
         return Ok(());
     }
     windrow_common::telemetry::start(&config.log, config.log_json).map_err(anyhow::Error::msg)?;
-    let stop = CancellationToken::new();
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::spawn({
-        let stop = stop.clone();
-        async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let stop = CancellationToken::new();
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        tokio::spawn({
+            let stop = stop.clone();
+            async move {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                stop.cancel();
             }
-            stop.cancel();
-        }
-    });
-    leader::run(&config, stop).await
+        });
+        leader::run(&config, stop).await
+    })
 }
