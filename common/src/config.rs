@@ -7,8 +7,6 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::Name;
-
 /// What is wrong with the configuration: one line a problem.
 #[derive(Debug, thiserror::Error)]
 #[error("configuration: {}", .0.join("\nconfiguration: "))]
@@ -145,19 +143,6 @@ impl Nats {
             .await
             .map_err(|e| format!("connect to NATS at `{}`: {e}", self.url))
     }
-}
-
-/// The part of the configuration that every service has.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Common {
-    /// The cluster: first token of every subject. 1 to 128 letters, digits, `-`, `_`.
-    pub cluster: Name,
-    /// Log filter, such as `info`.
-    pub log: String,
-    /// Write the log as JSON lines.
-    #[serde(default)]
-    pub log_json: bool,
 }
 
 /// A duration written as `30s`, `5m`, `1h 30m`.

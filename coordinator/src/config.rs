@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use windrow_common::config::{Common, Error, HumanDuration, Nats, Sources};
+use windrow_common::config::{Error, HumanDuration, Nats, Sources};
 use windrow_common::streams::Retention;
 
 use crate::core::limits::Limits;
@@ -98,11 +98,6 @@ impl Config {
         );
         check(self.limits.attempts > 0, "limits.attempts must be at least 1".to_owned());
         problems
-    }
-
-    /// The part for logging.
-    pub fn common(&self) -> Common {
-        Common { cluster: self.cluster.clone(), log: self.log.clone(), log_json: self.log_json }
     }
 
     /// How much the streams may hold.

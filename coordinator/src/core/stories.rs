@@ -205,6 +205,22 @@ fn reports_count_once_and_in_order() {
 }
 
 #[test]
+fn of_two_results_in_one_message_the_first_counts() {
+    let mut w = World::new();
+    let agent = w.agent("a", 2);
+    let job = w.array(2, vec![]);
+    let lease = w.leases(&agent).remove(0);
+    let (good, bad) =
+        (w.ended(&lease, 0, EndCause::Exited, 0), w.ended(&lease, 0, EndCause::Exited, 1));
+    let returned = Report::Returned { lease: lease.id, job, children: vec![(0, 1)] };
+    w.report(&agent, vec![good, bad, returned]);
+    assert_eq!(w.state.fenced_results, 2);
+    assert_eq!(w.child(job, 0), JobStatus::Succeeded);
+    assert_eq!(w.child(job, 1), JobStatus::Starting);
+    w.check_replay();
+}
+
+#[test]
 fn arrays_end_when_every_child_has_ended() {
     let mut w = World::new();
     let job = w.array(1000, vec![]);

@@ -270,5 +270,10 @@ mod tests {
 
         dispatch.note_taken(&[taken, registered(2)]);
         assert!(dispatch.messages(&later, &subjects, &agent, Vec::new()).is_empty());
+
+        apply(&mut later, &Event::ReportsTaken { agent: agent.clone(), upto: 3 });
+        let messages = dispatch.messages(&later, &subjects, &agent, Vec::new());
+        let message: OrderMessage = from_msgpack(&messages[0].1).unwrap();
+        assert_eq!((message.session, message.orders), (2, vec![Order::Confirm { upto: 3 }]));
     }
 }
