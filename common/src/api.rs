@@ -7,6 +7,7 @@
 pub mod definitions;
 pub mod error;
 pub mod jobs;
+pub mod overrides;
 pub mod resources;
 
 pub use error::{ApiError, ErrorKind};

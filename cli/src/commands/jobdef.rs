@@ -54,13 +54,14 @@ pub(crate) async fn ensure_definition(
     let known = all_pages(client, request).await?;
     let same = known.iter().rev().find(|known| is_same(known, wanted));
     match same {
-        Some(known) => Ok(format!("{}:{}", known.job_definition_name, known.revision)),
+        Some(known) => Ok(revision_name(known)),
         None => Ok(name_of(&client.call_once(wanted).await?)),
     }
 }
 
 fn is_same(known: &JobDefinitionDetail, wanted: &RegisterJobDefinition) -> bool {
-    Some(&known.container_properties) == wanted.container_properties.as_ref()
+    let known = &known.definition;
+    known.container_properties == wanted.container_properties
         && known.parameters == wanted.parameters
         && known.retry_strategy == wanted.retry_strategy
         && known.timeout == wanted.timeout
@@ -134,6 +135,10 @@ async fn get(client: &Client, names: Vec<String>) -> Result<Answer> {
     Ok(answer(found))
 }
 
+fn revision_name(one: &JobDefinitionDetail) -> String {
+    format!("{}:{}", one.definition.job_definition_name, one.revision)
+}
+
 async fn all_pages(
     client: &Client,
     mut request: DescribeJobDefinitions,
@@ -150,13 +155,12 @@ async fn all_pages(
 }
 
 fn answer(definitions: Vec<JobDefinitionDetail>) -> Answer {
-    let name = |one: &JobDefinitionDetail| format!("{}:{}", one.job_definition_name, one.revision);
     let row = |one: &JobDefinitionDetail| {
-        let container = &one.container_properties;
+        let container = one.definition.container_properties.clone().unwrap_or_default();
         let needs = container.resource_requirements.iter().flatten();
         let needs: Vec<_> = needs.map(|need| format!("{} {}", need.kind, need.value)).collect();
         vec![
-            name(one),
+            revision_name(one),
             one.status.clone(),
             container.image.clone().unwrap_or_else(|| "(process)".to_owned()),
             needs.join(", "),
@@ -165,7 +169,7 @@ fn answer(definitions: Vec<JobDefinitionDetail>) -> Answer {
     };
     let headers = &["NAME", "STATUS", "IMAGE", "NEEDS", "COMMAND"];
     let grid = Grid::new(headers, definitions.iter().map(row).collect());
-    let names = definitions.iter().map(name).collect();
+    let names = definitions.iter().map(revision_name).collect();
     let response =
         DescribeJobDefinitionsResponse { job_definitions: definitions, next_token: None };
     Answer::list(&response, "jobDefinitions", names, View::Grid(grid, "no job definitions"))

@@ -1,9 +1,17 @@
 //! Job definitions and the parts they share with jobs.
 #![allow(missing_docs, reason = "fields are those of AWS Batch's model unless documented here")]
 
+mod container;
+mod task;
+mod volumes;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use container::*;
+pub use task::*;
+pub use volumes::*;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
@@ -12,90 +20,25 @@ pub struct RegisterJobDefinition {
     /// `container`, the only type this version runs.
     #[serde(rename = "type")]
     pub kind: String,
+    /// One container, or a plain process. Exactly one of this, `ecsProperties` and `eksProperties`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container_properties: Option<ContainerProperties>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    /// Several containers that make one job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ecs_properties: Option<EcsProperties>,
+    /// Refused, whatever it holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eks_properties: Option<serde_json::Value>,
     pub parameters: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_strategy: Option<RetryStrategy>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<JobTimeout>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub propagate_tags: Option<bool>,
     pub tags: BTreeMap<String, String>,
     /// `EC2` or absent: any agent.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub platform_capabilities: Vec<String>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct ContainerProperties {
-    /// *Extension:* absent, the command runs as a plain process on the agent's host.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub image: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub command: Option<Vec<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub environment: Option<Vec<KeyValuePair>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub resource_requirements: Option<Vec<ResourceRequirement>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub vcpus: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub volumes: Option<Vec<Volume>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mount_points: Option<Vec<MountPoint>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub readonly_root_filesystem: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub privileged: Option<bool>,
-    /// *Extension.* Directory to run in; absent: a fresh scratch directory, or the image's.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub working_directory: Option<String>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct KeyValuePair {
-    pub name: String,
-    pub value: String,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct ResourceRequirement {
-    /// `VCPU` (may be a fraction, such as `0.25`) or `MEMORY` (MiB).
-    #[serde(rename = "type")]
-    pub kind: String,
-    pub value: String,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct Volume {
-    pub name: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub host: Option<Host>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct Host {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub source_path: Option<String>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct MountPoint {
-    pub container_path: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub read_only: Option<bool>,
-    pub source_volume: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -171,25 +114,16 @@ pub struct DescribeJobDefinitionsResponse {
     pub next_token: Option<String>,
 }
 
+/// A revision, as it was registered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JobDefinitionDetail {
-    pub job_definition_name: String,
     pub job_definition_arn: String,
     pub revision: u32,
     /// `ACTIVE` or `INACTIVE`.
     pub status: String,
-    #[serde(rename = "type")]
-    pub kind: String,
-    pub container_properties: ContainerProperties,
-    #[serde(default)]
-    pub parameters: BTreeMap<String, String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retry_strategy: Option<RetryStrategy>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<JobTimeout>,
-    #[serde(default)]
-    pub tags: BTreeMap<String, String>,
-    #[serde(default)]
-    pub platform_capabilities: Vec<String>,
+    /// `ECS`.
+    pub container_orchestration_type: String,
+    #[serde(flatten)]
+    pub definition: RegisterJobDefinition,
 }

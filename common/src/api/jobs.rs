@@ -8,7 +8,10 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::definitions::{
-    ContainerProperties, JobTimeout, KeyValuePair, ResourceRequirement, RetryStrategy,
+    ContainerProperties, EcsTaskProperties, JobTimeout, RetryStrategy, TaskContainerProperties,
+};
+pub use super::overrides::{
+    ContainerOverrides, EcsPropertiesOverride, TaskContainerOverrides, TaskPropertiesOverride,
 };
 
 /// A job's state. The order is the order of a job's life.
@@ -96,6 +99,13 @@ pub struct SubmitJob {
     /// with other content it is refused. At most 256 bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ecs_properties_override: Option<EcsPropertiesOverride>,
+    /// Refused, whatever it holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eks_properties_override: Option<serde_json::Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub propagate_tags: Option<bool>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,24 +129,6 @@ pub struct JobDependency {
     pub job_id: Option<String>,
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<DependencyType>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct ContainerOverrides {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub command: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub environment: Vec<KeyValuePair>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub resource_requirements: Vec<ResourceRequirement>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub vcpus: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory: Option<u32>,
-    /// *Extension.* Directory to run in, for jobs without an image.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub working_directory: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -196,6 +188,13 @@ pub struct JobDetail {
     pub is_cancelled: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_terminated: bool,
+    /// Of a job of several containers; such a job has no `container`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ecs_properties: Option<EcsPropertiesDetail>,
+    #[serde(default)]
+    pub propagate_tags: bool,
+    #[serde(default)]
+    pub platform_capabilities: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -249,6 +248,39 @@ pub struct ContainerDetail {
     pub properties: ContainerProperties,
     #[serde(flatten)]
     pub outcome: AttemptContainerDetail,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EcsPropertiesDetail {
+    pub task_properties: Vec<EcsTaskDetail>,
+}
+
+/// The effective settings of a job of several containers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EcsTaskDetail {
+    pub containers: Vec<TaskContainerDetail>,
+    /// Its containers are above.
+    #[serde(flatten)]
+    pub properties: EcsTaskProperties,
+    /// The agent, in the place of ECS's container instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container_instance_arn: Option<String>,
+}
+
+/// A container's effective settings and its outcome in the latest attempt.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskContainerDetail {
+    #[serde(flatten)]
+    pub properties: TaskContainerProperties,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_stream_name: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
-use windrow_common::api::definitions::{ContainerProperties, KeyValuePair, ResourceRequirement};
+use windrow_common::api::definitions::{
+    ContainerProperties, KeyValuePair, RegisterJobDefinition, ResourceRequirement,
+};
 use windrow_common::api::jobs::{ContainerOverrides, SubmitJob};
 use windrow_common::api::{ApiError, ErrorKind};
 use windrow_common::codec::to_msgpack;
@@ -14,7 +16,7 @@ use windrow_common::wire::lease::{Mount, SpecDigest, TaskSpec};
 
 use super::limits::{Limits, SPEC_BYTES_MAX};
 use super::retry::Retry;
-use super::state::{JobSpec, Revision};
+use super::state::JobSpec;
 
 /// Names a spec.
 pub(super) fn digest(spec: &JobSpec) -> SpecDigest {
@@ -26,22 +28,22 @@ pub(super) fn digest(spec: &JobSpec) -> SpecDigest {
 
 /// What a job of this revision with this request runs.
 pub(super) fn resolve(
-    revision: &Revision,
+    definition: &RegisterJobDefinition,
     request: &SubmitJob,
     limits: &Limits,
 ) -> Result<JobSpec, ApiError> {
     let none = ContainerOverrides::default();
     let overrides = request.container_overrides.as_ref().unwrap_or(&none);
-    let mut properties = merge(&revision.properties, overrides)?;
+    let mut properties = merge(container(definition)?, overrides)?;
     let resources = resources(&properties)?;
-    let mut parameters = revision.parameters.clone();
+    let mut parameters = definition.parameters.clone();
     parameters.extend(request.parameters.clone());
     let command = properties.command.take().unwrap_or_default();
     let command = substitute_all(&command, &parameters)?;
     properties.command = Some(command.clone());
     let task = task(&properties, command)?;
-    let retry = request.retry_strategy.as_ref().or(revision.retry_strategy.as_ref());
-    let timeout = request.timeout.as_ref().or(revision.timeout.as_ref());
+    let retry = request.retry_strategy.as_ref().or(definition.retry_strategy.as_ref());
+    let timeout = request.timeout.as_ref().or(definition.timeout.as_ref());
     let spec = JobSpec {
         task_digest: task.digest(),
         executor: if task.image.is_some() { Executor::Docker } else { Executor::Process },
@@ -67,15 +69,26 @@ fn too_large(size: usize) -> ApiError {
         .hint("put large data into files and pass their names")
 }
 
-/// Whether a revision could run at all; what only a submission can complete is left to it.
-pub(super) fn check_revision(revision: &Revision, limits: &Limits) -> Result<(), ApiError> {
-    let properties = &revision.properties;
+/// Whether a definition could run at all; what only a submission can complete is left to it.
+pub(super) fn check_definition(
+    definition: &RegisterJobDefinition,
+    limits: &Limits,
+) -> Result<(), ApiError> {
+    let properties = container(definition)?;
     resources(properties)?;
-    Retry::parse(revision.retry_strategy.as_ref(), limits)?;
-    check_timeout(revision.timeout.as_ref().and_then(|t| t.attempt_duration_seconds))?;
+    Retry::parse(definition.retry_strategy.as_ref(), limits)?;
+    check_timeout(definition.timeout.as_ref().and_then(|t| t.attempt_duration_seconds))?;
     // A command may come with each submission: check with a stand-in when there is none.
     let command = properties.command.clone().filter(|c| !c.is_empty());
     task(properties, command.unwrap_or_else(|| vec!["true".to_owned()])).map(drop)
+}
+
+fn container(definition: &RegisterJobDefinition) -> Result<&ContainerProperties, ApiError> {
+    if definition.ecs_properties.is_some() || definition.eks_properties.is_some() {
+        return Err(ApiError::invalid("ecsProperties and eksProperties are not supported"));
+    }
+    let properties = definition.container_properties.as_ref();
+    properties.ok_or_else(|| ApiError::invalid("containerProperties must be provided"))
 }
 
 fn merge(

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rangemap::RangeSet;
 use serde::{Deserialize, Serialize};
-use windrow_common::api::definitions::{ContainerProperties, JobTimeout, RetryStrategy};
+use windrow_common::api::definitions::{ContainerProperties, RegisterJobDefinition};
 use windrow_common::api::jobs::JobStatus;
 use windrow_common::api::resources::{AgentStatus, ResourceState};
 use windrow_common::ids::{JobId, LeaseId, Name};
@@ -85,14 +85,7 @@ pub struct Definition {
 pub struct Revision {
     pub active: bool,
     #[serde(with = "as_json")]
-    pub properties: ContainerProperties,
-    pub parameters: BTreeMap<String, String>,
-    #[serde(with = "as_json")]
-    pub retry_strategy: Option<RetryStrategy>,
-    #[serde(with = "as_json")]
-    pub timeout: Option<JobTimeout>,
-    pub tags: BTreeMap<String, String>,
-    pub platform_capabilities: Vec<String>,
+    pub definition: RegisterJobDefinition,
 }
 
 /// What attempts of jobs run, after merging definition, overrides and parameters. Shared by all

@@ -80,6 +80,9 @@ fn describe(state: &State, id: JobRef, job: &Job) -> JobDetail {
         tags: job.tags.clone(),
         is_cancelled: job.is_cancelled,
         is_terminated: job.is_terminated,
+        ecs_properties: None,
+        propagate_tags: false,
+        platform_capabilities: Vec::new(),
     }
 }
 

@@ -160,17 +160,11 @@ fn parse_token(token: &str) -> Option<(Name, u32)> {
 
 fn definition_detail(name: &Name, number: u32, revision: &Revision) -> JobDefinitionDetail {
     JobDefinitionDetail {
-        job_definition_name: name.to_string(),
         job_definition_arn: arn::definition(name, number),
         revision: number,
         status: if revision.active { "ACTIVE" } else { "INACTIVE" }.to_owned(),
-        kind: "container".to_owned(),
-        container_properties: revision.properties.clone(),
-        parameters: revision.parameters.clone(),
-        retry_strategy: revision.retry_strategy.clone(),
-        timeout: revision.timeout,
-        tags: revision.tags.clone(),
-        platform_capabilities: revision.platform_capabilities.clone(),
+        container_orchestration_type: "ECS".to_owned(),
+        definition: revision.definition.clone(),
     }
 }
 

@@ -32,25 +32,13 @@ pub(super) fn register(
         ))
         .hint("multinode jobs are not supported by this version"));
     }
-    let Some(properties) = &request.container_properties else {
-        return Err(ApiError::invalid("containerProperties must be provided"));
-    };
     if let Some(other) = request.platform_capabilities.iter().find(|p| *p != "EC2") {
         return Err(ApiError::invalid(format!(
             "platformCapabilities must be absent or `EC2`, got `{other}`"
         )));
     }
     check_tags(&request.tags)?;
-    let content = Revision {
-        active: true,
-        properties: properties.clone(),
-        parameters: request.parameters.clone(),
-        retry_strategy: request.retry_strategy.clone(),
-        timeout: request.timeout,
-        tags: request.tags.clone(),
-        platform_capabilities: request.platform_capabilities.clone(),
-    };
-    spec::check_revision(&content, limits)?;
+    spec::check_definition(request, limits)?;
     let known = state.definitions.get(&name).and_then(|d| d.revisions.keys().next_back());
     let revision = known.map_or(1, |last| last + 1);
     let response = RegisterJobDefinitionResponse {
@@ -58,7 +46,7 @@ pub(super) fn register(
         job_definition_arn: arn::definition(&name, revision),
         revision,
     };
-    let content = Box::new(content);
+    let content = Box::new(Revision { active: true, definition: request.clone() });
     Ok(Decision {
         events: vec![Event::RevisionRegistered { name, revision, content }],
         answer: Answer::Definition(response),

@@ -33,7 +33,7 @@ pub(super) fn submit(
     let name = check_job_name(&request.job_name)?;
     let queue = find_queue(state, &request.job_queue)?;
     let (definition, revision) = find_revision(state, &request.job_definition)?;
-    let spec = spec::resolve(revision, request, limits)?;
+    let spec = spec::resolve(&revision.definition, request, limits)?;
     let array_size = check_array(request, limits)?;
     let depends_on = check_dependencies(state, limits, &request.depends_on, array_size)?;
     check_tags(&request.tags)?;
@@ -42,7 +42,7 @@ pub(super) fn submit(
     if !state.specs.contains_key(&digest) {
         events.push(Event::SpecAdded { digest, spec: spec.into() });
     }
-    let mut parameters = revision.parameters.clone();
+    let mut parameters = revision.definition.parameters.clone();
     parameters.extend(request.parameters.clone());
     let submitted = Submitted {
         name: name.clone(),
