@@ -16,6 +16,30 @@ pub enum Executor {
     Docker,
 }
 
+/// A processor architecture that a job can ask for. Agents may have others, which no job asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Architecture {
+    /// AMD and Intel, 64 bit.
+    #[serde(rename = "X86_64")]
+    X86_64,
+    /// 64-bit ARM.
+    #[serde(rename = "ARM64")]
+    Arm64,
+}
+
+impl Architecture {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::X86_64, Self::Arm64];
+
+    /// As AWS Batch and [`Register::architecture`] spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::X86_64 => "X86_64",
+            Self::Arm64 => "ARM64",
+        }
+    }
+}
+
 /// Asks to join, or to join again. Sent at start, after each reconnect, and when told so.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Register {

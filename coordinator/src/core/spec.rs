@@ -11,7 +11,7 @@ use windrow_common::api::jobs::{ContainerOverrides, SubmitJob};
 use windrow_common::api::{ApiError, ErrorKind};
 use windrow_common::codec::to_msgpack;
 use windrow_common::units::Resources;
-use windrow_common::wire::agent::Executor;
+use windrow_common::wire::agent::{Architecture, Executor};
 use windrow_common::wire::lease::{Mount, SpecDigest, TaskSpec};
 
 use super::limits::{Limits, SPEC_BYTES_MAX};
@@ -51,6 +51,7 @@ pub(super) fn resolve(
         resources,
         timeout_seconds: check_timeout(timeout.and_then(|t| t.attempt_duration_seconds))?,
         retry: Retry::parse(retry, limits)?,
+        architecture: architecture(&properties)?,
         properties,
     };
     match to_msgpack(&spec).len() {
@@ -80,6 +81,7 @@ pub(super) fn check_definition(
     check_timeout(definition.timeout.as_ref().and_then(|t| t.attempt_duration_seconds))?;
     // A command may come with each submission: check with a stand-in when there is none.
     let command = properties.command.clone().filter(|c| !c.is_empty());
+    architecture(properties)?;
     task(properties, command.unwrap_or_else(|| vec!["true".to_owned()])).map(drop)
 }
 
@@ -177,6 +179,25 @@ fn resources(properties: &ContainerProperties) -> Result<Resources, ApiError> {
         )));
     }
     Ok(resources)
+}
+
+fn architecture(properties: &ContainerProperties) -> Result<Option<Architecture>, ApiError> {
+    let Some(platform) = &properties.runtime_platform else { return Ok(None) };
+    let family = platform.operating_system_family.as_deref().unwrap_or_default();
+    if !matches!(family, "" | "LINUX") {
+        return Err(ApiError::invalid(format!(
+            "runtimePlatform.operatingSystemFamily must be LINUX, as agents run on Linux, got `{family}`"
+        )));
+    }
+    let Some(wanted) = platform.cpu_architecture.as_deref().filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    let found = Architecture::ALL.into_iter().find(|known| known.as_str() == wanted);
+    found.map(Some).ok_or_else(|| {
+        ApiError::invalid(format!(
+            "runtimePlatform.cpuArchitecture must be X86_64 or ARM64, got `{wanted}`"
+        ))
+    })
 }
 
 /// Thousandths of a core, from a decimal number, in integers only.

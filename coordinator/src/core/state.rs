@@ -12,7 +12,7 @@ use windrow_common::api::resources::{AgentStatus, ResourceState};
 use windrow_common::ids::{JobId, LeaseId, Name};
 use windrow_common::time::Timestamp;
 use windrow_common::units::Resources;
-use windrow_common::wire::agent::Executor;
+use windrow_common::wire::agent::{Architecture, Executor};
 use windrow_common::wire::lease::{SpecDigest, TaskSpec};
 
 use super::children::{Children, Ranges};
@@ -101,6 +101,9 @@ pub struct JobSpec {
     /// For DescribeJobs.
     #[serde(with = "as_json")]
     pub properties: ContainerProperties,
+    /// The architecture the agent must have; absent: any.
+    #[serde(default)]
+    pub architecture: Option<Architecture>,
 }
 
 /// A spec and what was learnt of it.
