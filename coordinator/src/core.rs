@@ -13,6 +13,7 @@ pub mod event;
 pub mod index;
 pub mod invariants;
 pub mod limits;
+pub mod listing;
 pub mod reasons;
 pub mod retry;
 mod spec;

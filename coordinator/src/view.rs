@@ -1,10 +1,12 @@
 //! Answers to questions: the state in the API's shapes. Reads only.
 
 mod jobs;
+mod list;
 mod resources;
 mod waiting;
 
-pub use jobs::{describe_jobs, list_jobs};
+pub use jobs::describe_jobs;
+pub use list::list_jobs;
 pub use resources::{
     describe_definitions, describe_environments, describe_queues, list_agents, statistics,
 };
@@ -27,15 +29,7 @@ fn page<T>(
     max_results: Option<u32>,
     page_max: u32,
 ) -> Result<Page<T>, ApiError> {
-    let limit = match max_results {
-        Some(n) if n == 0 || n > page_max => {
-            return Err(ApiError::invalid(format!(
-                "maxResults must be from 1 to {page_max}, got {n}"
-            )));
-        }
-        Some(n) => n as usize,
-        None => page_max as usize,
-    };
+    let limit = page_limit(max_results, page_max)?;
     let mut page = Page { rows: Vec::new(), next_token: None };
     let mut last = None;
     for (key, row) in rows {
@@ -47,6 +41,17 @@ fn page<T>(
         last = Some(key);
     }
     Ok(page)
+}
+
+/// How many rows a page holds.
+fn page_limit(max_results: Option<u32>, page_max: u32) -> Result<usize, ApiError> {
+    match max_results {
+        Some(n) if n == 0 || n > page_max => {
+            Err(ApiError::invalid(format!("maxResults must be from 1 to {page_max}, got {n}")))
+        }
+        Some(n) => Ok(n as usize),
+        None => Ok(page_max as usize),
+    }
 }
 
 /// The token, if it is one: clients send an empty one for none.

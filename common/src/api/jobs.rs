@@ -292,13 +292,30 @@ pub struct ListJobs {
     pub job_queue: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub array_job_id: Option<String>,
-    /// Absent: RUNNING, as AWS has it. *Extension:* `ALL`.
+    /// Absent: RUNNING, as AWS has it. *Extension:* `ALL`. Left out of account with a filter other
+    /// than SHARE_IDENTIFIER, as AWS has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub job_status: Option<String>,
+    /// At most 1000, with filters 100.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_results: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_token: Option<String>,
+    /// One of JOB_NAME, JOB_DEFINITION, BEFORE_CREATED_AT, AFTER_CREATED_AT, SHARE_IDENTIFIER.
+    /// *Extension:* JOB_STATUS; and several, all of which have to hold.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<KeyValuesPair>,
+    /// *Extension.* `OLDEST_FIRST`; absent or `NEWEST_FIRST`: newest first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sort: Option<String>,
+}
+
+/// A filter of a list: one value.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct KeyValuesPair {
+    pub name: String,
+    pub values: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -330,6 +347,10 @@ pub struct JobSummary {
     pub container: Option<ContainerSummary>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub array_properties: Option<ArrayPropertiesDetail>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_cancelled: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_terminated: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use rangemap::RangeSet;
+use windrow_common::api::jobs::JobStatus;
 use windrow_common::api::resources::AgentStatus;
 use windrow_common::ids::{JobId, LeaseId, Name};
 
@@ -118,6 +119,7 @@ fn submit(state: &mut State, id: JobId, submitted: &Submitted) {
     state.jobs.insert(id, job);
     let mut index = std::mem::take(&mut state.index);
     index.wait_for(state, id, &submitted.depends_on);
+    index.listing.enter(id, &state.jobs[&id], JobStatus::Submitted);
     state.index = index;
     state.work.push_back(Work::Admit(id));
 }
@@ -130,6 +132,7 @@ fn change(state: &mut State, id: JobId, with: impl FnOnce(&mut Children)) {
     let after = job.status();
     if before != after {
         state.index.changed.insert(id, after);
+        state.index.listing.move_job(id, job, before, after);
     }
     let mut index = std::mem::take(&mut state.index);
     index.place_job(state, id);

@@ -237,6 +237,46 @@ impl Children {
         tried.filter_map(|child| Some((self.get(child).lease()?, child))).collect()
     }
 
+    /// Children with this status from `from` on, as far as one look goes, and where the next look
+    /// begins; none after the last child.
+    ///
+    /// One look takes a stretch that was never tried, however long, or one chunk of records.
+    pub fn with_status(&self, status: JobStatus, from: u32) -> (Ranges, Option<u32>) {
+        let chunk = from / CHUNK;
+        let next_tried = self.chunks.range(chunk..).next().map(|(index, _)| *index);
+        let end = match next_tried {
+            Some(tried) if tried == chunk => (chunk + 1) * CHUNK,
+            Some(tried) => tried * CHUNK,
+            None => self.size,
+        };
+        let look = from..end.min(self.size);
+        let found = if next_tried == Some(chunk) {
+            let with = look.clone().filter(|child| self.status(*child) == status);
+            with.map(|child| child..child + 1).collect::<RangeSet<u32>>().into_iter().collect()
+        } else {
+            self.untried_with_status(status, &look)
+        };
+        (found, (look.end < self.size).then_some(look.end))
+    }
+
+    /// Children with this status in a stretch without records.
+    fn untried_with_status(&self, status: JobStatus, look: &Range<u32>) -> Ranges {
+        let clip = |range: &Range<u32>| range.start.max(look.start)..range.end.min(look.end);
+        match status {
+            JobStatus::Submitted if self.admitted => Vec::new(),
+            JobStatus::Pending if !self.admitted => Vec::new(),
+            JobStatus::Submitted | JobStatus::Pending => {
+                self.pending_in(std::slice::from_ref(look))
+            }
+            JobStatus::Runnable => self.runnable.overlapping(look).map(clip).collect(),
+            JobStatus::Failed => {
+                let failed = self.never_ran.overlapping(look).map(|(range, _)| clip(range));
+                failed.collect::<RangeSet<u32>>().into_iter().collect()
+            }
+            JobStatus::Starting | JobStatus::Running | JobStatus::Succeeded => Vec::new(),
+        }
+    }
+
     fn chunk(&self, index: u32) -> impl Iterator<Item = (u32, &Child)> {
         let records = self.chunks.get(&index).map_or(&[][..], Vec::as_slice);
         (index * CHUNK..).zip(records)
@@ -514,6 +554,38 @@ mod tests {
         children.end(0, attempt(1), false);
         children.retry(0, attempt(1), true);
         assert_eq!(children, ended, "terminal is final");
+    }
+
+    #[test]
+    fn looks_by_status_find_every_child_once() {
+        let mut children = Children::new(1000);
+        let failed = NeverRan { reason: "no".into(), at: Timestamp(9) };
+        let found = |children: &Children, status| {
+            let (mut all, mut from) = (Vec::new(), Some(0));
+            while let Some(start) = from {
+                let (ranges, next) = children.with_status(status, start);
+                all.extend(ranges.into_iter().flatten());
+                from = next;
+            }
+            all
+        };
+        let check = |children: &Children| {
+            for status in JobStatus::ALL {
+                let walked: Vec<u32> =
+                    (0..1000).filter(|child| children.status(*child) == status).collect();
+                assert_eq!(found(children, status), walked, "{status}");
+            }
+        };
+        check(&children);
+        children.admit();
+        children.release(&[0..300, 700..900]);
+        check(&children);
+        children.lease(0..4, LeaseId(1));
+        children.start(0, Timestamp(5));
+        children.retry(1, attempt(1), true);
+        children.end(2, attempt(0), true);
+        children.fail_idle(&[290..310, 890..1000], &failed);
+        check(&children);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use windrow_common::wire::agent::Executor;
 use windrow_common::wire::lease::SpecDigest;
 
 use super::children::Readiness;
+use super::listing::Listing;
 use super::state::{Agent, Dependency, State};
 
 /// What a child asks of an agent: equal shapes fit or do not fit together.
@@ -35,6 +36,8 @@ pub struct Index {
     pub dependents: BTreeMap<JobId, BTreeSet<JobId>>,
     /// Changes of status of jobs since they were last taken out, for events.
     pub changed: BTreeMap<JobId, JobStatus>,
+    /// Jobs by queue and status, name and definition.
+    pub listing: Listing,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -49,6 +52,7 @@ impl Index {
         for (id, job) in &state.jobs {
             index.wait_for(state, *id, &job.depends_on);
             index.place_job(state, *id);
+            index.listing.enter(*id, job, job.status());
         }
         for agent in state.agents.values() {
             index.place_agent(agent);

@@ -1,5 +1,7 @@
 //! Stories about the core, from the outside: what is asked, what agents report, what is then so.
 
+mod listing;
+
 use windrow_common::api::ErrorKind;
 use windrow_common::api::definitions::{EvaluateOnExit, RetryStrategy};
 use windrow_common::api::jobs::{JobDependency, JobStatus, SubmitJob};

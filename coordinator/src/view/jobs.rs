@@ -1,4 +1,4 @@
-//! DescribeJobs and ListJobs.
+//! DescribeJobs, and rows of ListJobs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,11 +8,11 @@ use windrow_common::api::definitions::JobTimeout;
 use windrow_common::api::jobs::{
     ArrayPropertiesDetail, AttemptContainerDetail, AttemptDetail, ContainerDetail,
     ContainerSummary, DependencyType, DescribeJobs, DescribeJobsResponse, JobDependency, JobDetail,
-    JobStatus, JobSummary, ListJobs, ListJobsResponse,
+    JobStatus, JobSummary,
 };
-use windrow_common::ids::{JobId, JobRef, Name};
+use windrow_common::ids::{JobRef, Name};
 
-use super::{bad_token, page, token, waiting};
+use super::waiting;
 use crate::core::State;
 use crate::core::arn;
 use crate::core::children::{Attempt, Child};
@@ -21,8 +21,7 @@ use crate::core::state::{Dependency, Job, JobSpec};
 
 /// Most ids of one DescribeJobs, as AWS has it.
 const DESCRIBE_MAX: usize = 100;
-/// Most rows of one ListJobs page, as AWS has it.
-const LIST_MAX: u32 = 1000;
+
 /// Every known job asked for; unknown ones are left out.
 ///
 /// # Errors
@@ -208,80 +207,8 @@ fn container(
     ContainerDetail { properties: spec.properties.clone(), outcome }
 }
 
-/// Jobs of a queue (or all), or children of an array; jobs newest first, children by index.
-///
-/// # Errors
-/// Unknown queue, array, status or token.
-pub fn list_jobs(state: &State, request: &ListJobs) -> Result<ListJobsResponse, ApiError> {
-    let wanted = match request.job_status.as_deref().filter(|s| !s.is_empty()) {
-        None => Some(JobStatus::Running),
-        Some(all) if all.eq_ignore_ascii_case("all") => None,
-        Some(status) => Some(status.parse().map_err(ApiError::invalid)?),
-    };
-    let queue = request.job_queue.as_deref().filter(|q| !q.is_empty());
-    let array = request.array_job_id.as_deref().filter(|a| !a.is_empty());
-    match (queue, array) {
-        (Some(_), Some(_)) => {
-            Err(ApiError::invalid("give either jobQueue or arrayJobId, not both"))
-        }
-        (queue, None) => list_queue(state, request, queue, wanted),
-        (None, Some(array)) => list_children(state, request, array, wanted),
-    }
-}
-
-fn list_queue(
-    state: &State,
-    request: &ListJobs,
-    queue: Option<&str>,
-    wanted: Option<JobStatus>,
-) -> Result<ListJobsResponse, ApiError> {
-    let queue = match queue.map(arn::plain) {
-        None => None,
-        Some(text) => {
-            let known = text.parse::<Name>().ok().filter(|n| state.queues.contains_key(n));
-            Some(known.ok_or_else(|| ApiError::not_found(format!("JobQueue {text} not found.")))?)
-        }
-    };
-    let before = match token(request.next_token.as_ref()) {
-        None => None,
-        Some(token) => Some(token.parse::<JobId>().map_err(|_| bad_token(token))?),
-    };
-    let older = match before {
-        None => state.jobs.range(..),
-        Some(before) => state.jobs.range(..before),
-    };
-    let matching = older
-        .rev()
-        .filter(|(_, job)| queue.as_ref().is_none_or(|queue| job.queue == *queue))
-        .filter(|(_, job)| wanted.is_none_or(|wanted| job.status() == wanted));
-    let rows = matching.map(|(id, job)| (id.to_string(), summary(JobRef::from(*id), job)));
-    let page = page(rows, request.max_results, LIST_MAX)?;
-    Ok(ListJobsResponse { job_summary_list: page.rows, next_token: page.next_token })
-}
-
-fn list_children(
-    state: &State,
-    request: &ListJobs,
-    array: &str,
-    wanted: Option<JobStatus>,
-) -> Result<ListJobsResponse, ApiError> {
-    let id = arn::plain(array).parse::<JobId>().ok();
-    let found = id.and_then(|id| Some((id, state.jobs.get(&id)?)));
-    let Some((id, job)) = found.filter(|(_, job)| job.array_size.is_some()) else {
-        return Err(ApiError::not_found(format!("array job `{array}` does not exist")));
-    };
-    let from = match token(request.next_token.as_ref()) {
-        None => 0,
-        Some(token) => token.parse::<u32>().map_err(|_| bad_token(token))?.saturating_add(1),
-    };
-    let rows = (from..job.children.size())
-        .filter(|child| wanted.is_none_or(|wanted| job.children.status(*child) == wanted))
-        .map(|child| (child.to_string(), summary(JobRef { job: id, child: Some(child) }, job)));
-    let page = page(rows, request.max_results, LIST_MAX)?;
-    Ok(ListJobsResponse { job_summary_list: page.rows, next_token: page.next_token })
-}
-
-fn summary(id: JobRef, job: &Job) -> JobSummary {
+/// A row of ListJobs.
+pub(super) fn summary(id: JobRef, job: &Job) -> JobSummary {
     let is_parent = job.array_size.is_some() && id.child.is_none();
     let child = id.child.unwrap_or(0);
     let status = if is_parent { job.status() } else { job.children.status(child) };
@@ -310,5 +237,7 @@ fn summary(id: JobRef, job: &Job) -> JobSummary {
         stopped_at,
         container,
         array_properties: array_properties(job, id),
+        is_cancelled: job.is_cancelled,
+        is_terminated: job.is_terminated,
     }
 }
