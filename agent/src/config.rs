@@ -1,5 +1,6 @@
 //! The agent's configuration, as `windrow-agent --check` prints it.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -76,6 +77,10 @@ pub struct Config {
     pub state_directory: PathBuf,
     /// The compute environment to join; an operator creates it before.
     pub compute_environment: Name,
+    /// IPv4 address at which other hosts reach this one, for the nodes of multi-node jobs; absent: that
+    /// of the network interface by which NATS is reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<Ipv4Addr>,
     /// What becomes of running jobs when the agent is stopped: `stop-jobs` or `leave-jobs`.
     pub on_stop: OnStop,
     /// Time between SIGTERM and SIGKILL when a job is stopped.

@@ -13,7 +13,9 @@ use uuid::Uuid;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// Not a job id.
-    #[error("`{0}` is not a job id; a job id is a UUID, a child's id is `UUID:index`")]
+    #[error(
+        "`{0}` is not a job id; a job id is a UUID, a child's id is `UUID:index`, a node's `UUID#index`"
+    )]
     Job(String),
     /// Not a name.
     #[error("`{0}` is not a valid name; use 1 to 128 of the characters A-Z a-z 0-9 - _")]
@@ -64,19 +66,35 @@ impl FromStr for JobId {
     }
 }
 
-/// A job, or one child of an array job: `UUID` or `UUID:index`.
+/// A job, one child of an array job, or one node of a multi-node parallel job: `UUID`, `UUID:index`
+/// or `UUID#index`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobRef {
     /// The job, or the array parent.
     pub job: JobId,
-    /// The child's index; absent for a single job and for an array parent.
+    /// The child's or node's index; absent for the job as a whole.
     pub child: Option<u32>,
+    /// Whether the index is a node's.
+    pub is_node: bool,
+}
+
+impl JobRef {
+    /// A child of an array job.
+    pub const fn child(job: JobId, index: u32) -> Self {
+        Self { job, child: Some(index), is_node: false }
+    }
+
+    /// A node of a multi-node parallel job.
+    pub const fn node(job: JobId, index: u32) -> Self {
+        Self { job, child: Some(index), is_node: true }
+    }
 }
 
 impl fmt::Display for JobRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mark = if self.is_node { '#' } else { ':' };
         match self.child {
-            Some(child) => write!(f, "{}:{child}", self.job),
+            Some(child) => write!(f, "{}{mark}{child}", self.job),
             None => self.job.fmt(f),
         }
     }
@@ -85,17 +103,18 @@ impl fmt::Display for JobRef {
 impl FromStr for JobRef {
     type Err = Error;
     fn from_str(text: &str) -> Result<Self, Error> {
-        let Some((job, child)) = text.split_once(':') else {
-            return Ok(Self { job: text.parse()?, child: None });
-        };
-        let child = child.parse().map_err(|_| Error::Job(text.to_owned()))?;
-        Ok(Self { job: job.parse().map_err(|_| Error::Job(text.to_owned()))?, child: Some(child) })
+        let Some(at) = text.find([':', '#']) else { return Ok(text.parse::<JobId>()?.into()) };
+        let wrong = || Error::Job(text.to_owned());
+        let job = text[..at].parse().map_err(|_| wrong())?;
+        let index = text[at + 1..].parse().map_err(|_| wrong())?;
+        let is_node = text[at..].starts_with('#');
+        Ok(if is_node { Self::node(job, index) } else { Self::child(job, index) })
     }
 }
 
 impl From<JobId> for JobRef {
     fn from(job: JobId) -> Self {
-        Self { job, child: None }
+        Self { job, child: None, is_node: false }
     }
 }
 
@@ -191,12 +210,16 @@ mod tests {
     #[test]
     fn job_refs_round_trip_and_have_one_spelling() {
         let job = JobId::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001);
-        let child = JobRef { job, child: Some(7) };
-        assert_eq!(child.to_string().parse::<JobRef>().unwrap(), child);
+        for part in [JobRef::child(job, 7), JobRef::node(job, 7)] {
+            assert_eq!(part.to_string().parse::<JobRef>().unwrap(), part);
+        }
+        assert_eq!(JobRef::node(job, 7).to_string(), format!("{job}#7"));
         assert_eq!(job.to_string().parse::<JobRef>().unwrap(), job.into());
-        for bad in ["x", "0190000000007000800000000000000", &format!("{job}:"), &format!("{job}:x")]
-        {
+        for bad in ["x", "0190000000007000800000000000000", "#1", ":1"] {
             assert!(bad.parse::<JobRef>().is_err(), "{bad}");
+        }
+        for end in [":", ":x", "#", "#x", "#1:2", ":1#2"] {
+            assert!(format!("{job}{end}").parse::<JobRef>().is_err(), "{end}");
         }
         assert!("01900000000070008000000000000001".parse::<JobId>().is_err());
     }

@@ -193,7 +193,7 @@ mod tests {
         let agent: Name = "host-1".parse().unwrap();
         assert_eq!(subjects.parse_api(&subjects.api("SubmitJob")), Some("SubmitJob"));
         assert_eq!(subjects.parse_submit(&subjects.submit(&agent)), Some("host-1"));
-        let child = JobRef { job, child: Some(3) };
+        let child = JobRef::child(job, 3);
         assert_eq!(subjects.parse_log(&subjects.log(child, 2)), Some((job, 3, 2)));
         assert_eq!(subjects.parse_log(&subjects.log(job.into(), 1)), Some((job, 0, 1)));
         assert_eq!(

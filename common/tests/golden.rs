@@ -18,7 +18,7 @@ use windrow_common::wire::agent::{
     Beat, Control, EndCause, Ended, Executor, Held, Register, RegisterReply, Report, ReportMessage,
     Session,
 };
-use windrow_common::wire::lease::{Lease, Mount, Order, OrderMessage, Stop, TaskSpec};
+use windrow_common::wire::lease::{Lease, Mount, Nodes, Order, OrderMessage, Stop, TaskSpec};
 
 fn check<T: Serialize + DeserializeOwned + PartialEq + Debug>(file: &str, value: &T) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden").join(file);
@@ -66,6 +66,7 @@ fn orders() {
         timeout_seconds: Some(60),
         queue: name("q"),
         compute_environment: name("e"),
+        nodes: Some(Nodes { count: 4, main: 1, main_address: Some("10.0.0.7".into()) }),
     };
     let orders = vec![
         Order::Run(lease),
@@ -93,6 +94,7 @@ fn registration() {
         agent_version: "0.1.0".into(),
         clock: Timestamp(1_700_000_000_000),
         held: held.clone(),
+        address: Some("10.0.0.8".into()),
     };
     check("register-1.msgpack", &register);
     let session = Session {

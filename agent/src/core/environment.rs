@@ -1,7 +1,7 @@
 //! The environment of an attempt: built from scratch, so that nothing of the agent's own leaks in.
 
 use windrow_common::ids::JobRef;
-use windrow_common::wire::lease::{Lease, TaskSpec};
+use windrow_common::wire::lease::{Lease, Nodes, TaskSpec};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -22,7 +22,11 @@ pub fn environment(
     for (key, value) in &spec.environment {
         set(&mut variables, key, value);
     }
-    let job = JobRef { job: lease.job, child: lease.array_size.map(|_| child) };
+    let job = match (&lease.nodes, lease.array_size) {
+        (Some(_), _) => JobRef::node(lease.job, child),
+        (None, Some(_)) => JobRef::child(lease.job, child),
+        (None, None) => lease.job.into(),
+    };
     set(&mut variables, "AWS_BATCH_JOB_ID", &job.to_string());
     set(&mut variables, "AWS_BATCH_JOB_ATTEMPT", &lease.attempt.to_string());
     set(&mut variables, "AWS_BATCH_JQ_NAME", lease.queue.as_str());
@@ -31,8 +35,21 @@ pub fn environment(
         set(&mut variables, "AWS_BATCH_JOB_ARRAY_INDEX", &child.to_string());
         set(&mut variables, "AWS_BATCH_JOB_ARRAY_SIZE", &size.to_string());
     }
+    if let Some(nodes) = &lease.nodes {
+        set_node(&mut variables, child, nodes);
+    }
     set(&mut variables, "AWS_EXECUTION_ENV", "AWS_ECS_EC2");
     variables
+}
+
+/// A node's place; the main node, which the others connect to, is not told its own address.
+fn set_node(variables: &mut Vec<(String, String)>, node: u32, nodes: &Nodes) {
+    set(variables, "AWS_BATCH_JOB_NODE_INDEX", &node.to_string());
+    set(variables, "AWS_BATCH_JOB_NUM_NODES", &nodes.count.to_string());
+    set(variables, "AWS_BATCH_JOB_MAIN_NODE_INDEX", &nodes.main.to_string());
+    if let Some(address) = nodes.main_address.as_ref().filter(|_| node != nodes.main) {
+        set(variables, "AWS_BATCH_JOB_MAIN_NODE_PRIVATE_IPV4_ADDRESS", address);
+    }
 }
 
 fn set(variables: &mut Vec<(String, String)>, key: &str, value: &str) {
@@ -62,6 +79,7 @@ mod tests {
             timeout_seconds: None,
             queue: "fast".parse().unwrap(),
             compute_environment: "here".parse().unwrap(),
+            nodes: None,
         }
     }
 
@@ -107,5 +125,26 @@ mod tests {
         for absent in ["PATH", "HOME", "AWS_BATCH_JOB_ARRAY_INDEX", "AWS_BATCH_JOB_ARRAY_SIZE"] {
             assert_eq!(find(&variables, absent), None);
         }
+    }
+
+    #[test]
+    fn nodes_know_their_place_and_where_the_main_node_is() {
+        let spec = TaskSpec::default();
+        let nodes = Nodes { count: 3, main: 1, main_address: Some("10.0.0.7".to_owned()) };
+        let lease = Lease { nodes: Some(nodes), ..lease(&spec, None) };
+        let address = "AWS_BATCH_JOB_MAIN_NODE_PRIVATE_IPV4_ADDRESS";
+        let other = environment(&lease, 2, &spec, None);
+        for (key, value) in [
+            ("AWS_BATCH_JOB_ID", "01900000-0000-7000-8000-000000000001#2"),
+            ("AWS_BATCH_JOB_NODE_INDEX", "2"),
+            ("AWS_BATCH_JOB_NUM_NODES", "3"),
+            ("AWS_BATCH_JOB_MAIN_NODE_INDEX", "1"),
+            (address, "10.0.0.7"),
+        ] {
+            assert_eq!(find(&other, key), Some(value), "{key}");
+        }
+        let main = environment(&lease, 1, &spec, None);
+        assert_eq!(find(&main, "AWS_BATCH_JOB_NODE_INDEX"), Some("1"));
+        assert_eq!(find(&main, address), None);
     }
 }

@@ -169,6 +169,7 @@ fn lease(id: u64, count: u32) -> Lease {
         timeout_seconds: None,
         queue: "q".parse().unwrap(),
         compute_environment: "ce".parse().unwrap(),
+        nodes: None,
     }
 }
 

@@ -72,6 +72,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         compute_environment: config.compute_environment.clone(),
         resources,
         executors: executors.kinds(),
+        address: config.address.map(|address| address.to_string()),
     };
     let reason = "the attempt ended while its agent was away";
     let lost = |key| ExecutorEvent::Lost { key, at: now, reason: reason.to_owned() };

@@ -200,7 +200,7 @@ impl EventLoop {
                 self.leave_session();
                 let held = self.parts.core.begin_registration();
                 let request = self.parts.identity.to_register(held, wall_clock());
-                self.registration.ask(&self.parts.link, &request);
+                self.registration.ask(&self.parts.link, request);
             }
             FromNats::Registered(number, answer) if self.registration.is_current(number) => {
                 self.on_registered(answer).await?;

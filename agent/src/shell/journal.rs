@@ -210,6 +210,7 @@ mod tests {
             timeout_seconds: Some(60),
             queue: "q".parse().unwrap(),
             compute_environment: "ce".parse().unwrap(),
+            nodes: None,
         };
         let ended = Ended {
             lease: id,

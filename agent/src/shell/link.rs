@@ -21,6 +21,8 @@ use windrow_common::ids::Name;
 use windrow_common::subjects::Subjects;
 use windrow_common::wire::agent::{Control, Register, RegisterReply, ReportMessage, Session};
 
+mod address;
+
 /// A coordinator answers within milliseconds; while it is being replaced, within seconds.
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(5);
 /// A message of n reports is followed by the next one n times this later at the earliest, within
@@ -66,6 +68,8 @@ pub struct Link {
     pub subjects: Subjects,
     /// This agent.
     pub agent: Name,
+    /// Its servers.
+    urls: String,
     inbox: mpsc::Sender<FromNats>,
 }
 
@@ -95,7 +99,8 @@ impl Link {
         });
         let client = nats.connect_with(options).await?;
         let jetstream = jetstream::new(client.clone());
-        Ok(Self { client, jetstream, subjects, agent, inbox })
+        let urls = nats.url.clone();
+        Ok(Self { client, jetstream, subjects, agent, urls, inbox })
     }
 
     /// Whether publishing reaches a server now.
@@ -131,11 +136,14 @@ impl Link {
         })
     }
 
-    /// Asks to join.
-    pub fn register(&self, number: u64, request: &Register) -> AbortHandle {
+    /// Asks to join. Fills in this host's address when none is configured.
+    pub fn register(&self, number: u64, mut request: Register) -> AbortHandle {
         let link = self.clone();
-        let payload = Bytes::from(to_msgpack(request));
         spawn(async move {
+            if request.address.is_none() {
+                request.address = address::find(&link.urls).await.map(|a| a.to_string());
+            }
+            let payload = Bytes::from(to_msgpack(&request));
             let request = Request::new().payload(payload).timeout(Some(REGISTER_TIMEOUT));
             let subject = link.subjects.register(&link.agent);
             let answer = match link.client.send_request(subject, request).await {

@@ -221,7 +221,7 @@ impl LogShipper {
 }
 
 fn subject(link: &Link, key: LogKey) -> String {
-    let job = windrow_common::ids::JobRef { job: key.job, child: Some(key.key.child) };
+    let job = windrow_common::ids::JobRef::child(key.job, key.key.child);
     link.subjects.log(job, key.attempt)
 }
 

@@ -28,6 +28,8 @@ pub struct Identity {
     pub resources: Resources,
     /// Ways to run attempts.
     pub executors: Vec<Executor>,
+    /// The configured address of this host; else [`Link`] finds one.
+    pub address: Option<String>,
 }
 
 impl Identity {
@@ -45,6 +47,7 @@ impl Identity {
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             clock,
             held,
+            address: self.address.clone(),
         }
     }
 }
@@ -82,7 +85,7 @@ impl Registration {
     }
 
     /// Sends the request of the current try.
-    pub fn ask(&mut self, link: &Link, request: &Register) {
+    pub fn ask(&mut self, link: &Link, request: Register) {
         self.task = Some(link.register(self.number, request));
         self.asked = true;
     }

@@ -197,6 +197,7 @@ impl Cluster {
             timeout_seconds: None,
             queue: "queue".parse().unwrap(),
             compute_environment: self.environment.clone(),
+            nodes: None,
         };
         self.order(&[spec], vec![Order::Run(lease.clone())]).await;
         lease
@@ -234,7 +235,7 @@ impl Cluster {
     /// The output of a child, waiting until its first `bytes` bytes are there or told as left out;
     /// and how many were left out.
     pub(crate) async fn output(&self, lease: &Lease, child: u32, bytes: u64) -> (String, u64) {
-        let job = windrow_common::ids::JobRef { job: lease.job, child: Some(child) };
+        let job = windrow_common::ids::JobRef::child(lease.job, child);
         let stream = self.jetstream.get_stream(stream_name(&self.streams)).await.unwrap();
         let config = jetstream::consumer::pull::OrderedConfig {
             filter_subject: self.subjects.log(job, lease.attempt),

@@ -65,6 +65,9 @@ pub struct Register {
     pub clock: Timestamp,
     /// Children it holds: not started, running, or ended and not confirmed.
     pub held: Vec<Held>,
+    /// IPv4 address at which other hosts reach this one; absent when it is not known.
+    #[serde(default)]
+    pub address: Option<String>,
 }
 
 /// Children of one lease that an agent holds.

@@ -66,6 +66,20 @@ pub struct Lease {
     pub queue: Name,
     /// The agent's compute environment, for the job's environment.
     pub compute_environment: Name,
+    /// Set when the children are nodes of a multi-node parallel job.
+    #[serde(default)]
+    pub nodes: Option<Nodes>,
+}
+
+/// What a node of a multi-node parallel job must know of the others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Nodes {
+    /// How many there are.
+    pub count: u32,
+    /// Index of the main node.
+    pub main: u32,
+    /// Where the main node's host is reached by the others; absent when its agent does not know.
+    pub main_address: Option<String>,
 }
 
 /// Ends children of a lease early.

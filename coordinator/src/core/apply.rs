@@ -318,6 +318,7 @@ fn register(state: &mut State, name: &Name, registered: &Registered) {
         confirmed_reports: 0,
         leases,
         leased,
+        address: registered.address.clone(),
     };
     state.agents.insert(name.clone(), agent);
     change_agent(state, name, |_| ());

@@ -158,6 +158,9 @@ pub struct Registered {
     pub executors: Vec<Executor>,
     pub architecture: String,
     pub version: String,
+    /// Where other hosts reach it.
+    #[serde(default)]
+    pub address: Option<String>,
 }
 
 /// The end of an attempt and what follows from it.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use windrow_common::api::definitions::{ContainerProperties, RegisterJobDefinition};
 use windrow_common::api::jobs::JobStatus;
 use windrow_common::api::resources::{AgentStatus, ResourceState};
-use windrow_common::ids::{JobId, LeaseId, Name};
+use windrow_common::ids::{JobId, JobRef, LeaseId, Name};
 use windrow_common::time::Timestamp;
 use windrow_common::units::Resources;
 use windrow_common::wire::agent::{Architecture, Executor};
@@ -157,6 +157,12 @@ impl Job {
         }
     }
 
+    /// Whether the id, which names this job, names it as a whole or a child that it has.
+    pub fn has(&self, id: JobRef) -> bool {
+        let is_child = |child| !id.is_node && self.array_size.is_some_and(|size| child < size);
+        id.child.is_none_or(is_child)
+    }
+
     /// The reason given when this child was terminated.
     pub fn stop_reason(&self, child: u32) -> Option<&Arc<str>> {
         let of_child =
@@ -207,6 +213,9 @@ pub struct Agent {
     pub leases: BTreeSet<LeaseId>,
     /// Needs of all children leased to it: thousandths of a core, MiB, children.
     pub leased: (u64, u64, u32),
+    /// Where other hosts reach it; absent when it does not know.
+    #[serde(default)]
+    pub address: Option<String>,
 }
 
 impl Agent {

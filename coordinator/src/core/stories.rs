@@ -324,7 +324,7 @@ fn cancel_ends_what_is_not_leased_and_leaves_what_is() {
     w.report(&agent, ends.to_vec());
     assert_eq!(w.child(job, 0), JobStatus::Succeeded);
     assert_eq!(w.status(job), JobStatus::Failed);
-    let child = JobRef { job, child: Some(4) };
+    let child = JobRef::child(job, 4);
     assert_eq!(w.detail(child).status_reason.as_deref(), Some("not needed"));
     w.cancel(&job.to_string());
     w.cancel(&JobId::from_u128(99).to_string());

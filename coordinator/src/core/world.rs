@@ -239,6 +239,7 @@ impl World {
             agent_version: "0".into(),
             clock: self.now,
             held,
+            address: Some(format!("10.0.0.{}", agent.len())),
         })));
         self.reports.insert(name(agent), 1);
         let Answer::Registered { fenced, .. } = answer else { panic!("{answer:?}") };

@@ -71,6 +71,7 @@ fn run(state: &State, granted: &Granted) -> Option<Order> {
         timeout_seconds: spec.timeout_seconds,
         queue: job.queue.clone(),
         compute_environment: state.agents[&granted.agent].environment.clone(),
+        nodes: None,
     }))
 }
 
@@ -240,6 +241,7 @@ mod tests {
                 executors: vec![],
                 architecture: "X86_64".into(),
                 version: "0".into(),
+                address: None,
             }),
         }
     }

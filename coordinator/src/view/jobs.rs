@@ -37,11 +37,8 @@ pub fn describe_jobs(
     }
     let known = request.jobs.iter().filter_map(|text| {
         let id: JobRef = arn::plain(text).parse().ok()?;
-        let job = state.jobs.get(&id.job)?;
-        match id.child {
-            Some(child) if child >= job.array_size? => None,
-            Some(_) | None => Some(describe(state, id, job)),
-        }
+        let job = state.jobs.get(&id.job).filter(|job| job.has(id))?;
+        Some(describe(state, id, job))
     });
     Ok(DescribeJobsResponse { jobs: known.collect() })
 }
@@ -88,7 +85,7 @@ fn describe(state: &State, id: JobRef, job: &Job) -> JobDetail {
 fn dependency(dependency: &Dependency) -> JobDependency {
     let (on, kind) = match dependency {
         Dependency::Job(on) => (Some(JobRef::from(*on)), None),
-        Dependency::Child(on, child) => (Some(JobRef { job: *on, child: Some(*child) }), None),
+        Dependency::Child(on, child) => (Some(JobRef::child(*on, *child)), None),
         Dependency::NToN(on) => (Some(JobRef::from(*on)), Some(DependencyType::NToN)),
         Dependency::Sequential => (None, Some(DependencyType::Sequential)),
     };

@@ -295,7 +295,7 @@ fn list_children(
         Some(token) => Some(token.parse::<u32>().map_err(|_| bad_token(token))?),
     }
     .filter(|from| *from < job.children.size());
-    let row = |child| summary(JobRef { job: id, child: Some(child) }, job);
+    let row = |child| summary(JobRef::child(id, child), job);
     let mut page = Page { rows: Vec::new(), next_token: None };
     let mut looks = 0;
     while let Some(start) = from {

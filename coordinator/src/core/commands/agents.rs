@@ -58,6 +58,7 @@ pub(super) fn register(
         executors: request.executors.clone(),
         architecture: request.architecture.clone(),
         version: request.agent_version.clone(),
+        address: request.address.clone(),
     };
     let agent = request.agent.clone();
     events.push(Event::AgentRegistered { agent, registered: Box::new(registered) });

@@ -80,12 +80,8 @@ fn check(id: &str, reason: &str) -> Result<(), ApiError> {
 /// The job, and the children meant: one, or all.
 fn find<'a>(state: &'a State, text: &str) -> Option<(JobId, &'a Job, Vec<Range<u32>>)> {
     let id: JobRef = arn::plain(text).parse().ok()?;
-    let job = state.jobs.get(&id.job)?;
-    let children = match id.child {
-        None => 0..job.children.size(),
-        Some(child) if job.array_size.is_some_and(|size| child < size) => child..child + 1,
-        Some(_) => return None,
-    };
+    let job = state.jobs.get(&id.job).filter(|job| job.has(id))?;
+    let children = id.child.map_or(0..job.children.size(), |child| child..child + 1);
     Some((id.job, job, vec![children]))
 }
 

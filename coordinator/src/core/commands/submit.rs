@@ -185,16 +185,15 @@ fn check_dependency(
         ApiError::not_found(format!("dependsOn: job {text} does not exist"))
             .hint("a job must be submitted before others can depend on it")
     };
-    let job = state.jobs.get(&on.job).ok_or_else(unknown)?;
+    let job = state.jobs.get(&on.job).filter(|job| job.has(on)).ok_or_else(unknown)?;
     match (entry.kind, on.child) {
         (Some(DependencyType::NToN), None) => check_n_to_n(on.job, job.array_size, array_size),
         (Some(DependencyType::NToN), Some(_)) => Err(ApiError::invalid(format!(
             "dependsOn type N_TO_N needs an array job, {text} is one child"
         ))),
-        (Some(DependencyType::Sequential) | None, Some(child)) => match job.array_size {
-            Some(size) if child < size => Ok(Dependency::Child(on.job, child)),
-            Some(_) | None => Err(unknown()),
-        },
+        (Some(DependencyType::Sequential) | None, Some(child)) => {
+            Ok(Dependency::Child(on.job, child))
+        }
         (Some(DependencyType::Sequential) | None, None) => Ok(Dependency::Job(on.job)),
     }
 }
