@@ -36,6 +36,8 @@ array_size = 1000000
 dependencies = 1000
 attempts = 100
 evaluate_on_exit = 100
+# Whether an attempt lost with its host is charged to the job's attempts.
+charge_host_losses = false
 "#;
 
 /// The settings.

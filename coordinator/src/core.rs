@@ -9,6 +9,7 @@ mod apply;
 pub mod arn;
 pub mod children;
 mod commands;
+pub mod deadlines;
 pub mod event;
 pub mod index;
 pub mod invariants;
@@ -30,4 +31,5 @@ mod world;
 
 pub use apply::apply;
 pub use commands::{Answer, Command, Decision, decide};
+pub use deadlines::next_deadline;
 pub use state::State;

@@ -50,6 +50,26 @@ pub struct RetryStrategy {
     /// Looked at in order; the first entry that matches decides, none means retry.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub evaluate_on_exit: Vec<EvaluateOnExit>,
+    /// *Extension.* How long a failed job waits before it is tried again; absent: not at all.
+    /// Attempts lost with their host and not charged do not wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backoff: Option<RetryBackoff>,
+}
+
+/// *Extension.* The wait before an attempt: `initialSeconds` before the second one, `multiplier`
+/// times as long before each further one, at most `maxSeconds`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct RetryBackoff {
+    /// 1 to 604800; required.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub initial_seconds: Option<u32>,
+    /// 1 to 100; absent: 2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub multiplier: Option<u32>,
+    /// From `initialSeconds` to 604800; absent: 3600, or `initialSeconds` if that is more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_seconds: Option<u32>,
 }
 
 /// Conditions on a failed attempt, all of which must match, and what to do then. A pattern matches

@@ -58,6 +58,9 @@ pub fn apply(state: &mut State, event: &Event) {
             job.is_terminated = true;
             job.stops.push((children.clone(), reason.clone()));
         }
+        Event::BackOffEnded { job, children } => {
+            change(state, *job, |all| all.end_back_off(children));
+        }
         Event::LeaseGranted(granted) => grant(state, granted),
         Event::ChildrenStarted { lease, started } => {
             let job = state.leases[lease].job;
@@ -231,8 +234,8 @@ fn end(state: &mut State, id: LeaseId, ended: &[ChildEnd]) {
             match end.then {
                 Then::Succeeded => all.end(end.child, attempt, true),
                 Then::Failed => all.end(end.child, attempt, false),
-                Then::Retry => all.retry(end.child, attempt, true),
-                Then::RetryUncharged => all.retry(end.child, attempt, false),
+                Then::Retry => all.retry(end.child, attempt, true, end.not_before),
+                Then::RetryUncharged => all.retry(end.child, attempt, false, end.not_before),
             }
         }
     });

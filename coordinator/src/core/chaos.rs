@@ -1,11 +1,13 @@
 //! Any sequence of commands keeps the invariants, and once agents behave everything ends.
 
 use proptest::prelude::*;
+use windrow_common::api::definitions::RetryBackoff;
 use windrow_common::api::jobs::{ArrayProperties, SubmitJob};
 use windrow_common::ids::{JobId, Name};
 use windrow_common::wire::agent::{EndCause, Held, Report};
 use windrow_common::wire::lease::Lease;
 
+use super::next_deadline;
 use super::world::{World, n_to_n, name, on, sequential};
 
 /// One step of somebody.
@@ -15,6 +17,7 @@ enum Step {
         size: u32,
         attempts: u32,
         waits: u8,
+        backs_off: bool,
     },
     Register {
         agent: u8,
@@ -48,13 +51,17 @@ enum Step {
     Leave {
         agent: u8,
     },
+    Wait {
+        seconds: u8,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let agent = 0u8..3;
     prop_oneof![
-        3 => (1u32..6, 1u32..4, 0u8..4)
-            .prop_map(|(size, attempts, waits)| Step::Submit { size, attempts, waits }),
+        3 => (1u32..6, 1u32..4, 0u8..4, any::<bool>()).prop_map(
+            |(size, attempts, waits, backs_off)| Step::Submit { size, attempts, waits, backs_off }
+        ),
         2 => (agent.clone(), 1u32..4, any::<bool>())
             .prop_map(|(agent, cpus, keep)| Step::Register { agent, cpus, keep }),
         1 => agent.clone().prop_map(|agent| Step::Lose { agent }),
@@ -65,6 +72,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0u8..8).prop_map(|job| Step::Cancel { job }),
         1 => (0u8..8, any::<bool>()).prop_map(|(job, child)| Step::Terminate { job, child }),
         1 => agent.prop_map(|agent| Step::Leave { agent }),
+        1 => (1u8..12).prop_map(|seconds| Step::Wait { seconds }),
     ]
 }
 
@@ -107,7 +115,10 @@ impl Chaos {
 
     fn take(&mut self, step: &Step) {
         match *step {
-            Step::Submit { size, attempts, waits } => self.submit(size, attempts, waits),
+            Step::Submit { size, attempts, waits, backs_off } => {
+                self.submit(size, attempts, waits, backs_off);
+            }
+            Step::Wait { seconds } => self.w.advance(seconds.into()),
             Step::Register { agent, cpus, keep } => self.register(agent, cpus, keep),
             Step::Lose { agent } => self.w.lose(&Self::agent(agent)),
             Step::Start { agent } => {
@@ -161,7 +172,7 @@ impl Chaos {
         }
     }
 
-    fn submit(&mut self, size: u32, attempts: u32, waits: u8) {
+    fn submit(&mut self, size: u32, attempts: u32, waits: u8, backs_off: bool) {
         let array = (size > 1).then_some(ArrayProperties { size: Some(size) });
         let last = self.jobs.last().copied();
         let same_size = |job: JobId| self.w.state.jobs[&job].array_size == Some(size);
@@ -171,8 +182,12 @@ impl Chaos {
             (3, _) if size > 1 => sequential(),
             _ => Vec::new(),
         };
-        let request =
+        let mut request =
             SubmitJob { array_properties: array, depends_on, ..self.w.retrying(attempts) };
+        if let Some(strategy) = request.retry_strategy.as_mut().filter(|_| backs_off) {
+            let initial_seconds = Some(attempts);
+            strategy.backoff = Some(RetryBackoff { initial_seconds, ..RetryBackoff::default() });
+        }
         let job = self.w.submit(request);
         self.jobs.push(job);
     }
@@ -200,6 +215,10 @@ impl Chaos {
         }
         self.w.register("good", 4, Vec::new());
         self.w.run_all(&name("good"), 0);
+        while let Some(at) = next_deadline(&self.w.state) {
+            self.w.advance(at.since(self.w.now).as_secs().max(1));
+            self.w.run_all(&name("good"), 0);
+        }
     }
 }
 

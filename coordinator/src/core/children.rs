@@ -12,9 +12,13 @@
 //! SUBMITTED, PENDING, RUNNABLE -> FAILED (cancelled, terminated, dependency failed)
 //! ```
 
-use std::collections::BTreeMap;
+mod back_off;
+mod record;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::sync::Arc;
 
 use rangemap::{RangeMap, RangeSet};
 use serde::{Deserialize, Serialize};
@@ -22,54 +26,13 @@ use windrow_common::api::jobs::JobStatus;
 use windrow_common::ids::LeaseId;
 use windrow_common::time::Timestamp;
 
+pub use record::{Attempt, Child, NeverRan};
+
 /// Children a record chunk holds: the unit in which memory is taken as an array runs.
 const CHUNK: u32 = 256;
 
 /// Ranges of child indices.
 pub type Ranges = Vec<Range<u32>>;
-
-/// One child's record.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Child {
-    /// Never leased; whether it waits, may run or has failed is told by the range sets.
-    Untried,
-    /// May run again.
-    Retrying { attempt: u32, charged: u32 },
-    /// Leased, not known to run.
-    Starting { lease: LeaseId, attempt: u32, charged: u32 },
-    /// Runs.
-    Running { lease: LeaseId, attempt: u32, charged: u32, started_at: Timestamp },
-    /// Ended for good.
-    Ended { succeeded: bool, attempt: u32, last: Attempt },
-}
-
-/// An attempt that ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attempt {
-    /// The agent's number.
-    pub agent: u32,
-    /// When it started; absent if it never ran.
-    pub started_at: Option<Timestamp>,
-    /// When it ended.
-    pub ended_at: Timestamp,
-    /// Its exit status.
-    pub exit_code: Option<i32>,
-    /// The job's status reason; absent: the normal one.
-    pub status_reason: Option<Arc<str>>,
-    /// The container's reason.
-    pub reason: Option<Arc<str>>,
-    /// Where its output ends.
-    pub log_bytes: u64,
-}
-
-/// Why and when children ended that were never tried.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NeverRan {
-    /// The status reason.
-    pub reason: Arc<str>,
-    /// When.
-    pub at: Timestamp,
-}
 
 /// All children of a job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +46,9 @@ pub struct Children {
     /// Attempts before the one in the record, oldest first.
     past: BTreeMap<u32, Vec<Attempt>>,
     counts: [u32; 7],
+    /// Those of the children to be retried that may not run yet, by when they may.
+    #[serde(default)]
+    backing_off: BTreeSet<(Timestamp, u32)>,
 }
 
 impl Children {
@@ -99,6 +65,7 @@ impl Children {
             chunks: BTreeMap::new(),
             past: BTreeMap::new(),
             counts,
+            backing_off: BTreeSet::new(),
         }
     }
 
@@ -161,7 +128,8 @@ impl Children {
 
     /// How many may be leased now.
     pub fn runnable_count(&self) -> u32 {
-        self.count(JobStatus::Runnable)
+        let backing_off = u32::try_from(self.backing_off.len()).expect("fewer than the children");
+        self.count(JobStatus::Runnable) - backing_off
     }
 
     /// The next children to lease: at most `limit` consecutive ones in the same attempt, retries
@@ -227,6 +195,7 @@ impl Children {
                     }
                 }
             }
+            idle.extend(self.backing_off_in(range).into_iter().map(|child| child..child + 1));
         }
         idle.into_iter().collect()
     }
@@ -301,8 +270,11 @@ impl Children {
     pub(super) fn fail_idle(&mut self, ranges: &[Range<u32>], ended: &NeverRan) {
         for range in ranges {
             for child in self.tried_in(range) {
-                let Child::Retrying { attempt, .. } = *self.get(child) else { continue };
+                let Child::Retrying { attempt, not_before, .. } = *self.get(child) else {
+                    continue;
+                };
                 self.retry.remove(child..child + 1);
+                not_before.map(|at| self.backing_off.remove(&(at, child)));
                 // A later attempt was only awaited: the last real one stays the last in the record.
                 let mut past = self.past.remove(&child).unwrap_or_default();
                 let mut last = past.pop().expect("a retry follows an attempt");
@@ -353,7 +325,7 @@ impl Children {
         self.move_count(JobStatus::Runnable, JobStatus::Starting, len(&range));
         for child in range {
             let (attempt, charged) = match self.get(child) {
-                Child::Retrying { attempt, charged } => (*attempt, *charged),
+                Child::Retrying { attempt, charged, .. } => (*attempt, *charged),
                 Child::Untried
                 | Child::Starting { .. }
                 | Child::Running { .. }
@@ -381,20 +353,29 @@ impl Children {
                 self.put(child, Child::Untried);
                 self.runnable.insert(child..child + 1);
             } else {
-                self.put(child, Child::Retrying { attempt, charged });
+                self.put(child, Child::Retrying { attempt, charged, not_before: None });
                 self.retry.insert(child..child + 1);
             }
         }
     }
 
-    /// STARTING or RUNNING becomes RUNNABLE for another attempt.
-    pub(super) fn retry(&mut self, child: u32, ended: Attempt, charged_too: bool) {
+    /// STARTING or RUNNING becomes RUNNABLE for another attempt, not to start before a time.
+    pub(super) fn retry(
+        &mut self,
+        child: u32,
+        ended: Attempt,
+        charged_too: bool,
+        not_before: Option<Timestamp>,
+    ) {
         let from = self.status(child);
         if let Some((attempt, charged)) = self.get(child).live() {
             self.past.entry(child).or_default().push(ended);
             let charged = charged + u32::from(charged_too);
-            self.put(child, Child::Retrying { attempt: attempt + 1, charged });
-            self.retry.insert(child..child + 1);
+            self.put(child, Child::Retrying { attempt: attempt + 1, charged, not_before });
+            match not_before {
+                Some(at) => drop(self.backing_off.insert((at, child))),
+                None => self.retry.insert(child..child + 1),
+            }
             self.move_count(from, JobStatus::Runnable, 1);
         }
     }
@@ -434,36 +415,6 @@ impl Children {
     }
 }
 
-impl Child {
-    /// Attempt number and attempts charged so far, of a leased child.
-    pub fn live(&self) -> Option<(u32, u32)> {
-        match self {
-            Self::Starting { attempt, charged, .. } | Self::Running { attempt, charged, .. } => {
-                Some((*attempt, *charged))
-            }
-            Self::Untried | Self::Retrying { .. } | Self::Ended { .. } => None,
-        }
-    }
-
-    /// Since when it runs, of a running child.
-    pub fn started_at(&self) -> Option<Timestamp> {
-        match self {
-            Self::Running { started_at, .. } => Some(*started_at),
-            Self::Untried | Self::Retrying { .. } | Self::Starting { .. } | Self::Ended { .. } => {
-                None
-            }
-        }
-    }
-
-    /// The lease of a leased child.
-    pub fn lease(&self) -> Option<LeaseId> {
-        match self {
-            Self::Starting { lease, .. } | Self::Running { lease, .. } => Some(*lease),
-            Self::Untried | Self::Retrying { .. } | Self::Ended { .. } => None,
-        }
-    }
-}
-
 /// Whether a job's next child is a first attempt or a retry; retries go to the front of the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Readiness {
@@ -476,125 +427,4 @@ pub enum Readiness {
 /// Number of children in a range.
 pub fn len(range: &Range<u32>) -> u32 {
     range.end - range.start
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn attempt(exit_code: i32) -> Attempt {
-        Attempt {
-            agent: 0,
-            started_at: Some(Timestamp(1)),
-            ended_at: Timestamp(2),
-            exit_code: Some(exit_code),
-            status_reason: None,
-            reason: None,
-            log_bytes: 0,
-        }
-    }
-
-    fn counts_hold(children: &Children) {
-        assert_eq!(children.counts, children.recount());
-    }
-
-    #[test]
-    fn a_million_untried_children_are_ranges() {
-        let mut children = Children::new(1_000_000);
-        children.admit();
-        children.release(std::slice::from_ref(&(0..1_000_000)));
-        assert_eq!(children.runnable_count(), 1_000_000);
-        assert!(children.chunks.is_empty());
-        assert_eq!(children.next_runnable(10), Some((0..10, 1)));
-    }
-
-    #[test]
-    fn every_transition_keeps_the_counts() {
-        let mut children = Children::new(600);
-        counts_hold(&children);
-        children.admit();
-        children.release(&[0..300, 400..600]);
-        counts_hold(&children);
-        children.lease(0..4, LeaseId(1));
-        children.start(0, Timestamp(5));
-        children.give_back(1);
-        children.retry(2, attempt(1), true);
-        children.end(3, attempt(0), true);
-        counts_hold(&children);
-        assert_eq!(children.status(1), JobStatus::Runnable);
-        assert_eq!(children.next_runnable(9), Some((2..3, 2)), "retries go first");
-        children.fail_idle(
-            std::slice::from_ref(&(0..600)),
-            &NeverRan { reason: "no more".into(), at: Timestamp(9) },
-        );
-        counts_hold(&children);
-        assert_eq!(children.status(0), JobStatus::Running);
-        assert_eq!(children.status(2), JobStatus::Failed);
-        assert_eq!(children.status(350), JobStatus::Failed);
-        assert_eq!(children.count(JobStatus::Failed), 598);
-        children.end(0, attempt(0), true);
-        assert!(children.all_ended());
-    }
-
-    #[test]
-    fn transitions_that_do_not_exist_change_nothing() {
-        let mut children = Children::new(2);
-        children.admit();
-        children.release(std::slice::from_ref(&(0..1)));
-        let before = children.clone();
-        children.start(0, Timestamp(1));
-        children.give_back(0);
-        children.retry(1, attempt(1), true);
-        children.end(1, attempt(0), true);
-        assert_eq!(children, before);
-        children.lease(0..1, LeaseId(1));
-        children.end(0, attempt(0), true);
-        let ended = children.clone();
-        children.start(0, Timestamp(1));
-        children.end(0, attempt(1), false);
-        children.retry(0, attempt(1), true);
-        assert_eq!(children, ended, "terminal is final");
-    }
-
-    #[test]
-    fn looks_by_status_find_every_child_once() {
-        let mut children = Children::new(1000);
-        let failed = NeverRan { reason: "no".into(), at: Timestamp(9) };
-        let found = |children: &Children, status| {
-            let (mut all, mut from) = (Vec::new(), Some(0));
-            while let Some(start) = from {
-                let (ranges, next) = children.with_status(status, start);
-                all.extend(ranges.into_iter().flatten());
-                from = next;
-            }
-            all
-        };
-        let check = |children: &Children| {
-            for status in JobStatus::ALL {
-                let walked: Vec<u32> =
-                    (0..1000).filter(|child| children.status(*child) == status).collect();
-                assert_eq!(found(children, status), walked, "{status}");
-            }
-        };
-        check(&children);
-        children.admit();
-        children.release(&[0..300, 700..900]);
-        check(&children);
-        children.lease(0..4, LeaseId(1));
-        children.start(0, Timestamp(5));
-        children.retry(1, attempt(1), true);
-        children.end(2, attempt(0), true);
-        children.fail_idle(&[290..310, 890..1000], &failed);
-        check(&children);
-    }
-
-    #[test]
-    fn pending_and_idle_parts_are_exact() {
-        let mut children = Children::new(1000);
-        children.admit();
-        children.release(&[10..20, 500..510]);
-        children.lease(10..12, LeaseId(1));
-        assert_eq!(children.pending_in(std::slice::from_ref(&(5..25))), vec![5..10, 20..25]);
-        assert_eq!(children.idle_in(std::slice::from_ref(&(5..25))), vec![5..10, 12..25]);
-    }
 }

@@ -8,6 +8,7 @@ mod queues;
 mod report;
 mod stop;
 mod submit;
+mod tick;
 mod work;
 
 use std::ops::Range;
@@ -70,6 +71,8 @@ pub enum Command {
     Place(Placement),
     /// The first piece of follow-up work.
     Work,
+    /// The first thing that is due by time, if there is one; asked for until nothing is due.
+    Tick,
 }
 
 /// What a command leads to.
@@ -136,11 +139,12 @@ pub fn decide(
         Command::UpdateEnvironment(request) => environments::update(state, request),
         Command::DeleteEnvironment(request) => environments::delete(state, request),
         Command::DrainAgent(request) => agents::drain(state, request),
-        Command::RegisterAgent(request) => agents::register(state, request, now),
+        Command::RegisterAgent(request) => agents::register(state, limits, request, now),
         Command::AgentUnheard(agent) => Ok(agents::unheard(state, agent).into()),
-        Command::Report(message) => Ok(report::report(state, message)),
+        Command::Report(message) => Ok(report::report(state, limits, message, now)),
         Command::Place(placement) => Ok(place::place(state, placement).into()),
-        Command::Work => Ok(work::work(state, now).into()),
+        Command::Work => Ok(work::work(state, limits, now).into()),
+        Command::Tick => Ok(tick::tick(state, now).into()),
     }
 }
 

@@ -119,6 +119,11 @@ pub enum Event {
     },
     /// The first piece of follow-up work is done.
     WorkDone,
+    /// Children that have waited long enough to be tried again.
+    BackOffEnded {
+        job: JobId,
+        children: Ranges,
+    },
 }
 
 /// A job as submitted.
@@ -169,6 +174,9 @@ pub struct ChildEnd {
     pub child: u32,
     pub then: Then,
     pub attempt: Attempt,
+    /// When another attempt may start at the earliest; absent: at once.
+    #[serde(default)]
+    pub not_before: Option<Timestamp>,
 }
 
 /// What follows from the end of an attempt.

@@ -11,6 +11,7 @@ use windrow_common::wire::agent::Executor;
 use windrow_common::wire::lease::SpecDigest;
 
 use super::children::Readiness;
+use super::deadlines::{Deadlines, Due};
 use super::listing::Listing;
 use super::state::{Agent, Dependency, State};
 
@@ -38,6 +39,8 @@ pub struct Index {
     pub changed: BTreeMap<JobId, JobStatus>,
     /// Jobs by queue and status, name and definition.
     pub listing: Listing,
+    /// What is due by time alone.
+    pub deadlines: Deadlines,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -77,6 +80,7 @@ impl Index {
     /// Puts the job where its readiness belongs.
     pub(super) fn place_job(&mut self, state: &State, id: JobId) {
         let job = &state.jobs[&id];
+        self.deadlines.set(Due::BackOff(id), job.children.next_back_off_end());
         let rank = job.children.readiness().map(|ready| (ready, job.order, id));
         if self.ranks.get(&id).copied() == rank {
             return;

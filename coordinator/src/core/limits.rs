@@ -13,11 +13,20 @@ pub struct Limits {
     pub attempts: u32,
     /// Entries of `retryStrategy.evaluateOnExit`.
     pub evaluate_on_exit: usize,
+    /// Whether an attempt that was lost with its host counts as one of the job's attempts, as AWS
+    /// Batch has it. Otherwise it is tried again uncharged, up to [`HOST_LOSSES_MAX`] times.
+    pub charge_host_losses: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { array_size: 1_000_000, dependencies: 1_000, attempts: 100, evaluate_on_exit: 100 }
+        Self {
+            array_size: 1_000_000,
+            dependencies: 1_000,
+            attempts: 100,
+            evaluate_on_exit: 100,
+            charge_host_losses: false,
+        }
     }
 }
 

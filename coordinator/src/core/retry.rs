@@ -1,13 +1,15 @@
-//! `evaluateOnExit`: which failed attempts are tried again.
+//! `retryStrategy`: which failed attempts are tried again, and how long they wait first.
 //!
 //! Entries are looked at in their order and the first that matches decides. All conditions of an
 //! entry must match; none given matches never, as such an entry is refused. No entry matching means
 //! retry. Patterns match the whole text, or its beginning when they end in `*`; case counts. (AWS
 //! shows these rules by examples; that the first match decides is the reading they allow.)
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use windrow_common::api::ApiError;
-use windrow_common::api::definitions::{EvaluateOnExit, RetryStrategy};
+use windrow_common::api::definitions::{EvaluateOnExit, RetryBackoff, RetryStrategy};
 
 use super::limits::Limits;
 
@@ -20,6 +22,65 @@ pub struct Retry {
     /// Attempts in all.
     pub attempts_max: u32,
     rules: Vec<Rule>,
+    /// How long a charged attempt waits; absent: not at all.
+    #[serde(default)]
+    pub backoff: Option<Backoff>,
+}
+
+/// How long a job waits before it is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backoff {
+    initial_seconds: u32,
+    multiplier: u32,
+    max_seconds: u32,
+}
+
+/// Longest back-off: a week. Longer is nearly surely a mistake, and the job seems forgotten.
+const BACKOFF_SECONDS_MAX: u32 = 7 * 24 * 3600;
+/// Largest multiplier: beyond it the second retry is at the maximum anyway.
+const BACKOFF_MULTIPLIER_MAX: u32 = 100;
+
+impl Backoff {
+    fn parse(strategy: &RetryBackoff) -> Result<Self, ApiError> {
+        let within = |field: &str, value: u32, from: u32, to: u32| match value {
+            value if (from..=to).contains(&value) => Ok(value),
+            value => Err(ApiError::invalid(format!(
+                "retryStrategy.backoff.{field} must be from {from} to {to}, got {value}"
+            ))),
+        };
+        let initial = strategy.initial_seconds.ok_or_else(|| {
+            ApiError::invalid("retryStrategy.backoff needs initialSeconds")
+                .hint("the wait before the second attempt, in seconds")
+        })?;
+        let initial_seconds = within("initialSeconds", initial, 1, BACKOFF_SECONDS_MAX)?;
+        let multiplier = strategy.multiplier.unwrap_or(2);
+        let max_seconds = strategy.max_seconds.unwrap_or_else(|| initial_seconds.max(3600));
+        Ok(Self {
+            initial_seconds,
+            multiplier: within("multiplier", multiplier, 1, BACKOFF_MULTIPLIER_MAX)?,
+            max_seconds: within("maxSeconds", max_seconds, initial_seconds, BACKOFF_SECONDS_MAX)?,
+        })
+    }
+
+    fn to_api(self) -> RetryBackoff {
+        RetryBackoff {
+            initial_seconds: Some(self.initial_seconds),
+            multiplier: Some(self.multiplier),
+            max_seconds: Some(self.max_seconds),
+        }
+    }
+
+    /// The wait after this many attempts that were charged, from 1.
+    pub(super) fn after(self, charged: u32) -> Duration {
+        let (mut seconds, max) = (self.initial_seconds, self.max_seconds);
+        for _ in 1..charged {
+            if seconds >= max || self.multiplier == 1 {
+                break;
+            }
+            seconds = seconds.saturating_mul(self.multiplier);
+        }
+        Duration::from_secs(seconds.min(max).into())
+    }
 }
 
 /// One entry of `evaluateOnExit`.
@@ -38,7 +99,7 @@ impl Retry {
         limits: &Limits,
     ) -> Result<Self, ApiError> {
         let Some(strategy) = strategy else {
-            return Ok(Self { attempts_max: 1, rules: Vec::new() });
+            return Ok(Self { attempts_max: 1, rules: Vec::new(), backoff: None });
         };
         let attempts_max = strategy.attempts.ok_or_else(|| {
             ApiError::invalid("RetryAttempts must be provided with retry strategy")
@@ -58,7 +119,8 @@ impl Retry {
             )));
         }
         let rules = entries.iter().map(parse_rule).collect::<Result<_, _>>()?;
-        Ok(Self { attempts_max, rules })
+        let backoff = strategy.backoff.as_ref().map(Backoff::parse).transpose()?;
+        Ok(Self { attempts_max, rules, backoff })
     }
 
     /// As the API shows it; the action in lower case, as AWS does.
@@ -72,6 +134,7 @@ impl Retry {
         RetryStrategy {
             attempts: Some(self.attempts_max),
             evaluate_on_exit: self.rules.iter().map(entry).collect(),
+            backoff: self.backoff.map(Backoff::to_api),
         }
     }
 
@@ -157,7 +220,8 @@ mod tests {
     }
 
     fn retry(entries: Vec<EvaluateOnExit>) -> Result<Retry, ApiError> {
-        let strategy = RetryStrategy { attempts: Some(3), evaluate_on_exit: entries };
+        let strategy =
+            RetryStrategy { attempts: Some(3), evaluate_on_exit: entries, ..Default::default() };
         Retry::parse(Some(&strategy), &Limits::default())
     }
 
@@ -184,6 +248,32 @@ mod tests {
         assert!(rules.allows(Some(7), "", ""));
         assert!(!rules.allows(Some(8), "", ""));
         assert!(!rules.allows(None, "", ""));
+    }
+
+    #[test]
+    fn a_back_off_grows_up_to_its_maximum() {
+        let strategy = |initial, multiplier, max| RetryBackoff {
+            initial_seconds: Some(initial),
+            multiplier,
+            max_seconds: max,
+        };
+        let seconds = |backoff: &RetryBackoff| {
+            let backoff = Backoff::parse(backoff).unwrap();
+            [1, 2, 3, 4, 100].map(|charged| backoff.after(charged).as_secs())
+        };
+        assert_eq!(seconds(&strategy(10, Some(3), Some(100))), [10, 30, 90, 100, 100]);
+        assert_eq!(seconds(&strategy(10, None, None)), [10, 20, 40, 80, 3600]);
+        assert_eq!(seconds(&strategy(7, Some(1), None)), [7; 5]);
+        for (bad, field) in [
+            (strategy(0, None, None), "initialSeconds"),
+            (strategy(10, Some(0), None), "multiplier"),
+            (strategy(10, None, Some(9)), "maxSeconds must be from 10"),
+            (strategy(700_000, None, None), "initialSeconds"),
+            (RetryBackoff::default(), "needs initialSeconds"),
+        ] {
+            let error = Backoff::parse(&bad).unwrap_err().message;
+            assert!(error.contains(field), "{error}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Stories about the core, from the outside: what is asked, what agents report, what is then so.
 
 mod listing;
+mod retries;
 
 use windrow_common::api::ErrorKind;
 use windrow_common::api::definitions::{EvaluateOnExit, RetryStrategy};
@@ -70,6 +71,7 @@ fn rules_decide_which_failures_are_tried_again() {
             rule(None, Some("Essential*"), "EXIT"),
             rule(None, Some("Host EC2*"), "EXIT"),
         ],
+        ..Default::default()
     };
     let request = SubmitJob { retry_strategy: Some(strategy.clone()), ..w.request() };
     let job = w.submit(request.clone());

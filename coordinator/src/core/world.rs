@@ -23,7 +23,7 @@ use windrow_common::wire::lease::{Lease, Order};
 
 use super::event::Event;
 use super::limits::Limits;
-use super::{Answer, Command, State, apply, decide, invariants};
+use super::{Answer, Command, State, apply, decide, invariants, next_deadline};
 use crate::scheduler::Pass;
 use crate::shell::dispatch;
 use crate::view;
@@ -31,6 +31,7 @@ use crate::view;
 pub(super) struct World {
     pub(super) state: State,
     pub(super) now: Timestamp,
+    pub(super) limits: Limits,
     /// Every event so far: a replay of it must give the state.
     log: Vec<Event>,
     /// Orders each agent has been sent and has not looked at.
@@ -50,6 +51,7 @@ impl World {
         let mut world = Self {
             state: State::default(),
             now: Timestamp(1_000_000),
+            limits: Limits::default(),
             log: Vec::new(),
             orders: BTreeMap::new(),
             reports: BTreeMap::new(),
@@ -94,6 +96,9 @@ impl World {
     pub(super) fn tries(&mut self, command: Command) -> Result<Answer, ApiError> {
         let mut events = Vec::new();
         let answer = self.step(&command, &mut events)?;
+        while next_deadline(&self.state).is_some_and(|at| at <= self.now) {
+            self.step(&Command::Tick, &mut events)?;
+        }
         while !self.state.work.is_empty() {
             self.step(&Command::Work, &mut events)?;
         }
@@ -110,13 +115,19 @@ impl World {
     }
 
     fn step(&mut self, command: &Command, events: &mut Vec<Event>) -> Result<Answer, ApiError> {
-        let decision = decide(&self.state, &Limits::default(), command, self.now)?;
+        let decision = decide(&self.state, &self.limits, command, self.now)?;
         for event in decision.events {
             apply(&mut self.state, &event);
             self.log.push(event.clone());
             events.push(event);
         }
         Ok(decision.answer)
+    }
+
+    /// Time goes on, and what is due happens.
+    pub(super) fn advance(&mut self, seconds: u64) {
+        self.now = self.now.plus(std::time::Duration::from_secs(seconds));
+        self.does(Command::Tick);
     }
 
     pub(super) fn does(&mut self, command: Command) -> Answer {
@@ -174,9 +185,12 @@ impl World {
         self.submit(self.request())
     }
 
+    pub(super) fn size(&self, size: u32) -> Option<ArrayProperties> {
+        Some(ArrayProperties { size: Some(size) })
+    }
+
     pub(super) fn array(&mut self, size: u32, depends_on: Vec<JobDependency>) -> JobId {
-        let array_properties = Some(ArrayProperties { size: Some(size) });
-        self.submit(SubmitJob { array_properties, depends_on, ..self.request() })
+        self.submit(SubmitJob { array_properties: self.size(size), depends_on, ..self.request() })
     }
 
     pub(super) fn retrying(&self, attempts: u32) -> SubmitJob {

@@ -31,7 +31,7 @@ use super::liveness::Liveness;
 use super::requests::{self, Asked};
 use crate::core::event::Event;
 use crate::core::limits::Limits;
-use crate::core::{Answer, Command, State, apply, decide};
+use crate::core::{Answer, Command, State, apply, decide, next_deadline};
 use crate::scheduler::Pass;
 use crate::view;
 
@@ -176,6 +176,7 @@ impl EventLoop {
                         self.look_for_silence();
                         self.confirm_reports().await;
                     }
+                    () = until(next_deadline(&self.state)) => {}
                     () = stop.cancelled() => break,
                 }
             }
@@ -316,9 +317,14 @@ impl EventLoop {
         }
     }
 
-    /// Follow-up work and placement; whether some is left for the next turn.
+    /// What is due by time, follow-up work and placement; whether some is left for the next turn.
     fn follow_up(&mut self, now: Timestamp) -> bool {
         let mut steps = 0;
+        while self.is_due(now) && steps < TURN_STEPS {
+            self.decide(&Command::Tick, now).ok();
+            steps += 1;
+        }
+        steps = 0;
         while !self.state.work.is_empty() && steps < TURN_STEPS {
             self.decide(&Command::Work, now).ok();
             steps += 1;
@@ -332,7 +338,12 @@ impl EventLoop {
             self.decide(&Command::Place(placement), now).ok();
             steps += 1;
         }
-        steps == TURN_STEPS || !self.state.work.is_empty()
+        steps == TURN_STEPS || !self.state.work.is_empty() || self.is_due(now)
+    }
+
+    /// Whether something is due by time alone.
+    fn is_due(&self, now: Timestamp) -> bool {
+        next_deadline(&self.state).is_some_and(|at| at <= now)
     }
 
     /// Stores the turn's events, then gives out what follows from them.
@@ -411,6 +422,15 @@ impl EventLoop {
                 .and_then(|answer| answer.jobs.into_iter().next()?.status_reason);
             self.outlet.publish_change(*id, job, *status, reason, now).await;
         }
+    }
+}
+
+/// Waits for a deadline of the core; for ever without one. A jump of the wall clock is noticed with
+/// the next heartbeat tick, when the wait begins anew.
+async fn until(deadline: Option<Timestamp>) {
+    match deadline {
+        Some(at) => tokio::time::sleep(at.since(wall_clock())).await,
+        None => std::future::pending().await,
     }
 }
 

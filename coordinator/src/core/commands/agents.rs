@@ -16,13 +16,13 @@ use super::report::end_of;
 use super::{Answer, Decision};
 use crate::core::State;
 use crate::core::event::{Event, Registered};
-use crate::core::limits::EVENT_CHILDREN_MAX;
-use crate::core::state::Lease;
+use crate::core::limits::{EVENT_CHILDREN_MAX, Limits};
 
 /// A new session. What the agent does not hold of its leases is given out again; what it holds
 /// and is no longer its own is fenced.
 pub(super) fn register(
     state: &State,
+    limits: &Limits,
     request: &Register,
     now: Timestamp,
 ) -> Result<Decision, ApiError> {
@@ -45,7 +45,7 @@ pub(super) fn register(
     if let Some(agent) = state.agents.get(&request.agent) {
         for id in &agent.leases {
             let held = held.get(id).cloned().unwrap_or_default();
-            events.extend(missing(state, *id, &held, now));
+            events.extend(missing(state, limits, *id, &held, now));
         }
     }
     let session = state.last_session + 1;
@@ -95,7 +95,13 @@ fn sort_held(state: &State, request: &Register) -> (BTreeMap<LeaseId, RangeSet<u
 
 /// Children of a lease that its agent does not hold: those not known to run never reached it, as it
 /// writes down what it receives before it starts anything; the others are lost.
-fn missing(state: &State, id: LeaseId, held: &RangeSet<u32>, now: Timestamp) -> Vec<Event> {
+fn missing(
+    state: &State,
+    limits: &Limits,
+    id: LeaseId,
+    held: &RangeSet<u32>,
+    now: Timestamp,
+) -> Vec<Event> {
     let lease = &state.leases[&id];
     let job = &state.jobs[&lease.job];
     let mut never_started = RangeSet::new();
@@ -121,7 +127,7 @@ fn missing(state: &State, id: LeaseId, held: &RangeSet<u32>, now: Timestamp) -> 
         let children: Vec<Range<u32>> = returned.into_iter().collect();
         events.push(Event::LeaseReturned { lease: id, children });
     }
-    events.extend(lose(state, id, lease, &lost, now));
+    events.extend(lose(state, limits, id, &lost, now));
     events
 }
 
@@ -132,19 +138,26 @@ pub(super) fn unheard(state: &State, agent: &Name) -> Vec<Event> {
 }
 
 /// All that an agent still holds is given out again, if it has not come back meanwhile.
-pub(super) fn abandon(state: &State, agent: &Name, now: Timestamp) -> Vec<Event> {
+pub(super) fn abandon(state: &State, limits: &Limits, agent: &Name, now: Timestamp) -> Vec<Event> {
     let lost = state.agents.get(agent).filter(|a| a.status == AgentStatus::Lost);
     let leases = lost.into_iter().flat_map(|a| a.leases.iter());
     leases
         .flat_map(|id| {
             let lease = &state.leases[id];
             let children: Vec<u32> = lease.children.iter().cloned().flatten().collect();
-            lose(state, *id, lease, &children, now)
+            lose(state, limits, *id, &children, now)
         })
         .collect()
 }
 
-fn lose(state: &State, id: LeaseId, lease: &Lease, children: &[u32], now: Timestamp) -> Vec<Event> {
+fn lose(
+    state: &State,
+    limits: &Limits,
+    id: LeaseId,
+    children: &[u32],
+    now: Timestamp,
+) -> Vec<Event> {
+    let lease = &state.leases[&id];
     let ended = |child: &u32| {
         let child = *child;
         let report = Ended {
@@ -158,7 +171,7 @@ fn lose(state: &State, id: LeaseId, lease: &Lease, children: &[u32], now: Timest
             reason: None,
             log_bytes: 0,
         };
-        end_of(state, lease, &report)
+        end_of(state, limits, lease, &report, now)
     };
     let parts = children.chunks(EVENT_CHILDREN_MAX);
     parts

@@ -13,11 +13,16 @@ use super::{Answer, Decision};
 use crate::core::State;
 use crate::core::children::Attempt;
 use crate::core::event::{ChildEnd, Event, Then};
-use crate::core::limits::HOST_LOSSES_MAX;
+use crate::core::limits::{HOST_LOSSES_MAX, Limits};
 use crate::core::reasons;
 use crate::core::state::{Agent, Lease};
 
-pub(super) fn report(state: &State, message: &ReportMessage) -> Decision {
+pub(super) fn report(
+    state: &State,
+    limits: &Limits,
+    message: &ReportMessage,
+    now: Timestamp,
+) -> Decision {
     let known = state.agents.get(&message.agent);
     let Some(agent) = known.filter(|agent| agent.session == message.session) else {
         // An older session's reports were sent again in the newer one.
@@ -33,8 +38,15 @@ pub(super) fn report(state: &State, message: &ReportMessage) -> Decision {
     let Some(new) = message.reports.get(seen..).filter(|new| !new.is_empty()) else {
         return Decision::default();
     };
-    let mut taking =
-        Taking { state, agent, events: Vec::new(), settled: BTreeSet::new(), fenced: 0 };
+    let mut taking = Taking {
+        state,
+        limits,
+        now,
+        agent,
+        events: Vec::new(),
+        settled: BTreeSet::new(),
+        fenced: 0,
+    };
     let mut leaving = false;
     for report in new {
         match report {
@@ -59,6 +71,8 @@ pub(super) fn report(state: &State, message: &ReportMessage) -> Decision {
 /// One message being taken.
 struct Taking<'a> {
     state: &'a State,
+    limits: &'a Limits,
+    now: Timestamp,
     agent: &'a Agent,
     events: Vec<Event>,
     /// Children this message has settled already.
@@ -96,7 +110,7 @@ impl<'a> Taking<'a> {
     fn end(&mut self, report: &Ended) {
         let Some(lease) = self.lease(report.lease, report.job, report.child) else { return };
         self.settled.insert((report.lease, report.child));
-        let end = end_of(self.state, lease, report);
+        let end = end_of(self.state, self.limits, lease, report, self.now);
         match self.events.last_mut() {
             Some(Event::ChildrenEnded { lease, ended }) if *lease == report.lease => {
                 ended.push(end);
@@ -115,7 +129,8 @@ impl<'a> Taking<'a> {
             self.settled.insert((id, child));
             let stopped = self.state.jobs[&job].stop_reason(child).is_some();
             if stopped {
-                let ended = vec![end_of(self.state, lease, &never_started(id, job, child))];
+                let report = never_started(id, job, child, self.now);
+                let ended = vec![end_of(self.state, self.limits, lease, &report, self.now)];
                 self.events.push(Event::ChildrenEnded { lease: id, ended });
             } else {
                 match returned.last_mut() {
@@ -130,13 +145,13 @@ impl<'a> Taking<'a> {
     }
 }
 
-fn never_started(lease: LeaseId, job: JobId, child: u32) -> Ended {
+fn never_started(lease: LeaseId, job: JobId, child: u32, ended_at: Timestamp) -> Ended {
     Ended {
         lease,
         job,
         child,
         started_at: None,
-        ended_at: Timestamp(0),
+        ended_at,
         exit_code: None,
         cause: EndCause::Stopped,
         reason: None,
@@ -145,7 +160,13 @@ fn never_started(lease: LeaseId, job: JobId, child: u32) -> Ended {
 }
 
 /// What the end of an attempt means for its child.
-pub(super) fn end_of(state: &State, lease: &Lease, report: &Ended) -> ChildEnd {
+pub(super) fn end_of(
+    state: &State,
+    limits: &Limits,
+    lease: &Lease,
+    report: &Ended,
+    now: Timestamp,
+) -> ChildEnd {
     let job = &state.jobs[&lease.job];
     let spec = &state.specs[&job.spec].spec;
     let (number, charged) = job.children.get(report.child).live().unwrap_or((1, 0));
@@ -158,7 +179,8 @@ pub(super) fn end_of(state: &State, lease: &Lease, report: &Ended) -> ChildEnd {
         EndCause::StartFailed => (charged_again, Some(reasons::START_FAILED.into())),
         EndCause::TimedOut => (Then::Failed, Some(reasons::TIMED_OUT.into())),
         EndCause::Stopped | EndCause::HostLost => {
-            let then = again(losses < HOST_LOSSES_MAX, Then::RetryUncharged);
+            let uncharged = again(losses < HOST_LOSSES_MAX, Then::RetryUncharged);
+            let then = if limits.charge_host_losses { charged_again } else { uncharged };
             (then, Some(reasons::host_lost(&lease.agent).into()))
         }
     };
@@ -183,7 +205,9 @@ pub(super) fn end_of(state: &State, lease: &Lease, report: &Ended) -> ChildEnd {
         reason,
         log_bytes: report.log_bytes,
     };
-    ChildEnd { child: report.child, then, attempt }
+    let backs_off = spec.retry.backoff.filter(|_| then == Then::Retry);
+    let not_before = backs_off.map(|backoff| now.plus(backoff.after(charged + 1)));
+    ChildEnd { child: report.child, then, attempt, not_before }
 }
 
 /// The container's reason, as long as AWS allows it.

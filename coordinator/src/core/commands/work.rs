@@ -14,11 +14,11 @@ use super::fail;
 use crate::core::State;
 use crate::core::children::{NeverRan, Ranges};
 use crate::core::event::Event;
-use crate::core::limits::EVENT_RANGES_MAX;
+use crate::core::limits::{EVENT_RANGES_MAX, Limits};
 use crate::core::reasons;
 use crate::core::state::{Dependency, Job, Work};
 
-pub(super) fn work(state: &State, now: Timestamp) -> Vec<Event> {
+pub(super) fn work(state: &State, limits: &Limits, now: Timestamp) -> Vec<Event> {
     let mut events = match state.work.front() {
         None => return Vec::new(),
         Some(Work::Admit(id)) => {
@@ -28,7 +28,7 @@ pub(super) fn work(state: &State, now: Timestamp) -> Vec<Event> {
             events
         }
         Some(Work::Evaluate(id, ranges)) => evaluate(state, *id, ranges, now),
-        Some(Work::Abandon(agent)) => abandon(state, agent, now),
+        Some(Work::Abandon(agent)) => abandon(state, limits, agent, now),
     };
     events.push(Event::WorkDone);
     events

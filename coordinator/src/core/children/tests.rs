@@ -1,0 +1,143 @@
+//! Every arrow of the life of a child, and the missing ones.
+
+use super::*;
+
+fn attempt(exit_code: i32) -> Attempt {
+    Attempt {
+        agent: 0,
+        started_at: Some(Timestamp(1)),
+        ended_at: Timestamp(2),
+        exit_code: Some(exit_code),
+        status_reason: None,
+        reason: None,
+        log_bytes: 0,
+    }
+}
+
+fn counts_hold(children: &Children) {
+    assert_eq!(children.counts, children.recount());
+}
+
+#[test]
+fn a_million_untried_children_are_ranges() {
+    let mut children = Children::new(1_000_000);
+    children.admit();
+    children.release(std::slice::from_ref(&(0..1_000_000)));
+    assert_eq!(children.runnable_count(), 1_000_000);
+    assert!(children.chunks.is_empty());
+    assert_eq!(children.next_runnable(10), Some((0..10, 1)));
+}
+
+#[test]
+fn every_transition_keeps_the_counts() {
+    let mut children = Children::new(600);
+    counts_hold(&children);
+    children.admit();
+    children.release(&[0..300, 400..600]);
+    counts_hold(&children);
+    children.lease(0..4, LeaseId(1));
+    children.start(0, Timestamp(5));
+    children.give_back(1);
+    children.retry(2, attempt(1), true, None);
+    children.end(3, attempt(0), true);
+    counts_hold(&children);
+    assert_eq!(children.status(1), JobStatus::Runnable);
+    assert_eq!(children.next_runnable(9), Some((2..3, 2)), "retries go first");
+    children.fail_idle(
+        std::slice::from_ref(&(0..600)),
+        &NeverRan { reason: "no more".into(), at: Timestamp(9) },
+    );
+    counts_hold(&children);
+    assert_eq!(children.status(0), JobStatus::Running);
+    assert_eq!(children.status(2), JobStatus::Failed);
+    assert_eq!(children.status(350), JobStatus::Failed);
+    assert_eq!(children.count(JobStatus::Failed), 598);
+    children.end(0, attempt(0), true);
+    assert!(children.all_ended());
+}
+
+#[test]
+fn transitions_that_do_not_exist_change_nothing() {
+    let mut children = Children::new(2);
+    children.admit();
+    children.release(std::slice::from_ref(&(0..1)));
+    let before = children.clone();
+    children.start(0, Timestamp(1));
+    children.give_back(0);
+    children.retry(1, attempt(1), true, None);
+    children.end(1, attempt(0), true);
+    assert_eq!(children, before);
+    children.lease(0..1, LeaseId(1));
+    children.end(0, attempt(0), true);
+    let ended = children.clone();
+    children.start(0, Timestamp(1));
+    children.end(0, attempt(1), false);
+    children.retry(0, attempt(1), true, None);
+    assert_eq!(children, ended, "terminal is final");
+}
+
+#[test]
+fn pending_and_idle_parts_are_exact() {
+    let mut children = Children::new(1000);
+    children.admit();
+    children.release(&[10..20, 500..510]);
+    children.lease(10..12, LeaseId(1));
+    assert_eq!(children.pending_in(std::slice::from_ref(&(5..25))), vec![5..10, 20..25]);
+    assert_eq!(children.idle_in(std::slice::from_ref(&(5..25))), vec![5..10, 12..25]);
+}
+
+#[test]
+fn a_child_that_backs_off_is_runnable_and_not_leased_before_its_time() {
+    let mut children = Children::new(3);
+    children.admit();
+    children.release(std::slice::from_ref(&(0..3)));
+    children.lease(0..3, LeaseId(1));
+    children.retry(0, attempt(1), true, Some(Timestamp(20)));
+    children.retry(2, attempt(1), true, Some(Timestamp(10)));
+    counts_hold(&children);
+    assert_eq!((children.status(0), children.runnable_count()), (JobStatus::Runnable, 0));
+    assert_eq!((children.readiness(), children.next_runnable(9)), (None, None));
+    assert_eq!(children.next_back_off_end(), Some(Timestamp(10)));
+    assert!(children.back_off_over(Timestamp(9), 9).is_empty());
+    assert_eq!(children.back_off_over(Timestamp(20), 1), vec![2..3]);
+    children.end_back_off(&[2..3, 1..2]);
+    assert_eq!(children.next_runnable(9), Some((2..3, 2)));
+    let all = 0..3;
+    assert_eq!(children.idle_in(std::slice::from_ref(&all)), vec![0..1, 2..3]);
+    let ended = NeverRan { reason: "no more".into(), at: Timestamp(9) };
+    children.fail_idle(std::slice::from_ref(&all), &ended);
+    counts_hold(&children);
+    assert_eq!((children.status(0), children.next_back_off_end()), (JobStatus::Failed, None));
+}
+
+#[test]
+fn looks_by_status_find_every_child_once() {
+    let mut children = Children::new(1000);
+    let failed = NeverRan { reason: "no".into(), at: Timestamp(9) };
+    let found = |children: &Children, status| {
+        let (mut all, mut from) = (Vec::new(), Some(0));
+        while let Some(start) = from {
+            let (ranges, next) = children.with_status(status, start);
+            all.extend(ranges.into_iter().flatten());
+            from = next;
+        }
+        all
+    };
+    let check = |children: &Children| {
+        for status in JobStatus::ALL {
+            let walked: Vec<u32> =
+                (0..1000).filter(|child| children.status(*child) == status).collect();
+            assert_eq!(found(children, status), walked, "{status}");
+        }
+    };
+    check(&children);
+    children.admit();
+    children.release(&[0..300, 700..900]);
+    check(&children);
+    children.lease(0..4, LeaseId(1));
+    children.start(0, Timestamp(5));
+    children.retry(1, attempt(1), true, None);
+    children.end(2, attempt(0), true);
+    children.fail_idle(&[290..310, 890..1000], &failed);
+    check(&children);
+}
