@@ -89,7 +89,7 @@ fn parse<T: DeserializeOwned>(text: &str, format: Format, shown: &str) -> Result
 pub(crate) fn apply_words(request: &mut SubmitJob, words: &JobWords, command: &[String]) {
     set_text(&mut request.job_queue, words.queue.as_deref());
     if let Some(size) = words.array {
-        request.array_properties = Some(ArrayProperties { size: Some(size) });
+        request.array_properties = Some(ArrayProperties { size: Some(size), ..Default::default() });
     }
     request.depends_on.extend(words.depends_on.iter().cloned());
     request.tags.extend(words.tag.iter().cloned());
@@ -231,7 +231,10 @@ mod tests {
         let yaml = "jobName: a\narrayProperties: {size: 3}\ndependsOn:\n  - type: SEQUENTIAL\n";
         let toml = "jobName = 'a'\narrayProperties.size = 3\n[[dependsOn]]\ntype = 'SEQUENTIAL'\n";
         let expected: SubmitJob = parse(json, Format::Json, "j").unwrap();
-        assert_eq!(expected.array_properties, Some(ArrayProperties { size: Some(3) }));
+        assert_eq!(
+            expected.array_properties,
+            Some(ArrayProperties { size: Some(3), ..Default::default() })
+        );
         assert_eq!(parse::<SubmitJob>(yaml, Format::Yaml, "y").unwrap(), expected);
         assert_eq!(parse::<SubmitJob>(json, Format::Yaml, "-").unwrap(), expected);
         assert_eq!(parse::<SubmitJob>(toml, Format::Toml, "t").unwrap(), expected);

@@ -4,6 +4,7 @@
 //! since the epoch). Fields that are ours and not AWS's are marked *extension*. Empty maps, lists
 //! and strings mean absent, as AWS has it.
 
+pub mod consumables;
 pub mod definitions;
 pub mod error;
 pub mod jobs;
@@ -39,6 +40,7 @@ operations! {
     "ListJobs": jobs::ListJobs => jobs::ListJobsResponse;
     "CancelJob": jobs::CancelJob => Empty;
     "TerminateJob": jobs::TerminateJob => Empty;
+    "UpdateJob": jobs::UpdateJob => jobs::UpdateJobResponse;
     "RegisterJobDefinition": definitions::RegisterJobDefinition
         => definitions::RegisterJobDefinitionResponse;
     "DeregisterJobDefinition": definitions::DeregisterJobDefinition => Empty;
@@ -58,6 +60,17 @@ operations! {
     "ListAgents": resources::ListAgents => resources::ListAgentsResponse;
     "DrainAgent": resources::DrainAgent => Empty;
     "DescribeCluster": resources::DescribeCluster => resources::DescribeClusterResponse;
+    "CreateConsumableResource": consumables::CreateConsumableResource
+        => consumables::CreateConsumableResourceResponse;
+    "UpdateConsumableResource": consumables::UpdateConsumableResource
+        => consumables::UpdateConsumableResourceResponse;
+    "DescribeConsumableResource": consumables::DescribeConsumableResource
+        => consumables::DescribeConsumableResourceResponse;
+    "DeleteConsumableResource": consumables::DeleteConsumableResource => Empty;
+    "ListConsumableResources": consumables::ListConsumableResources
+        => consumables::ListConsumableResourcesResponse;
+    "ListJobsByConsumableResource": consumables::ListJobsByConsumableResource
+        => consumables::ListJobsByConsumableResourceResponse;
 }
 
 /// The answer of operations that return nothing: `{}`.

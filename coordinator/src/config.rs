@@ -38,6 +38,7 @@ attempts = 100
 evaluate_on_exit = 100
 # Whether an attempt lost with its host is charged to the job's attempts.
 charge_host_losses = false
+consumables = 1000000
 "#;
 
 /// The settings.

@@ -9,6 +9,7 @@ mod apply;
 pub mod arn;
 pub mod children;
 mod commands;
+pub mod consumables;
 pub mod deadlines;
 pub mod event;
 pub mod index;

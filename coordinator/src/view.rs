@@ -1,10 +1,12 @@
 //! Answers to questions: the state in the API's shapes. Reads only.
 
+mod consumables;
 mod jobs;
 mod list;
 mod resources;
 mod waiting;
 
+pub use consumables::{describe_consumable, list_consumables, list_consumers};
 pub use jobs::describe_jobs;
 pub use list::list_jobs;
 pub use resources::{

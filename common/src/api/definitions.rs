@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::consumables::ConsumableResourceProperties;
 pub use container::*;
 pub use task::*;
 pub use volumes::*;
@@ -39,6 +40,8 @@ pub struct RegisterJobDefinition {
     pub tags: BTreeMap<String, String>,
     /// `EC2` or absent: any agent.
     pub platform_capabilities: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub consumable_resource_properties: Option<ConsumableResourceProperties>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

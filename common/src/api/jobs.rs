@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::consumables::ConsumableResourceProperties;
 use super::definitions::{
     ContainerProperties, EcsTaskProperties, JobTimeout, RetryStrategy, TaskContainerProperties,
 };
@@ -106,6 +107,9 @@ pub struct SubmitJob {
     pub eks_properties_override: Option<serde_json::Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub propagate_tags: Option<bool>,
+    /// Merged into the definition's list by resource.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub consumable_resource_properties_override: Option<ConsumableResourceProperties>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,6 +117,10 @@ pub struct SubmitJob {
 pub struct ArrayProperties {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<u32>,
+    /// *Extension.* At most this many children are STARTING or RUNNING at a time; changeable with
+    /// `UpdateJob`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_parallel: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -195,6 +203,8 @@ pub struct JobDetail {
     pub propagate_tags: bool,
     #[serde(default)]
     pub platform_capabilities: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consumable_resource_properties: Option<ConsumableResourceProperties>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -209,6 +219,9 @@ pub struct ArrayPropertiesDetail {
     /// Of a parent: children by status, all seven keys.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub status_summary: BTreeMap<JobStatus, u32>,
+    /// *Extension.* Of a parent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_parallel: Option<u32>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -376,6 +389,26 @@ pub struct TerminateJob {
     pub job_id: String,
     /// Becomes the status reason; required, at most 1024 characters.
     pub reason: String,
+}
+
+/// *Extension.* Changes a job that has not ended. What is absent stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct UpdateJob {
+    /// Id or ARN of a single job or an array parent.
+    pub job_id: String,
+    /// Of an array: at most this many children STARTING or RUNNING at a time; 0 takes the limit
+    /// away. Children that run already are not stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_parallel: Option<u32>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UpdateJobResponse {
+    pub job_arn: String,
+    pub job_id: String,
+    pub job_name: String,
 }
 
 /// A job's change of state, published on `P.event.QUEUE.JOB` when a single job or an array parent

@@ -9,6 +9,7 @@ use windrow_common::api::resources::AgentStatus;
 use windrow_common::ids::{JobId, LeaseId, Name};
 
 use super::children::{Children, len};
+use super::consumables::{self, Fate};
 use super::event::{ChildEnd, Event, Granted, Registered, Submitted, Then};
 use super::state::{Agent, Dependency, Job, Lease, Queue, Spec, State, Work};
 
@@ -16,6 +17,7 @@ use super::state::{Agent, Dependency, Job, Lease, Queue, Spec, State, Work};
 const RUN_TIME_WEIGHT: u64 = 16;
 
 /// It happened.
+#[expect(clippy::too_many_lines, reason = "one arm for each event")]
 pub fn apply(state: &mut State, event: &Event) {
     match event {
         Event::TermStarted { term } => state.term = *term,
@@ -72,7 +74,7 @@ pub fn apply(state: &mut State, event: &Event) {
             change(state, job, |all| {
                 children.iter().cloned().flatten().for_each(|c| all.give_back(c))
             });
-            settle_lease(state, *lease, children);
+            settle_lease(state, *lease, children, Fate::Unused);
         }
         Event::AgentRegistered { agent, registered } => register(state, agent, registered),
         Event::AgentLost { agent } => {
@@ -86,6 +88,16 @@ pub fn apply(state: &mut State, event: &Event) {
         Event::ReportsTaken { agent, upto } => {
             change_agent(state, agent, |a| a.confirmed_reports = *upto);
         }
+        Event::ConsumableCreated { name, consumable } => {
+            state.consumables.insert(name.clone(), (**consumable).clone());
+        }
+        Event::ConsumableChanged { name, total, token } => {
+            if let Some(consumable) = state.consumables.get_mut(name) {
+                consumable.change(*total, token.as_ref());
+            }
+        }
+        Event::ConsumableDeleted { name } => drop(state.consumables.remove(name)),
+        Event::JobUpdated { job, max_parallel } => update(state, *job, *max_parallel),
     }
 }
 
@@ -115,6 +127,7 @@ fn submit(state: &mut State, id: JobId, submitted: &Submitted) {
         is_terminated: false,
         stopped_at: None,
         children: Children::new(submitted.array_size.unwrap_or(1)),
+        max_parallel: submitted.max_parallel,
     };
     if let Some(queue) = state.queues.get_mut(&job.queue) {
         queue.active_jobs += 1;
@@ -123,8 +136,17 @@ fn submit(state: &mut State, id: JobId, submitted: &Submitted) {
     let mut index = std::mem::take(&mut state.index);
     index.wait_for(state, id, &submitted.depends_on);
     index.listing.enter(id, &state.jobs[&id], JobStatus::Submitted);
+    index.consume(&state.specs[&submitted.spec].spec.consumables, id);
     state.index = index;
     state.work.push_back(Work::Admit(id));
+}
+
+fn update(state: &mut State, id: JobId, max_parallel: Option<u32>) {
+    let job = state.jobs.get_mut(&id).expect("decided on a known job");
+    if let Some(limit) = max_parallel {
+        job.max_parallel = (limit > 0).then_some(limit);
+    }
+    change(state, id, |_| ());
 }
 
 /// Changes children of a job and puts everything derived from them right.
@@ -221,6 +243,8 @@ fn grant(state: &mut State, granted: &Granted) {
     });
     let number = state.agents[&granted.agent].number;
     state.index.hold(digest, number, i64::from(count));
+    let spec = state.specs[&digest].spec.clone();
+    consumables::take(state, &spec.consumables, count);
 }
 
 fn end(state: &mut State, id: LeaseId, ended: &[ChildEnd]) {
@@ -239,7 +263,7 @@ fn end(state: &mut State, id: LeaseId, ended: &[ChildEnd]) {
             }
         }
     });
-    settle_lease(state, id, &children);
+    settle_lease(state, id, &children, Fate::Used);
     if let Some(last) = ended.iter().map(|e| e.attempt.ended_at).max() {
         settled(state, job, children, last);
     }
@@ -268,7 +292,7 @@ fn learn(state: &mut State, id: LeaseId, ended: &[ChildEnd]) {
 }
 
 /// These children are no longer the lease's; the last ones end it.
-fn settle_lease(state: &mut State, id: LeaseId, children: &[Range<u32>]) {
+fn settle_lease(state: &mut State, id: LeaseId, children: &[Range<u32>], fate: Fate) {
     let lease = state.leases.get_mut(&id).expect("decided on a live lease");
     let mut count = 0;
     for range in children {
@@ -290,6 +314,8 @@ fn settle_lease(state: &mut State, id: LeaseId, children: &[Range<u32>]) {
     });
     let number = state.agents[&name].number;
     state.index.hold(digest, number, -i64::from(count));
+    let spec = state.specs[&digest].spec.clone();
+    consumables::give_back(state, &spec.consumables, count, fate);
 }
 
 fn register(state: &mut State, name: &Name, registered: &Registered) {

@@ -24,6 +24,11 @@ pub fn environment(name: &Name) -> String {
     format!("{PREFIX}compute-environment/{name}")
 }
 
+/// A consumable resource's.
+pub fn consumable(name: &Name) -> String {
+    format!("{PREFIX}consumable-resource/{name}")
+}
+
 /// An agent's, in the place of ECS's container instance.
 pub fn agent(name: &Name) -> String {
     format!("{PREFIX}container-instance/{name}")

@@ -173,7 +173,8 @@ impl Chaos {
     }
 
     fn submit(&mut self, size: u32, attempts: u32, waits: u8, backs_off: bool) {
-        let array = (size > 1).then_some(ArrayProperties { size: Some(size) });
+        let array =
+            (size > 1).then_some(ArrayProperties { size: Some(size), ..Default::default() });
         let last = self.jobs.last().copied();
         let same_size = |job: JobId| self.w.state.jobs[&job].array_size == Some(size);
         let depends_on = match (waits, last) {

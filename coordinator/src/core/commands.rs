@@ -1,6 +1,7 @@
 //! Commands and what they decide. One file for each group of commands.
 
 mod agents;
+mod consumables;
 mod definitions;
 mod environments;
 mod place;
@@ -9,15 +10,22 @@ mod report;
 mod stop;
 mod submit;
 mod tick;
+mod update;
 mod work;
 
 use std::ops::Range;
 
 use windrow_common::api::ApiError;
+use windrow_common::api::consumables::{
+    CreateConsumableResource, CreateConsumableResourceResponse, DeleteConsumableResource,
+    UpdateConsumableResource, UpdateConsumableResourceResponse,
+};
 use windrow_common::api::definitions::{
     DeregisterJobDefinition, RegisterJobDefinition, RegisterJobDefinitionResponse,
 };
-use windrow_common::api::jobs::{CancelJob, SubmitJob, SubmitJobResponse, TerminateJob};
+use windrow_common::api::jobs::{
+    CancelJob, SubmitJob, SubmitJobResponse, TerminateJob, UpdateJob, UpdateJobResponse,
+};
 use windrow_common::api::resources::{
     ComputeEnvironmentResponse, CreateComputeEnvironment, CreateJobQueue, DeleteComputeEnvironment,
     DeleteJobQueue, DrainAgent, JobQueueResponse, UpdateComputeEnvironment, UpdateJobQueue,
@@ -73,6 +81,10 @@ pub enum Command {
     Work,
     /// The first thing that is due by time, if there is one; asked for until nothing is due.
     Tick,
+    CreateConsumable(CreateConsumableResource),
+    UpdateConsumable(UpdateConsumableResource),
+    DeleteConsumable(DeleteConsumableResource),
+    UpdateJob(UpdateJob),
 }
 
 /// What a command leads to.
@@ -101,6 +113,9 @@ pub enum Answer {
     MustRegister,
     /// A submission refused: it goes to the dead letters.
     Refused(ApiError),
+    ConsumableCreated(CreateConsumableResourceResponse),
+    ConsumableUpdated(UpdateConsumableResourceResponse),
+    JobUpdated(UpdateJobResponse),
 }
 
 impl From<Vec<Event>> for Decision {
@@ -145,6 +160,10 @@ pub fn decide(
         Command::Place(placement) => Ok(place::place(state, placement).into()),
         Command::Work => Ok(work::work(state, limits, now).into()),
         Command::Tick => Ok(tick::tick(state, now).into()),
+        Command::CreateConsumable(request) => consumables::create(state, limits, request, now),
+        Command::UpdateConsumable(request) => consumables::update(state, request, now),
+        Command::DeleteConsumable(request) => consumables::delete(state, request),
+        Command::UpdateJob(request) => update::update(state, request),
     }
 }
 

@@ -13,6 +13,7 @@ use windrow_common::wire::agent::Executor;
 use windrow_common::wire::lease::SpecDigest;
 
 use super::children::{Attempt, NeverRan, Ranges};
+use super::consumables::{Consumable, Token};
 use super::state::{Dependency, Environment, JobSpec, Queue, Revision};
 
 /// One fact.
@@ -124,6 +125,25 @@ pub enum Event {
         job: JobId,
         children: Ranges,
     },
+    ConsumableCreated {
+        name: Name,
+        consumable: Box<Consumable>,
+    },
+    /// Its total changed, by an update with this client token.
+    ConsumableChanged {
+        name: Name,
+        total: u64,
+        token: Option<(String, Token)>,
+    },
+    ConsumableDeleted {
+        name: Name,
+    },
+    /// A job was changed; what is absent stays.
+    JobUpdated {
+        job: JobId,
+        /// 0: no limit any more.
+        max_parallel: Option<u32>,
+    },
 }
 
 /// A job as submitted.
@@ -140,6 +160,9 @@ pub struct Submitted {
     pub tags: BTreeMap<String, String>,
     /// The idempotency key and the digest of the request.
     pub key: Option<(String, u64)>,
+    /// Most children STARTING or RUNNING at a time.
+    #[serde(default)]
+    pub max_parallel: Option<u32>,
 }
 
 /// A lease as given.

@@ -35,6 +35,8 @@ pub struct Index {
     holders: BTreeMap<SpecDigest, Holders>,
     /// Jobs that wait for a job.
     pub dependents: BTreeMap<JobId, BTreeSet<JobId>>,
+    /// Jobs that take of a consumable resource.
+    consumers: BTreeMap<Name, BTreeSet<JobId>>,
     /// Changes of status of jobs since they were last taken out, for events.
     pub changed: BTreeMap<JobId, JobStatus>,
     /// Jobs by queue and status, name and definition.
@@ -54,6 +56,7 @@ impl Index {
         let mut index = Self::default();
         for (id, job) in &state.jobs {
             index.wait_for(state, *id, &job.depends_on);
+            index.consume(&state.specs[&job.spec].spec.consumables, *id);
             index.place_job(state, *id);
             index.listing.enter(*id, job, job.status());
         }
@@ -75,6 +78,18 @@ impl Index {
                 self.dependents.entry(on).or_default().insert(id);
             }
         }
+    }
+
+    /// Enters the job at the consumable resources that it takes of.
+    pub(super) fn consume(&mut self, needs: &[(Name, u64)], id: JobId) {
+        for (name, _) in needs {
+            self.consumers.entry(name.clone()).or_default().insert(id);
+        }
+    }
+
+    /// Known jobs that take of a consumable resource, oldest first.
+    pub fn consumers(&self, name: &Name) -> impl DoubleEndedIterator<Item = &JobId> {
+        self.consumers.get(name).into_iter().flatten()
     }
 
     /// Puts the job where its readiness belongs.

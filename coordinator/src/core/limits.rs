@@ -16,6 +16,8 @@ pub struct Limits {
     /// Whether an attempt that was lost with its host counts as one of the job's attempts, as AWS
     /// Batch has it. Otherwise it is tried again uncharged, up to [`HOST_LOSSES_MAX`] times.
     pub charge_host_losses: bool,
+    /// Consumable resources in all.
+    pub consumables: usize,
 }
 
 impl Default for Limits {
@@ -26,6 +28,7 @@ impl Default for Limits {
             attempts: 100,
             evaluate_on_exit: 100,
             charge_host_losses: false,
+            consumables: 1_000_000,
         }
     }
 }
@@ -45,6 +48,12 @@ pub const EVENT_CHILDREN_MAX: usize = 2048;
 pub const EVENT_RANGES_MAX: usize = 16_384;
 /// Highest priority of a queue, as AWS has it.
 pub const PRIORITY_MAX: u32 = 1000;
+/// Most consumable resources one job names.
+pub const CONSUMABLES_PER_JOB_MAX: usize = 100;
+/// Largest quantity of a consumable resource: AWS's is a signed number of 64 bits.
+pub const QUANTITY_MAX: u64 = i64::MAX as u64;
+/// Longest client token, as AWS has it.
+pub const CLIENT_TOKEN_LENGTH_MAX: usize = 64;
 /// How often a child may lose its host before it counts as failed: a job that takes its hosts down
 /// must not go round for ever.
 pub const HOST_LOSSES_MAX: u32 = 20;

@@ -14,6 +14,7 @@ use windrow_common::units::Resources;
 use windrow_common::wire::agent::{Architecture, Executor};
 use windrow_common::wire::lease::{Mount, SpecDigest, TaskSpec};
 
+use super::consumables;
 use super::limits::{Limits, SPEC_BYTES_MAX};
 use super::retry::Retry;
 use super::state::JobSpec;
@@ -53,6 +54,10 @@ pub(super) fn resolve(
         retry: Retry::parse(retry, limits)?,
         architecture: architecture(&properties)?,
         properties,
+        consumables: consumables::merge(
+            definition.consumable_resource_properties.as_ref(),
+            request.consumable_resource_properties_override.as_ref(),
+        )?,
     };
     match to_msgpack(&spec).len() {
         size if size > SPEC_BYTES_MAX => Err(too_large(size)),
@@ -77,6 +82,7 @@ pub(super) fn check_definition(
 ) -> Result<(), ApiError> {
     let properties = container(definition)?;
     resources(properties)?;
+    consumables::merge(definition.consumable_resource_properties.as_ref(), None)?;
     Retry::parse(definition.retry_strategy.as_ref(), limits)?;
     check_timeout(definition.timeout.as_ref().and_then(|t| t.attempt_duration_seconds))?;
     // A command may come with each submission: check with a stand-in when there is none.

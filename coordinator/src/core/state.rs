@@ -16,6 +16,7 @@ use windrow_common::wire::agent::{Architecture, Executor};
 use windrow_common::wire::lease::{SpecDigest, TaskSpec};
 
 use super::children::{Children, Ranges};
+use super::consumables::{Consumable, Needs};
 use super::index::Index;
 use super::retry::Retry;
 
@@ -47,6 +48,8 @@ pub struct State {
     pub work: VecDeque<Work>,
     /// Results refused because their lease was no longer the child's.
     pub fenced_results: u64,
+    #[serde(default)]
+    pub consumables: BTreeMap<Name, Consumable>,
     /// Derived look-up tables.
     #[serde(skip)]
     pub index: Index,
@@ -104,6 +107,9 @@ pub struct JobSpec {
     /// The architecture the agent must have; absent: any.
     #[serde(default)]
     pub architecture: Option<Architecture>,
+    /// What an attempt takes of consumable resources, by name.
+    #[serde(default)]
+    pub consumables: Needs,
 }
 
 /// A spec and what was learnt of it.
@@ -137,6 +143,9 @@ pub struct Job {
     /// When the last child ended.
     pub stopped_at: Option<Timestamp>,
     pub children: Children,
+    /// Most children STARTING or RUNNING at a time.
+    #[serde(default)]
+    pub max_parallel: Option<u32>,
 }
 
 impl Job {
@@ -161,6 +170,11 @@ impl Job {
     pub fn has(&self, id: JobRef) -> bool {
         let is_child = |child| !id.is_node && self.array_size.is_some_and(|size| child < size);
         id.child.is_none_or(is_child)
+    }
+
+    /// How many children are STARTING or RUNNING.
+    pub fn live_count(&self) -> u32 {
+        self.children.count(JobStatus::Starting) + self.children.count(JobStatus::Running)
     }
 
     /// The reason given when this child was terminated.

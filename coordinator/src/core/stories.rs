@@ -1,5 +1,6 @@
 //! Stories about the core, from the outside: what is asked, what agents report, what is then so.
 
+mod consumables;
 mod listing;
 mod retries;
 
@@ -505,7 +506,9 @@ fn a_submission_that_is_delivered_twice_is_one_job() {
 fn wrong_submissions_are_refused_with_the_limit() {
     let mut w = World::new();
     let job = w.job();
-    let array = |size| Some(windrow_common::api::jobs::ArrayProperties { size: Some(size) });
+    let array = |size| {
+        Some(windrow_common::api::jobs::ArrayProperties { size: Some(size), ..Default::default() })
+    };
     let depends = |id: &str, kind| {
         vec![JobDependency { job_id: (!id.is_empty()).then(|| id.to_owned()), kind }]
     };

@@ -186,7 +186,7 @@ impl World {
     }
 
     pub(super) fn size(&self, size: u32) -> Option<ArrayProperties> {
-        Some(ArrayProperties { size: Some(size) })
+        Some(ArrayProperties { size: Some(size), ..Default::default() })
     }
 
     pub(super) fn array(&mut self, size: u32, depends_on: Vec<JobDependency>) -> JobId {

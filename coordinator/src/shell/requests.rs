@@ -3,10 +3,16 @@
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use windrow_common::api::consumables::{
+    CreateConsumableResource, DeleteConsumableResource, DescribeConsumableResource,
+    ListConsumableResources, ListJobsByConsumableResource, UpdateConsumableResource,
+};
 use windrow_common::api::definitions::{
     DeregisterJobDefinition, DescribeJobDefinitions, RegisterJobDefinition,
 };
-use windrow_common::api::jobs::{CancelJob, DescribeJobs, ListJobs, SubmitJob, TerminateJob};
+use windrow_common::api::jobs::{
+    CancelJob, DescribeJobs, ListJobs, SubmitJob, TerminateJob, UpdateJob,
+};
 use windrow_common::api::resources::{
     CreateComputeEnvironment, CreateJobQueue, DeleteComputeEnvironment, DeleteJobQueue,
     DescribeCluster, DescribeComputeEnvironments, DescribeJobQueues, DrainAgent, ListAgents,
@@ -71,6 +77,18 @@ pub fn ask(
             let request = read(operation, encoding, payload)?;
             Ok(answer(encoding.write(&view::describe_definitions(state, &request)?)))
         }
+        DescribeConsumableResource::NAME => {
+            let request = read(operation, encoding, payload)?;
+            Ok(answer(encoding.write(&view::describe_consumable(state, &request)?)))
+        }
+        ListConsumableResources::NAME => {
+            let request = read(operation, encoding, payload)?;
+            Ok(answer(encoding.write(&view::list_consumables(state, &request)?)))
+        }
+        ListJobsByConsumableResource::NAME => {
+            let request = read(operation, encoding, payload)?;
+            Ok(answer(encoding.write(&view::list_consumers(state, &request)?)))
+        }
         DescribeCluster::NAME => {
             read::<DescribeCluster>(operation, encoding, payload).map(|_| Asked::Cluster)
         }
@@ -127,6 +145,10 @@ fn command(
         UpdateComputeEnvironment::NAME => one(o, e, p, Command::UpdateEnvironment),
         DeleteComputeEnvironment::NAME => one(o, e, p, Command::DeleteEnvironment),
         DrainAgent::NAME => one(o, e, p, Command::DrainAgent),
+        CreateConsumableResource::NAME => one(o, e, p, Command::CreateConsumable),
+        UpdateConsumableResource::NAME => one(o, e, p, Command::UpdateConsumable),
+        DeleteConsumableResource::NAME => one(o, e, p, Command::DeleteConsumable),
+        UpdateJob::NAME => one(o, e, p, Command::UpdateJob),
         _ => Ok(None),
     }
 }
@@ -158,6 +180,9 @@ pub fn write_answer(encoding: Encoding, answer: &Answer) -> Bytes {
         Answer::Definition(response) => write(encoding, response),
         Answer::Queue(response) => write(encoding, response),
         Answer::Environment(response) => write(encoding, response),
+        Answer::ConsumableCreated(response) => write(encoding, response),
+        Answer::ConsumableUpdated(response) => write(encoding, response),
+        Answer::JobUpdated(response) => write(encoding, response),
         Answer::Done | Answer::Registered { .. } | Answer::MustRegister | Answer::Refused(_) => {
             write(encoding, &Empty {})
         }

@@ -16,6 +16,7 @@ use super::waiting;
 use crate::core::State;
 use crate::core::arn;
 use crate::core::children::{Attempt, Child};
+use crate::core::consumables;
 use crate::core::reasons;
 use crate::core::state::{Dependency, Job, JobSpec};
 
@@ -79,6 +80,7 @@ fn describe(state: &State, id: JobRef, job: &Job) -> JobDetail {
         ecs_properties: None,
         propagate_tags: false,
         platform_capabilities: Vec::new(),
+        consumable_resource_properties: consumables::to_api(&spec.consumables),
     }
 }
 
@@ -103,6 +105,7 @@ fn array_properties(job: &Job, id: JobRef) -> Option<ArrayPropertiesDetail> {
                 .into_iter()
                 .map(|status| (status, job.children.count(status)))
                 .collect::<BTreeMap<_, _>>(),
+            max_parallel: job.max_parallel,
         },
     })
 }

@@ -84,7 +84,8 @@ pub(crate) fn job(queue: &str, command: &[&str], size: Option<u32>) -> SubmitJob
         job_name: "bench".to_owned(),
         job_queue: queue.to_owned(),
         job_definition: DEFINITION.to_owned(),
-        array_properties: size.map(|size| ArrayProperties { size: Some(size) }),
+        array_properties: size
+            .map(|size| ArrayProperties { size: Some(size), ..Default::default() }),
         container_overrides: Some(ContainerOverrides {
             command: command.iter().map(|&word| word.to_owned()).collect(),
             ..Default::default()

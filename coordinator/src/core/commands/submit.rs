@@ -12,6 +12,7 @@ use super::definitions::{check_tags, find_revision};
 use super::{Answer, Decision};
 use crate::core::State;
 use crate::core::arn;
+use crate::core::consumables;
 use crate::core::event::{Event, Submitted};
 use crate::core::limits::{KEY_LENGTH_MAX, Limits};
 use crate::core::spec;
@@ -34,7 +35,8 @@ pub(super) fn submit(
     let queue = find_queue(state, &request.job_queue)?;
     let (definition, revision) = find_revision(state, &request.job_definition)?;
     let spec = spec::resolve(&revision.definition, request, limits)?;
-    let array_size = check_array(request, limits)?;
+    consumables::check_known(state, &spec.consumables)?;
+    let (array_size, max_parallel) = check_array(request, limits)?;
     let depends_on = check_dependencies(state, limits, &request.depends_on, array_size)?;
     check_tags(&request.tags)?;
     let digest = spec::digest(&spec);
@@ -55,6 +57,7 @@ pub(super) fn submit(
         parameters,
         tags: request.tags.clone(),
         key,
+        max_parallel,
     };
     events.push(Event::JobSubmitted { job: id, submitted: Box::new(submitted) });
     Ok(Decision { events, answer: Answer::Submitted(response(id, &name)) })
@@ -136,14 +139,24 @@ fn find_queue(state: &State, text: &str) -> Result<Name, ApiError> {
     Ok(name)
 }
 
-fn check_array(request: &SubmitJob, limits: &Limits) -> Result<Option<u32>, ApiError> {
+/// The array's size and how many children may run at a time.
+fn check_array(
+    request: &SubmitJob,
+    limits: &Limits,
+) -> Result<(Option<u32>, Option<u32>), ApiError> {
     let size = request.array_properties.as_ref().and_then(|array| array.size);
-    match size {
-        Some(size) if !(2..=limits.array_size).contains(&size) => Err(ApiError::invalid(format!(
-            "array size must be from 2 to {}, got {size}",
-            limits.array_size
-        ))),
-        Some(_) | None => Ok(size),
+    let max_parallel = request.array_properties.as_ref().and_then(|array| array.max_parallel);
+    match (size, max_parallel) {
+        (None, Some(_)) => {
+            Err(ApiError::invalid("arrayProperties.maxParallel is for array jobs: give a size"))
+        }
+        (Some(_), Some(0)) => {
+            Err(ApiError::invalid("arrayProperties.maxParallel must be at least 1, got 0"))
+        }
+        (Some(size), _) if !(2..=limits.array_size).contains(&size) => Err(ApiError::invalid(
+            format!("array size must be from 2 to {}, got {size}", limits.array_size),
+        )),
+        (Some(_) | None, _) => Ok((size, max_parallel)),
     }
 }
 
