@@ -326,6 +326,7 @@ impl Core {
             cause: outcome.cause,
             reason: outcome.reason.map(|text| text.chars().take(REASON_LENGTH_MAX).collect()),
             log_bytes,
+            containers: Vec::new(),
         };
         self.record(Record::Ended(ended));
         self.outbox.push(Item::Ended(key));

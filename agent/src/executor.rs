@@ -3,6 +3,7 @@
 //! An executor outlives nothing by itself, but what it started does: after a crash of the agent,
 //! `adopt` gives back every attempt that still runs or has ended meanwhile.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -100,6 +101,27 @@ pub struct AttemptKey {
     pub child: u32,
 }
 
+/// Variables of a container or process. Some are secret, so only their names are ever shown.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Environment(pub Vec<(String, String)>);
+
+impl Environment {
+    /// Adds a variable, or gives one another value.
+    pub fn set(&mut self, name: &str, value: &str) {
+        match self.0.iter_mut().find(|(existing, _)| existing == name) {
+            Some((_, existing)) => value.clone_into(existing),
+            None => self.0.push((name.to_owned(), value.to_owned())),
+        }
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
+}
+
 /// Everything needed to start an attempt.
 #[derive(Clone, Debug)]
 pub struct StartRequest {
@@ -109,9 +131,9 @@ pub struct StartRequest {
     pub job: JobId,
     /// What to run.
     pub spec: Arc<TaskSpec>,
-    /// The complete environment, `AWS_BATCH_` variables included.
-    pub environment: Vec<(String, String)>,
-    /// What it may use.
+    /// The complete environment of each container, `AWS_BATCH_` variables included.
+    pub environments: Vec<Environment>,
+    /// What all of it may use.
     pub resources: Resources,
     /// The file that receives its output, standard output and error in the order written. The
     /// executor creates it (and appends).

@@ -14,11 +14,13 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::mpsc::{Receiver, channel};
 use windrow_agent::executor::{
-    AttemptKey, DockerConfig, DockerExecutor, Error, ExecutorEvent, StartRequest, StopSignal,
+    AttemptKey, DockerConfig, DockerExecutor, Environment, Error, ExecutorEvent, StartRequest,
+    StopSignal,
 };
 use windrow_common::ids::{JobId, LeaseId};
 use windrow_common::units::Resources;
-use windrow_common::wire::lease::{Mount, TaskSpec};
+use windrow_common::wire::container::{ContainerSpec, Mount, Volume, VolumeSource};
+use windrow_common::wire::lease::TaskSpec;
 
 /// Long enough for a loaded engine; only a failing test waits for it.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -81,9 +83,21 @@ fn config(directory: &Path) -> DockerConfig {
     }
 }
 
-fn shell(script: &str) -> TaskSpec {
+fn shell(script: &str) -> ContainerSpec {
     let command = ["sh", "-c", script].map(str::to_owned).to_vec();
-    TaskSpec { image: Some(IMAGE.to_owned()), command, ..TaskSpec::default() }
+    ContainerSpec { image: Some(IMAGE.to_owned()), command, ..ContainerSpec::default() }
+}
+
+fn volume(name: &str, source: VolumeSource) -> Volume {
+    Volume { name: name.to_owned(), source }
+}
+
+fn host(name: &str, path: &Path) -> Volume {
+    volume(name, VolumeSource::Host(path.to_str().unwrap().to_owned()))
+}
+
+fn mount(volume: &str, target: &str, read_only: bool) -> Mount {
+    Mount { volume: volume.to_owned(), target: target.to_owned(), read_only }
 }
 
 impl World {
@@ -105,7 +119,11 @@ impl World {
         self.seen.clear();
     }
 
-    async fn start(&mut self, spec: TaskSpec) -> AttemptKey {
+    async fn start(&mut self, spec: ContainerSpec) -> AttemptKey {
+        self.start_task(TaskSpec::single(spec)).await
+    }
+
+    async fn start_task(&mut self, spec: TaskSpec) -> AttemptKey {
         self.next_child += 1;
         let path = self.directory.path();
         let key = AttemptKey { lease: LeaseId(9), child: self.next_child };
@@ -113,7 +131,7 @@ impl World {
             key,
             job: self.job,
             spec: Arc::new(spec),
-            environment: vec![("GREETING".into(), "hello world".into())],
+            environments: vec![Environment(vec![("GREETING".into(), "hello world".into())])],
             resources: Resources::new(500, 16),
             log_file: path.join(format!("{}.log", self.next_child)),
             scratch: path.join(format!("{}.scratch", self.next_child)),
@@ -152,8 +170,12 @@ impl World {
         (exit_code, out_of_memory)
     }
 
-    async fn failure(&mut self, spec: TaskSpec) -> String {
+    async fn failure(&mut self, spec: ContainerSpec) -> String {
         let key = self.start(spec).await;
+        self.start_failure(key).await
+    }
+
+    async fn start_failure(&mut self, key: AttemptKey) -> String {
         let end = self.end(key).await;
         let ExecutorEvent::StartFailed { reason, .. } = end else {
             panic!("expected a failed start, got {end:?}");
@@ -207,24 +229,18 @@ async fn runs_a_container_as_asked() {
     }
     let mut world = World::new();
     let shown = world.directory.path().join("not-there-yet");
-    let spec = TaskSpec {
+    let spec = ContainerSpec {
         user: Some("guest".into()),
         working_directory: Some("/tmp".into()),
         readonly_root: true,
-        mounts: vec![
-            Mount {
-                source: Some(shown.to_str().unwrap().into()),
-                target: "/shown".into(),
-                read_only: true,
-            },
-            Mount { source: None, target: "/volume".into(), read_only: false },
-        ],
+        mounts: vec![mount("shown", "/shown", true), mount("volume", "/volume", false)],
         ..shell(
             "echo $GREETING; echo err >&2; id -u; id -g; pwd; (echo x > /file) 2>/dev/null || echo read-only; \
                  (echo x > /shown/file) 2>/dev/null || echo closed; exit 3",
         )
     };
-    let key = world.start(spec).await;
+    let volumes = vec![host("shown", &shown), volume("volume", VolumeSource::Shared)];
+    let key = world.start_task(TaskSpec { volumes, ..TaskSpec::single(spec) }).await;
     world.event(|e| matches!(e, ExecutorEvent::Started { .. })).await;
     assert_eq!(world.exit(key).await, (3, false));
     // The engine reads both outputs each by itself, so their order between them is its own.
@@ -284,23 +300,26 @@ async fn what_cannot_start_says_why_and_leaves_nothing() {
         return;
     }
     let mut world = World::new();
-    let missing = TaskSpec { image: Some("127.0.0.1:9/no/such:image".into()), ..shell("true") };
+    let missing =
+        ContainerSpec { image: Some("127.0.0.1:9/no/such:image".into()), ..shell("true") };
     let reason = world.failure(missing).await;
     assert!(reason.starts_with("CannotPullContainerError: "), "{reason}");
     let reason =
-        world.failure(TaskSpec { user: Some("nobody-here".into()), ..shell("true") }).await;
+        world.failure(ContainerSpec { user: Some("nobody-here".into()), ..shell("true") }).await;
     assert!(reason.starts_with("CannotStartContainerError: "), "{reason}");
     assert!(reason.contains("nobody-here"), "{reason}");
-    let reason = world.failure(TaskSpec { command: Vec::new(), ..shell("") }).await;
+    let reason = world.failure(ContainerSpec { command: Vec::new(), ..shell("") }).await;
     assert!(
         reason.starts_with("CannotCreateContainerError: ")
             && reason.to_lowercase().contains("no command"),
         "{reason}"
     );
-    let reason = world.failure(TaskSpec { image: None, ..shell("true") }).await;
+    let reason = world.failure(ContainerSpec { image: None, ..shell("true") }).await;
     assert!(reason.contains("no image"), "{reason}");
-    let colon = Mount { source: Some("/a:b".into()), target: "/c".into(), read_only: false };
-    let reason = world.failure(TaskSpec { mounts: vec![colon], ..shell("true") }).await;
+    let colon = ContainerSpec { mounts: vec![mount("v", "/c", false)], ..shell("true") };
+    let volumes = vec![volume("v", VolumeSource::Host("/a:b".into()))];
+    let key = world.start_task(TaskSpec { volumes, ..TaskSpec::single(colon) }).await;
+    let reason = world.start_failure(key).await;
     assert!(reason.contains("colon"), "{reason}");
     assert_eq!(world.containers(), Vec::<String>::new());
 }
@@ -313,7 +332,8 @@ async fn a_missing_program_is_named_in_the_log() {
     let mut world = World::new();
     // The container's init process runs before the program is looked up, so the engine has started
     // it by then.
-    let key = world.start(TaskSpec { command: vec!["no-such-program".into()], ..shell("") }).await;
+    let key =
+        world.start(ContainerSpec { command: vec!["no-such-program".into()], ..shell("") }).await;
     assert_eq!(world.exit(key).await, (127, false));
     assert!(world.log(key).contains("exec no-such-program failed"), "{}", world.log(key));
 }
@@ -325,21 +345,20 @@ async fn a_restarted_agent_adopts_its_containers_with_complete_logs() {
     }
     let mut world = World::new();
     let shared = world.directory.path().join("shared");
-    let mount = |spec| TaskSpec {
-        mounts: vec![Mount {
-            source: Some(shared.to_str().unwrap().into()),
-            target: "/shared".into(),
-            read_only: false,
-        }],
-        ..spec
+    let mounted = |spec| TaskSpec {
+        volumes: vec![host("shared", &shared)],
+        ..TaskSpec::single(ContainerSpec {
+            mounts: vec![mount("shared", "/shared", false)],
+            ..spec
+        })
     };
     let waiting = |file: &str, code: u8| {
         format!(
             "echo before; while ! [ -e /shared/{file} ]; do sleep 0.1; done; echo after; exit {code}"
         )
     };
-    let ends = world.start(mount(shell(&waiting("go", 11)))).await;
-    let runs = world.start(mount(shell(&waiting("stay", 12)))).await;
+    let ends = world.start_task(mounted(shell(&waiting("go", 11)))).await;
+    let runs = world.start_task(mounted(shell(&waiting("stay", 12)))).await;
     world.logged(ends, "before").await;
     world.logged(runs, "before").await;
     // Somebody else's agent on the same engine sees none of it.

@@ -13,10 +13,12 @@ use tempfile::TempDir;
 use tokio::sync::mpsc::{Receiver, channel};
 use windrow_agent::executor::process::CgroupMode;
 use windrow_agent::executor::{
-    AttemptKey, ExecutorEvent, ProcessConfig, ProcessExecutor, StartRequest, StopSignal,
+    AttemptKey, Environment, ExecutorEvent, ProcessConfig, ProcessExecutor, StartRequest,
+    StopSignal,
 };
 use windrow_common::ids::{JobId, LeaseId};
 use windrow_common::units::Resources;
+use windrow_common::wire::container::ContainerSpec;
 use windrow_common::wire::lease::TaskSpec;
 
 /// Long enough for a loaded machine; only a failing test waits for it.
@@ -38,12 +40,12 @@ fn config(directory: &Path, cgroup: CgroupMode) -> ProcessConfig {
     }
 }
 
-fn spec(command: &[&str]) -> TaskSpec {
+fn spec(command: &[&str]) -> ContainerSpec {
     let command = command.iter().map(|word| (*word).to_owned()).collect();
-    TaskSpec { command, ..TaskSpec::default() }
+    ContainerSpec { command, ..ContainerSpec::default() }
 }
 
-fn shell(script: &str) -> TaskSpec {
+fn shell(script: &str) -> ContainerSpec {
     spec(&["/bin/sh", "-c", script])
 }
 
@@ -77,24 +79,24 @@ impl World {
         self.events = events;
     }
 
-    fn request(&mut self, spec: TaskSpec) -> StartRequest {
+    fn request(&mut self, spec: ContainerSpec) -> StartRequest {
         self.next_child += 1;
         let path = self.directory.path();
         StartRequest {
             key: AttemptKey { lease: LeaseId(7), child: self.next_child },
             job: JobId::from_u128(1),
-            spec: Arc::new(spec),
-            environment: vec![
+            spec: Arc::new(TaskSpec::single(spec)),
+            environments: vec![Environment(vec![
                 ("PATH".into(), "/usr/bin:/bin".into()),
                 ("GREETING".into(), "hello world".into()),
-            ],
+            ])],
             resources: Resources::new(1000, 64),
             log_file: path.join(format!("{}.log", self.next_child)),
             scratch: path.join(format!("{}.scratch", self.next_child)),
         }
     }
 
-    async fn start(&mut self, spec: TaskSpec) -> AttemptKey {
+    async fn start(&mut self, spec: ContainerSpec) -> AttemptKey {
         let request = self.request(spec);
         let key = request.key;
         self.executor.start(vec![request]).await;
@@ -134,7 +136,7 @@ impl World {
         reason
     }
 
-    async fn run(&mut self, spec: TaskSpec) -> (i32, String) {
+    async fn run(&mut self, spec: ContainerSpec) -> (i32, String) {
         let key = self.start(spec).await;
         let (code, _) = self.exit(key).await;
         (code, self.log(key))
@@ -216,7 +218,7 @@ async fn exit_codes_and_signals_are_true() {
 #[tokio::test]
 async fn what_cannot_start_says_why() {
     let mut world = World::new();
-    let cases: [(TaskSpec, &str); 8] = [
+    let cases: [(ContainerSpec, &str); 8] = [
         (
             spec(&["no-such-program"]),
             "command not found: `no-such-program` (looked in /usr/bin:/bin)",
@@ -225,12 +227,12 @@ async fn what_cannot_start_says_why() {
         (spec(&["/etc/passwd"]), "Permission denied"),
         (spec(&[]), "no command"),
         (
-            TaskSpec { working_directory: Some("/no/such".into()), ..spec(&["true"]) },
+            ContainerSpec { working_directory: Some("/no/such".into()), ..spec(&["true"]) },
             "working directory `/no/such`",
         ),
-        (TaskSpec { image: Some("alpine".into()), ..spec(&["true"]) }, "image `alpine`"),
+        (ContainerSpec { image: Some("alpine".into()), ..spec(&["true"]) }, "image `alpine`"),
         (
-            TaskSpec { user: Some("no-such-user".into()), ..spec(&["true"]) },
+            ContainerSpec { user: Some("no-such-user".into()), ..spec(&["true"]) },
             "no user `no-such-user`",
         ),
         (spec(&["true", "nul\0byte"]), "zero byte"),
@@ -285,12 +287,12 @@ async fn runs_in_a_scratch_directory_of_its_own_that_is_removed() {
     assert_eq!(world.log(key).trim_end(), scratch.to_str().unwrap());
     wait_for("the scratch directory to go", || (!scratch.exists()).then_some(())).await;
 
-    let elsewhere = TaskSpec { working_directory: Some("/usr".into()), ..shell("pwd") };
+    let elsewhere = ContainerSpec { working_directory: Some("/usr".into()), ..shell("pwd") };
     assert_eq!(world.run(elsewhere).await.1, "/usr\n");
     let program = world.directory.path().join("relative");
     fs::copy("/bin/true", program).unwrap();
     let here = world.directory.path().to_str().unwrap().to_owned();
-    let relative = TaskSpec { working_directory: Some(here), ..spec(&["./relative"]) };
+    let relative = ContainerSpec { working_directory: Some(here), ..spec(&["./relative"]) };
     assert_eq!(world.run(relative).await.0, 0);
 }
 
@@ -301,7 +303,7 @@ async fn runs_as_another_user() {
     for (user, expected) in
         [("nobody", "65534 65534"), ("12345:nogroup", "12345 65534"), ("7:8", "7 8")]
     {
-        let spec = TaskSpec {
+        let spec = ContainerSpec {
             user: Some(user.into()),
             working_directory: Some("/".into()),
             ..shell("echo $(id -u) $(id -G)")
@@ -329,7 +331,7 @@ async fn a_control_group_limits_memory_and_lets_nothing_escape() {
     let (code, output) = world.run(shell("setsid sleep 1000 & echo $!; exit 6")).await;
     assert_eq!(code, 6);
     assert!(!is_alive(output.trim().parse().unwrap()), "it left the process group in vain");
-    let other = TaskSpec {
+    let other = ContainerSpec {
         user: Some("7:8".into()),
         working_directory: Some("/".into()),
         ..shell("echo $(id -u) $(id -G) $0 $GREETING; cat /proc/self/cgroup")

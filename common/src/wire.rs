@@ -3,6 +3,7 @@
 //! under `common/golden/` hold the bytes of each type.
 
 pub mod agent;
+pub mod container;
 pub mod lease;
 
 /// Version of the types in this module. A receiver refuses a higher one.

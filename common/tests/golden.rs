@@ -15,10 +15,16 @@ use windrow_common::ids::{JobId, LeaseId, Name};
 use windrow_common::time::Timestamp;
 use windrow_common::units::Resources;
 use windrow_common::wire::agent::{
-    Beat, Control, EndCause, Ended, Executor, Held, Register, RegisterReply, Report, ReportMessage,
-    Session,
+    Beat, ContainerEnd, Control, EndCause, Ended, Executor, Gpu, Held, Register, RegisterReply,
+    Report, ReportMessage, Session,
 };
-use windrow_common::wire::lease::{Lease, Mount, Nodes, Order, OrderMessage, Stop, TaskSpec};
+use windrow_common::wire::container::{
+    Condition, ContainerSpec, Device, LinuxParameters, LogDriver, Mount, Secret, Tmpfs, Ulimit,
+    Volume, VolumeSource,
+};
+use windrow_common::wire::lease::{
+    IpcMode, Lease, Nodes, Order, OrderMessage, PidMode, Stop, TaskSpec,
+};
 
 fn check<T: Serialize + DeserializeOwned + PartialEq + Debug>(file: &str, value: &T) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden").join(file);
@@ -38,22 +44,59 @@ fn job() -> JobId {
     JobId::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001)
 }
 
-#[test]
-fn orders() {
-    let spec = TaskSpec {
+fn task() -> TaskSpec {
+    let container = ContainerSpec {
+        depends_on: vec![("data".into(), Condition::Healthy)],
+        start_timeout_seconds: Some(30),
+        stop_timeout_seconds: Some(5),
         image: Some("busybox:1".into()),
         command: vec!["sh".into(), "-c".into(), "true".into()],
         environment: vec![("A".into(), "1".into())],
+        secrets: vec![Secret { name: "KEY".into(), from: "file:/etc/key".into() }],
         user: Some("1000:1000".into()),
         working_directory: Some("/data".into()),
-        mounts: vec![Mount {
-            source: Some("/srv".into()),
-            target: "/data".into(),
-            read_only: true,
-        }],
+        mounts: vec![Mount { volume: "v".into(), target: "/data".into(), read_only: true }],
         readonly_root: true,
-        privileged: false,
+        resources: Resources::new(1500, 256).with_gpu(1),
+        ulimits: vec![Ulimit { name: "nofile".into(), soft: 10, hard: -1 }],
+        linux: LinuxParameters {
+            init: Some(false),
+            shared_memory_mib: Some(16),
+            tmpfs: vec![Tmpfs { target: "/t".into(), size_mib: 8, options: vec!["ro".into()] }],
+            max_swap_mib: Some(64),
+            swappiness: Some(10),
+            devices: vec![Device {
+                source: "/dev/fuse".into(),
+                target: "/dev/fuse".into(),
+                read: true,
+                write: true,
+                mknod: false,
+            }],
+        },
+        log_driver: Some(LogDriver {
+            name: "syslog".into(),
+            options: vec![("tag".into(), "t".into())],
+        }),
+        ..ContainerSpec::default()
     };
+    let nfs = VolumeSource::Nfs { server: "s".into(), path: "/".into(), options: "ro".into() };
+    let data = ContainerSpec { name: "data".into(), essential: false, ..ContainerSpec::default() };
+    TaskSpec {
+        containers: vec![container, data],
+        volumes: vec![
+            Volume { name: "v".into(), source: VolumeSource::Host("/srv".into()) },
+            Volume { name: "w".into(), source: VolumeSource::Shared },
+            Volume { name: "x".into(), source: nfs },
+        ],
+        host_network: true,
+        ipc: Some(IpcMode::Task),
+        pid: Some(PidMode::Host),
+    }
+}
+
+#[test]
+fn orders() {
+    let spec = task();
     let lease = Lease {
         id: LeaseId(7),
         job: job(),
@@ -88,13 +131,14 @@ fn registration() {
         boot: 99,
         host: "host-1.example".into(),
         compute_environment: name("e"),
-        resources: Resources::new(8000, 16_000),
+        resources: Resources::new(8000, 16_000).with_gpu(1),
         executors: vec![Executor::Process, Executor::Docker],
         architecture: "X86_64".into(),
         agent_version: "0.1.0".into(),
         clock: Timestamp(1_700_000_000_000),
         held: held.clone(),
         address: Some("10.0.0.8".into()),
+        gpus: vec![Gpu { id: "GPU-1".into(), model: "Model".into(), memory_mib: 40_960 }],
     };
     check("register-1.msgpack", &register);
     let session = Session {
@@ -122,6 +166,11 @@ fn reports() {
         cause: EndCause::OutOfMemory,
         reason: Some("why".into()),
         log_bytes: 1234,
+        containers: vec![ContainerEnd {
+            name: "side".into(),
+            exit_code: Some(1),
+            reason: Some("why".into()),
+        }],
     };
     let (lease, job) = (LeaseId(7), job());
     let reports = vec![

@@ -1,61 +1,57 @@
 //! The environment of an attempt: built from scratch, so that nothing of the agent's own leaks in.
 
 use windrow_common::ids::JobRef;
-use windrow_common::wire::lease::{Lease, Nodes, TaskSpec};
+use windrow_common::wire::container::ContainerSpec;
+use windrow_common::wire::lease::{Lease, Nodes};
+
+use crate::executor::Environment;
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The variables of child `child` of `lease`, later ones winning over earlier ones: for a process
+/// The variables of a container of child `child` of `lease`, later ones winning over earlier ones: for a process
 /// (`home` given) a search path and home directory, then the user's, then AWS Batch's. A container's
 /// image brings its own path and home.
 pub fn environment(
     lease: &Lease,
     child: u32,
-    spec: &TaskSpec,
+    spec: &ContainerSpec,
     home: Option<&str>,
-) -> Vec<(String, String)> {
-    let mut variables = Vec::with_capacity(spec.environment.len() + 9);
+) -> Environment {
+    let mut variables = Environment(Vec::with_capacity(spec.environment.len() + 9));
     if let Some(home) = home {
-        set(&mut variables, "PATH", PATH);
-        set(&mut variables, "HOME", home);
+        variables.set("PATH", PATH);
+        variables.set("HOME", home);
     }
     for (key, value) in &spec.environment {
-        set(&mut variables, key, value);
+        variables.set(key, value);
     }
     let job = match (&lease.nodes, lease.array_size) {
         (Some(_), _) => JobRef::node(lease.job, child),
         (None, Some(_)) => JobRef::child(lease.job, child),
         (None, None) => lease.job.into(),
     };
-    set(&mut variables, "AWS_BATCH_JOB_ID", &job.to_string());
-    set(&mut variables, "AWS_BATCH_JOB_ATTEMPT", &lease.attempt.to_string());
-    set(&mut variables, "AWS_BATCH_JQ_NAME", lease.queue.as_str());
-    set(&mut variables, "AWS_BATCH_CE_NAME", lease.compute_environment.as_str());
+    variables.set("AWS_BATCH_JOB_ID", &job.to_string());
+    variables.set("AWS_BATCH_JOB_ATTEMPT", &lease.attempt.to_string());
+    variables.set("AWS_BATCH_JQ_NAME", lease.queue.as_str());
+    variables.set("AWS_BATCH_CE_NAME", lease.compute_environment.as_str());
     if let Some(size) = lease.array_size {
-        set(&mut variables, "AWS_BATCH_JOB_ARRAY_INDEX", &child.to_string());
-        set(&mut variables, "AWS_BATCH_JOB_ARRAY_SIZE", &size.to_string());
+        variables.set("AWS_BATCH_JOB_ARRAY_INDEX", &child.to_string());
+        variables.set("AWS_BATCH_JOB_ARRAY_SIZE", &size.to_string());
     }
     if let Some(nodes) = &lease.nodes {
         set_node(&mut variables, child, nodes);
     }
-    set(&mut variables, "AWS_EXECUTION_ENV", "AWS_ECS_EC2");
+    variables.set("AWS_EXECUTION_ENV", "AWS_ECS_EC2");
     variables
 }
 
 /// A node's place; the main node, which the others connect to, is not told its own address.
-fn set_node(variables: &mut Vec<(String, String)>, node: u32, nodes: &Nodes) {
-    set(variables, "AWS_BATCH_JOB_NODE_INDEX", &node.to_string());
-    set(variables, "AWS_BATCH_JOB_NUM_NODES", &nodes.count.to_string());
-    set(variables, "AWS_BATCH_JOB_MAIN_NODE_INDEX", &nodes.main.to_string());
+fn set_node(variables: &mut Environment, node: u32, nodes: &Nodes) {
+    variables.set("AWS_BATCH_JOB_NODE_INDEX", &node.to_string());
+    variables.set("AWS_BATCH_JOB_NUM_NODES", &nodes.count.to_string());
+    variables.set("AWS_BATCH_JOB_MAIN_NODE_INDEX", &nodes.main.to_string());
     if let Some(address) = nodes.main_address.as_ref().filter(|_| node != nodes.main) {
-        set(variables, "AWS_BATCH_JOB_MAIN_NODE_PRIVATE_IPV4_ADDRESS", address);
-    }
-}
-
-fn set(variables: &mut Vec<(String, String)>, key: &str, value: &str) {
-    match variables.iter_mut().find(|(existing, _)| existing == key) {
-        Some((_, existing)) => value.clone_into(existing),
-        None => variables.push((key.to_owned(), value.to_owned())),
+        variables.set("AWS_BATCH_JOB_MAIN_NODE_PRIVATE_IPV4_ADDRESS", address);
     }
 }
 
@@ -63,10 +59,11 @@ fn set(variables: &mut Vec<(String, String)>, key: &str, value: &str) {
 mod tests {
     use windrow_common::ids::{JobId, LeaseId};
     use windrow_common::units::Resources;
+    use windrow_common::wire::lease::SpecDigest;
 
     use super::*;
 
-    fn lease(spec: &TaskSpec, array_size: Option<u32>) -> Lease {
+    fn lease(spec: &ContainerSpec, array_size: Option<u32>) -> Lease {
         Lease {
             id: LeaseId(1),
             job: JobId::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001),
@@ -74,7 +71,7 @@ mod tests {
             first: 0,
             count: 1,
             attempt: 2,
-            spec: spec.digest(),
+            spec: SpecDigest::of(spec),
             resources: Resources::new(1000, 1),
             timeout_seconds: None,
             queue: "fast".parse().unwrap(),
@@ -83,8 +80,8 @@ mod tests {
         }
     }
 
-    fn find<'a>(variables: &'a [(String, String)], key: &str) -> Option<&'a str> {
-        let mut found = variables.iter().filter(|(k, _)| k == key);
+    fn find<'a>(variables: &'a Environment, key: &str) -> Option<&'a str> {
+        let mut found = variables.0.iter().filter(|(k, _)| k == key);
         let value = found.next().map(|(_, v)| v.as_str());
         assert!(found.next().is_none(), "{key} is given twice");
         value
@@ -92,10 +89,10 @@ mod tests {
 
     #[test]
     fn array_children_of_processes() {
-        let environment_of_user = [("PATH", "/opt"), ("A", "1"), ("AWS_BATCH_JOB_ID", "forged")];
-        let spec = TaskSpec {
-            environment: environment_of_user.map(|(k, v)| (k.to_owned(), v.to_owned())).to_vec(),
-            ..TaskSpec::default()
+        let of_user = [("PATH", "/opt"), ("A", "1"), ("AWS_BATCH_JOB_ID", "forged")];
+        let spec = ContainerSpec {
+            environment: of_user.map(|(k, v)| (k.to_owned(), v.to_owned())).to_vec(),
+            ..ContainerSpec::default()
         };
         let variables = environment(&lease(&spec, Some(10)), 7, &spec, Some("/scratch"));
         let job = "01900000-0000-7000-8000-000000000001:7";
@@ -113,12 +110,12 @@ mod tests {
         ] {
             assert_eq!(find(&variables, key), Some(value), "{key}");
         }
-        assert_eq!(variables.len(), 10);
+        assert_eq!(variables.0.len(), 10);
     }
 
     #[test]
     fn single_containers() {
-        let spec = TaskSpec::default();
+        let spec = ContainerSpec::default();
         let variables = environment(&lease(&spec, None), 0, &spec, None);
         let job = "01900000-0000-7000-8000-000000000001";
         assert_eq!(find(&variables, "AWS_BATCH_JOB_ID"), Some(job));
@@ -129,7 +126,7 @@ mod tests {
 
     #[test]
     fn nodes_know_their_place_and_where_the_main_node_is() {
-        let spec = TaskSpec::default();
+        let spec = ContainerSpec::default();
         let nodes = Nodes { count: 3, main: 1, main_address: Some("10.0.0.7".to_owned()) };
         let lease = Lease { nodes: Some(nodes), ..lease(&spec, None) };
         let address = "AWS_BATCH_JOB_MAIN_NODE_PRIVATE_IPV4_ADDRESS";

@@ -94,6 +94,7 @@ impl Core {
                 cause: EndCause::Stopped,
                 reason: None,
                 log_bytes: 0,
+                containers: Vec::new(),
             };
             self.record(Record::Ended(ended));
             self.outbox.push(Item::Ended(AttemptKey { lease: stop.lease, child }));

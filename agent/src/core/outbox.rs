@@ -7,7 +7,7 @@ use std::time::Duration;
 use windrow_common::ids::LeaseId;
 use windrow_common::streams::MESSAGE_BYTES_MAX;
 use windrow_common::time::Timestamp;
-use windrow_common::wire::agent::Report;
+use windrow_common::wire::agent::{ContainerEnd, Report};
 
 use crate::executor::AttemptKey;
 
@@ -106,7 +106,11 @@ impl Outbox {
 fn bytes_at_most(report: &Report) -> usize {
     match report {
         Report::Started { .. } => 128,
-        Report::Ended(ended) => 256 + ended.reason.as_ref().map_or(0, String::len),
+        Report::Ended(ended) => {
+            let reason = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+            let of = |end: &ContainerEnd| 64 + end.name.len() + reason(&end.reason);
+            256 + reason(&ended.reason) + ended.containers.iter().map(of).sum::<usize>()
+        }
         Report::Returned { children, .. } => 128 + 11 * children.len(),
         Report::Leaving => 16,
     }
@@ -135,6 +139,14 @@ mod tests {
                 cause: EndCause::StartFailed,
                 reason: Some("é".repeat(255)),
                 log_bytes: u64::MAX,
+                containers: vec![
+                    ContainerEnd {
+                        name: "n".repeat(255),
+                        exit_code: Some(i32::MIN),
+                        reason: Some("é".repeat(255)),
+                    };
+                    10
+                ],
             }),
             Report::Returned { lease, job, children: vec![(u32::MAX, u32::MAX); 70_000] },
             Report::Leaving,

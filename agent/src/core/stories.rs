@@ -8,6 +8,7 @@ use windrow_common::time::Timestamp;
 use windrow_common::units::Resources;
 use windrow_common::wire;
 use windrow_common::wire::agent::{EndCause, Ended, Held as WireHeld, Report, Session};
+use windrow_common::wire::container::ContainerSpec;
 use windrow_common::wire::lease::{Lease, Order, OrderMessage, Stop, TaskSpec};
 
 use super::held::{Held, Record};
@@ -152,8 +153,13 @@ fn settings() -> Settings {
     }
 }
 
+fn command(program: &str) -> TaskSpec {
+    let command = vec![program.to_owned()];
+    TaskSpec::single(ContainerSpec { command, ..ContainerSpec::default() })
+}
+
 fn spec() -> TaskSpec {
-    TaskSpec { command: vec!["true".to_owned()], ..TaskSpec::default() }
+    command("true")
 }
 
 fn lease(id: u64, count: u32) -> Lease {
@@ -361,7 +367,7 @@ fn silence_leads_to_a_new_registration() {
 #[test]
 fn a_lease_with_an_unknown_spec_is_not_taken() {
     let mut w = World::new();
-    let unknown = TaskSpec { command: vec!["false".to_owned()], ..TaskSpec::default() };
+    let unknown = command("false");
     w.order(Order::Run(Lease { spec: unknown.digest(), ..lease(1, 1) }));
     assert!(w.wants_registration);
     assert_eq!(w.register(Vec::new()), []);

@@ -132,25 +132,29 @@ impl ProcessExecutor {
 
 /// The keeper's order for a request, or why it cannot run as a process.
 fn order(request: StartRequest, cgroup: bool) -> Result<Order, ExecutorEvent> {
-    let StartRequest { key, job: _, spec, environment, resources, log_file, scratch } = request;
+    let StartRequest { key, job: _, spec, environments, resources, log_file, scratch } = request;
     let refuse = |reason: String| {
         let at = windrow_common::time::wall_clock();
         Err(ExecutorEvent::StartFailed { key, at, reason })
     };
-    if let Some(image) = &spec.image {
+    let (Some(process), [environment]) = (spec.containers.first(), &*environments) else {
+        let count = spec.containers.len();
+        return refuse(format!("a job without images is one process, not {count}"));
+    };
+    if let Some(image) = &process.image {
         return refuse(format!("the process executor cannot run the image `{image}`"));
     }
-    if spec.command.is_empty() {
+    if process.command.is_empty() {
         return refuse("the job has no command and no image to take it from".to_owned());
     }
     Ok(Order {
         key,
-        command: spec.command.clone(),
-        environment,
-        working_directory: spec.working_directory.as_ref().map(PathBuf::from),
+        command: process.command.clone(),
+        environment: environment.clone(),
+        working_directory: process.working_directory.as_ref().map(PathBuf::from),
         scratch,
         log_file,
-        user: spec.user.clone(),
+        user: process.user.clone(),
         resources,
         cgroup,
     })

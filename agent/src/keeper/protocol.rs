@@ -12,7 +12,7 @@ use windrow_common::codec;
 use windrow_common::time::Timestamp;
 use windrow_common::units::Resources;
 
-use crate::executor::{AttemptKey, StopSignal};
+use crate::executor::{AttemptKey, Environment, StopSignal};
 
 /// Version of the types below. Raised when a side must not talk to an older one.
 pub(crate) const VERSION: u16 = 1;
@@ -38,7 +38,7 @@ pub(crate) struct Order {
     /// Program and arguments; at least the program.
     pub(crate) command: Vec<String>,
     /// The complete environment.
-    pub(crate) environment: Vec<(String, String)>,
+    pub(crate) environment: Environment,
     /// Absent: the scratch directory, which is made for the attempt and removed after it.
     pub(crate) working_directory: Option<PathBuf>,
     pub(crate) scratch: PathBuf,

@@ -43,7 +43,7 @@ pub(super) fn spawn(
         None => Some(make_scratch(scratches, &order.scratch, identity)?),
     };
     let directory = order.working_directory.as_deref().unwrap_or(&order.scratch);
-    let spawned = resolve(name, &order.environment, directory)
+    let spawned = resolve(name, &order.environment.0, directory)
         .and_then(|program| launch(order, &program, directory, null, identity, cgroup));
     match spawned {
         Ok(child) => Ok(Spawned { child, scratch }),
@@ -84,7 +84,7 @@ fn launch(
     }
     command
         .env_clear()
-        .envs(order.environment.iter().map(|(name, value)| (name, value)))
+        .envs(order.environment.0.iter().map(|(name, value)| (name, value)))
         .current_dir(directory)
         .process_group(0)
         .stdin(Stdio::from(input))

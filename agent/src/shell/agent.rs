@@ -10,6 +10,7 @@ use tracing::info;
 use windrow_common::ids::Name;
 use windrow_common::subjects::Subjects;
 use windrow_common::time::wall_clock;
+use windrow_common::wire::agent::Executor;
 
 use super::directory::StateDirectory;
 use super::event_loop::{EventLoop, Parts};
@@ -73,6 +74,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         resources,
         executors: executors.kinds(),
         address: config.address.map(|address| address.to_string()),
+        gpus: Vec::new(),
     };
     let reason = "the attempt ended while its agent was away";
     let lost = |key| ExecutorEvent::Lost { key, at: now, reason: reason.to_owned() };
@@ -115,7 +117,8 @@ async fn open_executors(
         state_directory: directory.path().to_owned(),
         starts_max: config.docker.starts_max,
     };
-    let mut containers = held.leases.values().filter(|lease| lease.spec.image.is_some());
+    let mut containers =
+        held.leases.values().filter(|lease| lease.spec.executor() == Executor::Docker);
     let is_docker_needed = containers.any(|lease| !lease.running.is_empty());
     Executors::open(process, (config.docker.enabled, docker), is_docker_needed, events).await
 }

@@ -82,7 +82,7 @@ impl Executors {
     /// Starts attempts. Gives back the failures of those that nothing here can run.
     pub async fn start(&mut self, requests: Vec<StartRequest>) -> Vec<ExecutorEvent> {
         let (images, commands): (Vec<_>, Vec<_>) =
-            requests.into_iter().partition(|request| request.spec.image.is_some());
+            requests.into_iter().partition(|request| request.spec.executor() == Executor::Docker);
         let mut refused = Vec::new();
         match &self.process {
             Some(process) if !commands.is_empty() => process.start(commands).await,
@@ -145,7 +145,7 @@ async fn open_docker(
 }
 
 fn refuse(request: &StartRequest) -> ExecutorEvent {
-    let reason = match &request.spec.image {
+    let reason = match request.spec.containers.iter().find_map(|one| one.image.as_ref()) {
         Some(image) => format!("image `{image}`: this agent has no Docker engine"),
         None => "this agent runs no plain processes; give the job an image".to_owned(),
     };

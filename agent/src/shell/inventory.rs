@@ -12,7 +12,7 @@ pub fn resources(config: &ResourcesConfig) -> Resources {
     let memory = config
         .memory
         .map_or_else(|| MiB(host_memory().0.saturating_sub(config.memory_reserve)), MiB);
-    Resources { cpu, memory }
+    Resources { cpu, memory, gpu: 0 }
 }
 
 /// Processor architecture as AWS Batch spells it.

@@ -191,12 +191,16 @@ mod tests {
     use windrow_common::time::Timestamp;
     use windrow_common::units::Resources;
     use windrow_common::wire::agent::{EndCause, Ended};
+    use windrow_common::wire::container::ContainerSpec;
     use windrow_common::wire::lease::{Lease, TaskSpec};
 
     use super::*;
 
     fn records() -> Vec<Record> {
-        let spec = TaskSpec { command: vec!["true".to_owned()], ..TaskSpec::default() };
+        let spec = TaskSpec::single(ContainerSpec {
+            command: vec!["true".to_owned()],
+            ..ContainerSpec::default()
+        });
         let (id, job) = (LeaseId(7), JobId::from_u128(1));
         let lease = Lease {
             id,
@@ -222,6 +226,7 @@ mod tests {
             cause: EndCause::Exited,
             reason: None,
             log_bytes: 12,
+            containers: Vec::new(),
         };
         vec![
             Record::Spec(spec.digest(), spec),

@@ -7,7 +7,7 @@ use windrow_common::ids::Name;
 use windrow_common::time::Timestamp;
 use windrow_common::units::Resources;
 use windrow_common::wire;
-use windrow_common::wire::agent::{Executor, Held, Register};
+use windrow_common::wire::agent::{Executor, Gpu, Held, Register};
 
 use super::inventory;
 use super::link::{Link, jittered};
@@ -30,6 +30,8 @@ pub struct Identity {
     pub executors: Vec<Executor>,
     /// The configured address of this host; else [`Link`] finds one.
     pub address: Option<String>,
+    /// GPUs that jobs may use.
+    pub gpus: Vec<Gpu>,
 }
 
 impl Identity {
@@ -48,6 +50,7 @@ impl Identity {
             clock,
             held,
             address: self.address.clone(),
+            gpus: self.gpus.clone(),
         }
     }
 }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use nix::unistd::{Uid, User};
 
+use windrow_common::wire::container::ContainerSpec;
+
 use crate::core::StartPlan;
 use crate::core::environment::environment;
 use crate::executor::StartRequest;
@@ -12,16 +14,19 @@ use crate::executor::StartRequest;
 /// Everything an executor needs to start the attempt.
 pub fn start_request(plan: &StartPlan, log_file: PathBuf, scratch: &Path) -> StartRequest {
     let scratch = scratch.join(format!("{}-{}", plan.key.lease.0, plan.key.child));
-    let home = match (&plan.spec.image, &plan.spec.user) {
-        (Some(_), _) => None,
-        (None, None) => Some(scratch.to_string_lossy().into_owned()),
-        (None, Some(user)) => Some(home_of(user).unwrap_or_else(|| "/".to_owned())),
+    let of = |container: &ContainerSpec| {
+        let home = match (&container.image, &container.user) {
+            (Some(_), _) => None,
+            (None, None) => Some(scratch.to_string_lossy().into_owned()),
+            (None, Some(user)) => Some(home_of(user).unwrap_or_else(|| "/".to_owned())),
+        };
+        environment(&plan.lease, plan.key.child, container, home.as_deref())
     };
     StartRequest {
         key: plan.key,
         job: plan.lease.job,
         spec: Arc::clone(&plan.spec),
-        environment: environment(&plan.lease, plan.key.child, &plan.spec, home.as_deref()),
+        environments: plan.spec.containers.iter().map(of).collect(),
         resources: plan.lease.resources,
         log_file,
         scratch,

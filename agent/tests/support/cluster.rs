@@ -19,6 +19,7 @@ use windrow_common::wire;
 use windrow_common::wire::agent::{
     Control, Ended, Held, Register, RegisterReply, Report, ReportMessage, Session,
 };
+use windrow_common::wire::container::ContainerSpec;
 use windrow_common::wire::lease::{Lease, Order, OrderMessage, TaskSpec};
 
 /// No wait in these tests is longer.
@@ -184,7 +185,7 @@ impl Cluster {
     pub(crate) async fn lease(&mut self, script: &str, count: u32) -> Lease {
         self.last_lease += 1;
         let command = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
-        let spec = TaskSpec { command, ..TaskSpec::default() };
+        let spec = TaskSpec::single(ContainerSpec { command, ..ContainerSpec::default() });
         let lease = Lease {
             id: LeaseId(self.last_lease),
             job: JobId::generate(),

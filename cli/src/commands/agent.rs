@@ -1,5 +1,7 @@
 //! `windrow agent ...`.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 use windrow_common::api::resources::{AgentDetail, DrainAgent, ListAgents};
 use windrow_common::units::{MiB, MilliCpu};
@@ -28,8 +30,29 @@ pub(super) async fn run(context: &Context, command: AgentCommand) -> Result<Answ
     Ok(Answer::one(&json!({ "agent": agent, "drain": drain }), vec![agent], text))
 }
 
-const HEADERS: &[&str] =
-    &["NAME", "HOST", "ENVIRONMENT", "STATUS", "VCPUS", "MEMORY MIB", "CHILDREN", "RUNS", "HEARD"];
+const HEADERS: &[&str] = &[
+    "NAME",
+    "HOST",
+    "ENVIRONMENT",
+    "STATUS",
+    "VCPUS",
+    "MEMORY MIB",
+    "GPUS",
+    "CHILDREN",
+    "RUNS",
+    "HEARD",
+];
+
+/// How many of how many are leased, and their models.
+fn gpus(agent: &AgentDetail) -> String {
+    if agent.total_gpus == 0 {
+        return "-".to_owned();
+    }
+    let models: BTreeSet<&str> = agent.gpus.iter().map(|gpu| gpu.model.as_str()).collect();
+    let models: Vec<&str> = models.into_iter().collect();
+    let count = format!("{}/{} {}", agent.leased_gpus, agent.total_gpus, models.join(", "));
+    count.trim_end().to_owned()
+}
 
 fn row(agent: &AgentDetail) -> Vec<String> {
     let executors: Vec<String> =
@@ -43,6 +66,7 @@ fn row(agent: &AgentDetail) -> Vec<String> {
         format!("{:?}", agent.status).to_uppercase(),
         format!("{used}/{total}"),
         format!("{used_memory}/{memory}"),
+        gpus(agent),
         agent.leased_children.to_string(),
         list_or_dash(&executors),
         or_dash(agent.last_heard_millis.map(|millis| format!("{}s ago", millis / 1000))),

@@ -51,7 +51,7 @@ fn divide(cores: u32, memory: u64, agents: u32) -> Option<Resources> {
     let cpu = cores.checked_mul(1000)?.checked_div(agents)?;
     let usable = memory - memory / MEMORY_RESERVE_DIVISOR;
     let memory = u32::try_from(usable.checked_div(agents.into())?).ok()?;
-    Some(Resources { cpu: MilliCpu(cpu), memory: MiB(memory) })
+    Some(Resources { cpu: MilliCpu(cpu), memory: MiB(memory), gpu: 0 })
 }
 
 #[cfg(test)]

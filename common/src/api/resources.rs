@@ -219,6 +219,23 @@ pub struct AgentDetail {
     /// Milliseconds since it was last heard; absent before its first heartbeat to this coordinator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_heard_millis: Option<u64>,
+    #[serde(default)]
+    pub total_gpus: u32,
+    /// Of the total, what leased children need; more than the total with a backlog.
+    #[serde(default)]
+    pub leased_gpus: u32,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<GpuDetail>,
+}
+
+/// A GPU of an agent's host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GpuDetail {
+    /// Names the device for good.
+    pub id: String,
+    pub model: String,
+    pub memory_mib: u32,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -68,6 +68,20 @@ pub struct Register {
     /// IPv4 address at which other hosts reach this one; absent when it is not known.
     #[serde(default)]
     pub address: Option<String>,
+    /// Its GPUs, as many as `resources` counts.
+    #[serde(default)]
+    pub gpus: Vec<Gpu>,
+}
+
+/// A GPU of a host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gpu {
+    /// Names it for good, such as `GPU-8a5f...`.
+    pub id: String,
+    /// Such as `NVIDIA A100-SXM4-40GB`.
+    pub model: String,
+    /// Its memory in MiB.
+    pub memory_mib: u32,
 }
 
 /// Children of one lease that an agent holds.
@@ -201,6 +215,20 @@ pub struct Ended {
     pub reason: Option<String>,
     /// Bytes of output shipped to the log stream.
     pub log_bytes: u64,
+    /// How each container ended, of an attempt with several.
+    #[serde(default)]
+    pub containers: Vec<ContainerEnd>,
+}
+
+/// How one of several containers of an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerEnd {
+    /// Its name in the job.
+    pub name: String,
+    /// Its exit status; absent if it never ran.
+    pub exit_code: Option<i32>,
+    /// Detail for people, as for the whole attempt.
+    pub reason: Option<String>,
 }
 
 /// Why an attempt ended.

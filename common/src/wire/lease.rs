@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{JobId, LeaseId, Name};
 use crate::units::Resources;
+use crate::wire::agent::Executor;
+use crate::wire::container::{ContainerSpec, Volume};
 
 /// One message on an agent's lease subject.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,10 +93,21 @@ pub struct Stop {
     pub children: Vec<(u32, u32)>,
 }
 
-/// First 16 bytes of the SHA-256 of a [`TaskSpec`]'s encoding.
+/// First 16 bytes of the SHA-256 of the encoding of a [`TaskSpec`], or of what holds one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SpecDigest(u128);
+
+impl SpecDigest {
+    /// Of a value's encoding.
+    pub fn of<T: Serialize>(value: &T) -> Self {
+        use sha2::{Digest, Sha256};
+        let hash = Sha256::digest(crate::codec::to_msgpack(value));
+        let mut first = [0; 16];
+        first.copy_from_slice(&hash[..16]);
+        Self(u128::from_be_bytes(first))
+    }
+}
 
 impl std::fmt::Debug for SpecDigest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -103,44 +116,64 @@ impl std::fmt::Debug for SpecDigest {
 }
 
 /// What an attempt runs, after merging definition, overrides and parameters.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskSpec {
-    /// The container image; absent: a plain process on the host.
-    pub image: Option<String>,
-    /// Program and arguments; empty: the image's own command.
-    pub command: Vec<String>,
-    /// Variables the user asked for, in order, without the `AWS_BATCH_` ones.
-    pub environment: Vec<(String, String)>,
-    /// User name or id, `user` or `user:group`.
-    pub user: Option<String>,
-    /// Directory to run in; absent: a fresh scratch directory, or the image's.
-    pub working_directory: Option<String>,
-    /// Host directories shown in the container.
-    pub mounts: Vec<Mount>,
-    /// Whether the container's own file system is read-only.
-    pub readonly_root: bool,
-    /// Whether the container has the host's privileges.
-    pub privileged: bool,
+    /// At least one, in the order in which they are started as far as their dependencies allow. A
+    /// plain process is one without an image. All share one network, so they reach each other as
+    /// `localhost`.
+    pub containers: Vec<ContainerSpec>,
+    /// What their mounts name.
+    pub volumes: Vec<Volume>,
+    /// Whether they use the host's network.
+    pub host_network: bool,
+    /// With whom they share memory and semaphores; absent: each has its own.
+    pub ipc: Option<IpcMode>,
+    /// With whom they share process numbers; absent: each has its own.
+    pub pid: Option<PidMode>,
+}
+
+/// With whom containers share memory and semaphores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IpcMode {
+    /// With the host.
+    Host,
+    /// With the other containers of the task.
+    Task,
+    /// With nobody, and without `/dev/shm`.
+    None,
+}
+
+/// With whom containers share process numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PidMode {
+    /// With the host.
+    Host,
+    /// With the other containers of the task.
+    Task,
 }
 
 impl TaskSpec {
+    /// Of a single container or plain process, without volumes.
+    pub fn single(container: ContainerSpec) -> Self {
+        Self {
+            containers: vec![container],
+            volumes: Vec::new(),
+            host_network: false,
+            ipc: None,
+            pid: None,
+        }
+    }
+
+    /// How it has to be run.
+    pub fn executor(&self) -> Executor {
+        let is_process = self.containers.iter().all(|container| container.image.is_none());
+        if is_process { Executor::Process } else { Executor::Docker }
+    }
+
     /// Names this spec.
     pub fn digest(&self) -> SpecDigest {
-        use sha2::{Digest, Sha256};
-        let hash = Sha256::digest(crate::codec::to_msgpack(self));
-        let mut first = [0; 16];
-        first.copy_from_slice(&hash[..16]);
-        SpecDigest(u128::from_be_bytes(first))
+        SpecDigest::of(self)
     }
-}
-
-/// A host directory shown inside a container.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mount {
-    /// Path on the host; absent: an anonymous volume that goes with the container.
-    pub source: Option<String>,
-    /// Path in the container.
-    pub target: String,
-    /// Whether the job cannot write to it.
-    pub read_only: bool,
 }

@@ -11,7 +11,7 @@ use windrow_common::ids::{JobId, LeaseId, Name};
 use super::children::{Children, len};
 use super::consumables::{self, Fate};
 use super::event::{ChildEnd, Event, Granted, Registered, Submitted, Then};
-use super::state::{Agent, Dependency, Job, Lease, Queue, Spec, State, Work};
+use super::state::{Agent, Dependency, Job, Lease, Leased, Queue, Spec, State, Work};
 
 /// Longest memory of the run time average: each new attempt weighs at least one part in this.
 const RUN_TIME_WEIGHT: u64 = 16;
@@ -237,9 +237,7 @@ fn grant(state: &mut State, granted: &Granted) {
     let count = len(&granted.children);
     change_agent(state, &granted.agent, |agent| {
         agent.leases.insert(granted.lease);
-        agent.leased.0 += u64::from(resources.cpu.0) * u64::from(count);
-        agent.leased.1 += u64::from(resources.memory.0) * u64::from(count);
-        agent.leased.2 += count;
+        agent.leased.add(resources, count);
     });
     let number = state.agents[&granted.agent].number;
     state.index.hold(digest, number, i64::from(count));
@@ -305,9 +303,7 @@ fn settle_lease(state: &mut State, id: LeaseId, children: &[Range<u32>], fate: F
         state.leases.remove(&id);
     }
     change_agent(state, &name, |agent| {
-        agent.leased.0 -= u64::from(need.cpu.0) * u64::from(count);
-        agent.leased.1 -= u64::from(need.memory.0) * u64::from(count);
-        agent.leased.2 -= count;
+        agent.leased.remove(need, count);
         if over {
             agent.leases.remove(&id);
         }
@@ -332,7 +328,8 @@ fn register(state: &mut State, name: &Name, registered: &Registered) {
         Some(AgentStatus::Draining) => AgentStatus::Draining,
         Some(AgentStatus::Up | AgentStatus::Lost) | None => AgentStatus::Up,
     };
-    let (leases, leased) = old.map_or((BTreeSet::new(), (0, 0, 0)), |a| (a.leases, a.leased));
+    let (leases, leased) =
+        old.map_or((BTreeSet::new(), Leased::default()), |a| (a.leases, a.leased));
     let agent = Agent {
         number,
         session: registered.session,
@@ -348,6 +345,7 @@ fn register(state: &mut State, name: &Name, registered: &Registered) {
         leases,
         leased,
         address: registered.address.clone(),
+        gpus: registered.gpus.clone(),
     };
     state.agents.insert(name.clone(), agent);
     change_agent(state, name, |_| ());

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use windrow_common::ids::{JobId, LeaseId, Name};
 use windrow_common::time::Timestamp;
 use windrow_common::units::Resources;
-use windrow_common::wire::agent::Executor;
+use windrow_common::wire::agent::{Executor, Gpu};
 use windrow_common::wire::lease::SpecDigest;
 
 use super::children::{Attempt, NeverRan, Ranges};
@@ -189,6 +189,8 @@ pub struct Registered {
     /// Where other hosts reach it.
     #[serde(default)]
     pub address: Option<String>,
+    #[serde(default)]
+    pub gpus: Vec<Gpu>,
 }
 
 /// The end of an attempt and what follows from it.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::State;
 use super::children::Child;
+use super::state::Leased;
 
 /// The first broken invariant, in words.
 ///
@@ -56,13 +57,11 @@ fn leases_and_children_agree(state: &State) -> Result<(), String> {
 /// INV-7 at the coordinator: what an agent is thought to hold is what its leases hold.
 fn allocations_add_up(state: &State) -> Result<(), String> {
     for (name, agent) in &state.agents {
-        let mut sum = (0, 0, 0);
+        let mut sum = Leased::default();
         for id in &agent.leases {
             let lease = state.leases.get(id).ok_or(format!("INV-7: {name} holds unknown {id}"))?;
             let count: u32 = lease.children.iter().map(super::children::len).sum();
-            sum.0 += u64::from(lease.resources.cpu.0) * u64::from(count);
-            sum.1 += u64::from(lease.resources.memory.0) * u64::from(count);
-            sum.2 += count;
+            sum.add(lease.resources, count);
         }
         if sum != agent.leased {
             return Err(format!("INV-7: {name} has {:?} leased, its leases {sum:?}", agent.leased));

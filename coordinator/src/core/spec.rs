@@ -1,9 +1,8 @@
 //! From a job definition and a submission to what an attempt runs: merging, substitution, checks.
 //! Rules of AWS Batch, where it has them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use sha2::{Digest, Sha256};
 use windrow_common::api::definitions::{
     ContainerProperties, KeyValuePair, RegisterJobDefinition, ResourceRequirement,
 };
@@ -11,8 +10,9 @@ use windrow_common::api::jobs::{ContainerOverrides, SubmitJob};
 use windrow_common::api::{ApiError, ErrorKind};
 use windrow_common::codec::to_msgpack;
 use windrow_common::units::Resources;
-use windrow_common::wire::agent::{Architecture, Executor};
-use windrow_common::wire::lease::{Mount, SpecDigest, TaskSpec};
+use windrow_common::wire::agent::Architecture;
+use windrow_common::wire::container::{ContainerSpec, Mount, Volume, VolumeSource};
+use windrow_common::wire::lease::{SpecDigest, TaskSpec};
 
 use super::consumables;
 use super::limits::{Limits, SPEC_BYTES_MAX};
@@ -21,10 +21,7 @@ use super::state::JobSpec;
 
 /// Names a spec.
 pub(super) fn digest(spec: &JobSpec) -> SpecDigest {
-    // A spec's digest and a task's are of one kind: first half of the SHA-256 of the encoding.
-    let hash = Sha256::digest(to_msgpack(spec));
-    let text = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    TaskSpec { command: vec![text], ..TaskSpec::default() }.digest()
+    SpecDigest::of(spec)
 }
 
 /// What a job of this revision with this request runs.
@@ -42,12 +39,12 @@ pub(super) fn resolve(
     let command = properties.command.take().unwrap_or_default();
     let command = substitute_all(&command, &parameters)?;
     properties.command = Some(command.clone());
-    let task = task(&properties, command)?;
+    let task = task(&properties, command, resources)?;
     let retry = request.retry_strategy.as_ref().or(definition.retry_strategy.as_ref());
     let timeout = request.timeout.as_ref().or(definition.timeout.as_ref());
     let spec = JobSpec {
         task_digest: task.digest(),
-        executor: if task.image.is_some() { Executor::Docker } else { Executor::Process },
+        executor: task.executor(),
         task,
         resources,
         timeout_seconds: check_timeout(timeout.and_then(|t| t.attempt_duration_seconds))?,
@@ -81,14 +78,15 @@ pub(super) fn check_definition(
     limits: &Limits,
 ) -> Result<(), ApiError> {
     let properties = container(definition)?;
-    resources(properties)?;
+    let resources = resources(properties)?;
     consumables::merge(definition.consumable_resource_properties.as_ref(), None)?;
     Retry::parse(definition.retry_strategy.as_ref(), limits)?;
     check_timeout(definition.timeout.as_ref().and_then(|t| t.attempt_duration_seconds))?;
     // A command may come with each submission: check with a stand-in when there is none.
     let command = properties.command.clone().filter(|c| !c.is_empty());
     architecture(properties)?;
-    task(properties, command.unwrap_or_else(|| vec!["true".to_owned()])).map(drop)
+    let command = command.unwrap_or_else(|| vec!["true".to_owned()]);
+    task(properties, command, resources).map(drop)
 }
 
 fn container(definition: &RegisterJobDefinition) -> Result<&ContainerProperties, ApiError> {
@@ -219,7 +217,11 @@ fn milli_cpu(text: &str) -> Option<u32> {
     (1..=1_000_000_000).contains(&milli).then_some(milli)
 }
 
-fn task(properties: &ContainerProperties, command: Vec<String>) -> Result<TaskSpec, ApiError> {
+fn task(
+    properties: &ContainerProperties,
+    command: Vec<String>,
+    resources: Resources,
+) -> Result<TaskSpec, ApiError> {
     let image = properties.image.clone().filter(|image| !image.is_empty());
     if let Some(image) = &image {
         check_image(image)?;
@@ -230,7 +232,7 @@ fn task(properties: &ContainerProperties, command: Vec<String>) -> Result<TaskSp
         return Err(ApiError::invalid("command must not contain NUL characters"));
     }
     let environment = check_environment(properties.environment.iter().flatten())?;
-    Ok(TaskSpec {
+    let container = ContainerSpec {
         image,
         command,
         environment,
@@ -239,7 +241,20 @@ fn task(properties: &ContainerProperties, command: Vec<String>) -> Result<TaskSp
         mounts: mounts(properties)?,
         readonly_root: properties.readonly_root_filesystem.unwrap_or(false),
         privileged: properties.privileged.unwrap_or(false),
-    })
+        resources,
+        ..ContainerSpec::default()
+    };
+    Ok(TaskSpec { volumes: volumes(properties), ..TaskSpec::single(container) })
+}
+
+fn volumes(properties: &ContainerProperties) -> Vec<Volume> {
+    let volumes = properties.volumes.iter().flatten().map(|volume| {
+        let host = volume.host.as_ref().and_then(|host| host.source_path.clone());
+        let source =
+            host.filter(|path| !path.is_empty()).map_or(VolumeSource::Shared, VolumeSource::Host);
+        Volume { name: volume.name.clone(), source }
+    });
+    volumes.collect()
 }
 
 fn check_image(image: &str) -> Result<(), ApiError> {
@@ -303,21 +318,17 @@ fn check_directory(directory: Option<&str>) -> Result<Option<String>, ApiError> 
 }
 
 fn mounts(properties: &ContainerProperties) -> Result<Vec<Mount>, ApiError> {
-    let volumes: BTreeMap<&str, Option<&str>> = properties
-        .volumes
-        .iter()
-        .flatten()
-        .map(|v| (v.name.as_str(), v.host.as_ref().and_then(|h| h.source_path.as_deref())))
-        .collect();
+    let volumes: BTreeSet<&str> =
+        properties.volumes.iter().flatten().map(|volume| volume.name.as_str()).collect();
     let points = properties.mount_points.iter().flatten();
     points
         .map(|point| {
-            let Some(source) = volumes.get(point.source_volume.as_str()) else {
+            if !volumes.contains(point.source_volume.as_str()) {
                 return Err(ApiError::invalid(format!(
                     "mountPoints: there is no volume named `{}`",
                     point.source_volume
                 )));
-            };
+            }
             if !point.container_path.starts_with('/') {
                 return Err(ApiError::invalid(format!(
                     "mountPoints: containerPath must be an absolute path, got `{}`",
@@ -325,7 +336,7 @@ fn mounts(properties: &ContainerProperties) -> Result<Vec<Mount>, ApiError> {
                 )));
             }
             Ok(Mount {
-                source: source.filter(|s| !s.is_empty()).map(str::to_owned),
+                volume: point.source_volume.clone(),
                 target: point.container_path.clone(),
                 read_only: point.read_only.unwrap_or(false),
             })

@@ -12,7 +12,7 @@ use windrow_common::api::resources::{AgentStatus, ResourceState};
 use windrow_common::ids::{JobId, JobRef, LeaseId, Name};
 use windrow_common::time::Timestamp;
 use windrow_common::units::Resources;
-use windrow_common::wire::agent::{Architecture, Executor};
+use windrow_common::wire::agent::{Architecture, Executor, Gpu};
 use windrow_common::wire::lease::{SpecDigest, TaskSpec};
 
 use super::children::{Children, Ranges};
@@ -225,11 +225,40 @@ pub struct Agent {
     /// Reports of the session that are journalled.
     pub confirmed_reports: u64,
     pub leases: BTreeSet<LeaseId>,
-    /// Needs of all children leased to it: thousandths of a core, MiB, children.
-    pub leased: (u64, u64, u32),
+    /// Needs of all children leased to it.
+    pub leased: Leased,
     /// Where other hosts reach it; absent when it does not know.
     #[serde(default)]
     pub address: Option<String>,
+    #[serde(default)]
+    pub gpus: Vec<Gpu>,
+}
+
+/// A sum of needs, which can exceed what any agent has by the backlog.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leased {
+    pub milli_cpu: u64,
+    pub memory_mib: u64,
+    pub gpus: u64,
+    pub children: u32,
+}
+
+impl Leased {
+    /// `count` children more that need this much each.
+    pub fn add(&mut self, need: Resources, count: u32) {
+        self.milli_cpu += u64::from(need.cpu.0) * u64::from(count);
+        self.memory_mib += u64::from(need.memory.0) * u64::from(count);
+        self.gpus += u64::from(need.gpu) * u64::from(count);
+        self.children += count;
+    }
+
+    /// `count` of them less.
+    pub fn remove(&mut self, need: Resources, count: u32) {
+        self.milli_cpu -= u64::from(need.cpu.0) * u64::from(count);
+        self.memory_mib -= u64::from(need.memory.0) * u64::from(count);
+        self.gpus -= u64::from(need.gpu) * u64::from(count);
+        self.children -= count;
+    }
 }
 
 impl Agent {
@@ -239,9 +268,10 @@ impl Agent {
             u32::try_from(u64::from(total).saturating_sub(used)).expect("not above the total")
         };
         Resources::new(
-            rest(self.resources.cpu.0, self.leased.0),
-            rest(self.resources.memory.0, self.leased.1),
+            rest(self.resources.cpu.0, self.leased.milli_cpu),
+            rest(self.resources.memory.0, self.leased.memory_mib),
         )
+        .with_gpu(rest(self.resources.gpu, self.leased.gpus))
     }
 }
 

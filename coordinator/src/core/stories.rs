@@ -12,6 +12,7 @@ use windrow_common::ids::{JobId, JobRef};
 use windrow_common::wire::agent::{EndCause, Held, Report};
 use windrow_common::wire::lease::Order;
 
+use super::state::Leased;
 use super::world::{World, n_to_n, name, on, sequential};
 use super::{Answer, Command};
 
@@ -34,7 +35,7 @@ fn a_job_goes_through_its_states() {
     assert_eq!(detail.container.unwrap().outcome.exit_code, Some(0));
     assert_eq!(detail.attempts.len(), 1);
     assert_eq!(detail.status_reason.as_deref(), Some("Essential container in task exited"));
-    assert_eq!(w.state.agents[&agent].leased, (0, 0, 0));
+    assert_eq!(w.state.agents[&agent].leased, Leased::default());
     w.check_replay();
 }
 

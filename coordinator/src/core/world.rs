@@ -254,6 +254,7 @@ impl World {
             clock: self.now,
             held,
             address: Some(format!("10.0.0.{}", agent.len())),
+            gpus: Vec::new(),
         })));
         self.reports.insert(name(agent), 1);
         let Answer::Registered { fenced, .. } = answer else { panic!("{answer:?}") };
@@ -315,6 +316,7 @@ impl World {
             cause,
             reason: None,
             log_bytes: 0,
+            containers: Vec::new(),
         })
     }
 

@@ -242,6 +242,7 @@ mod tests {
                 architecture: "X86_64".into(),
                 version: "0".into(),
                 address: None,
+                gpus: Vec::new(),
             }),
         }
     }

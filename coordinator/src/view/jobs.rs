@@ -6,11 +6,12 @@ use std::sync::Arc;
 use windrow_common::api::ApiError;
 use windrow_common::api::definitions::JobTimeout;
 use windrow_common::api::jobs::{
-    ArrayPropertiesDetail, AttemptContainerDetail, AttemptDetail, ContainerDetail,
-    ContainerSummary, DependencyType, DescribeJobs, DescribeJobsResponse, JobDependency, JobDetail,
-    JobStatus, JobSummary,
+    ArrayPropertiesDetail, AttemptContainerDetail, AttemptDetail, AttemptTaskContainerDetails,
+    AttemptTaskDetails, ContainerDetail, ContainerSummary, DependencyType, DescribeJobs,
+    DescribeJobsResponse, JobDependency, JobDetail, JobStatus, JobSummary,
 };
 use windrow_common::ids::{JobRef, Name};
+use windrow_common::wire::agent::ContainerEnd;
 
 use super::waiting;
 use crate::core::State;
@@ -167,17 +168,33 @@ fn attempt_detail(
     number: u32,
 ) -> AttemptDetail {
     let ran = attempt.started_at.is_some();
+    let stream = || log_stream(&job.definition.0, id, number);
+    let agent = arn::agent(state.agent_name(attempt.agent));
+    let task = attempt.containers.as_ref().map(|ends| AttemptTaskDetails {
+        container_instance_arn: Some(agent.clone()),
+        containers: ends.iter().map(|end| container_end(end, stream)).collect(),
+    });
     AttemptDetail {
         container: AttemptContainerDetail {
-            container_instance_arn: Some(arn::agent(state.agent_name(attempt.agent))),
+            container_instance_arn: Some(agent),
             exit_code: attempt.exit_code,
             reason: attempt.reason.as_ref().map(Arc::to_string),
-            log_stream_name: ran.then(|| log_stream(&job.definition.0, id, number)),
+            log_stream_name: ran.then(stream),
             log_bytes: ran.then_some(attempt.log_bytes),
         },
         started_at: attempt.started_at.map(|at| at.0),
         stopped_at: Some(attempt.ended_at.0),
         status_reason: Some(attempt_reason(attempt)),
+        task_properties: task.into_iter().collect(),
+    }
+}
+
+fn container_end(end: &ContainerEnd, stream: impl Fn() -> String) -> AttemptTaskContainerDetails {
+    AttemptTaskContainerDetails {
+        name: end.name.clone(),
+        exit_code: end.exit_code,
+        reason: end.reason.clone(),
+        log_stream_name: end.exit_code.map(|_| stream()),
     }
 }
 

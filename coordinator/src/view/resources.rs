@@ -11,9 +11,10 @@ use windrow_common::api::jobs::JobStatus;
 use windrow_common::api::resources::{
     AgentDetail, AgentStatus, ComputeEnvironmentDetail, ComputeEnvironmentOrder,
     DescribeClusterResponse, DescribeComputeEnvironments, DescribeComputeEnvironmentsResponse,
-    DescribeJobQueues, DescribeJobQueuesResponse, JobQueueDetail, ListAgentsResponse,
+    DescribeJobQueues, DescribeJobQueuesResponse, GpuDetail, JobQueueDetail, ListAgentsResponse,
 };
 use windrow_common::ids::Name;
+use windrow_common::wire::agent::Gpu;
 
 use super::{PAGE_MAX, bad_token, page, token};
 use crate::core::State;
@@ -185,11 +186,18 @@ fn agent_detail(name: &Name, agent: &Agent, last_heard_millis: Option<u64>) -> A
         agent_version: agent.version.clone(),
         total_milli_cpu: agent.resources.cpu.0,
         total_memory_mib: agent.resources.memory.0,
-        leased_milli_cpu: u32::try_from(agent.leased.0).unwrap_or(u32::MAX),
-        leased_memory_mib: u32::try_from(agent.leased.1).unwrap_or(u32::MAX),
-        leased_children: agent.leased.2,
+        leased_milli_cpu: u32::try_from(agent.leased.milli_cpu).unwrap_or(u32::MAX),
+        leased_memory_mib: u32::try_from(agent.leased.memory_mib).unwrap_or(u32::MAX),
+        leased_children: agent.leased.children,
         last_heard_millis,
+        total_gpus: agent.resources.gpu,
+        leased_gpus: u32::try_from(agent.leased.gpus).unwrap_or(u32::MAX),
+        gpus: agent.gpus.iter().map(gpu_detail).collect(),
     }
+}
+
+fn gpu_detail(gpu: &Gpu) -> GpuDetail {
+    GpuDetail { id: gpu.id.clone(), model: gpu.model.clone(), memory_mib: gpu.memory_mib }
 }
 
 /// Counts over the state, for DescribeCluster; what only the shell knows is left at zero.

@@ -49,7 +49,12 @@ impl Inner {
 
     /// Creates and starts the container. The error is for the user; no container is left then.
     async fn begin(&self, request: &StartRequest, name: &str) -> Result<Timestamp, String> {
-        let image = request.spec.image.as_deref().filter(|image| !image.is_empty());
+        let image = request
+            .spec
+            .containers
+            .first()
+            .and_then(|one| one.image.as_deref())
+            .filter(|image| !image.is_empty());
         let image = images::with_tag(image.ok_or("the job names no image")?);
         self.images.ensure(&self.docker, &image).await?;
         let closed = |_| "the agent is shutting down".to_owned();

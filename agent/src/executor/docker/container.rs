@@ -9,6 +9,7 @@ use bollard::models::{
     HostConfigLogConfig, Mount, MountType,
 };
 use windrow_common::time::Timestamp;
+use windrow_common::wire::container::{ContainerSpec, VolumeSource};
 
 use super::DockerConfig;
 use crate::executor::{AttemptKey, StartRequest};
@@ -47,17 +48,20 @@ pub(super) fn body(
     image: &str,
     now: Timestamp,
 ) -> Result<ContainerCreateBody, String> {
-    let spec = &request.spec;
+    let (spec, environment) = match (&*request.spec.containers, &*request.environments) {
+        ([spec], [environment]) => (spec, environment),
+        _ => return Err("a job of several containers does not run here".to_owned()),
+    };
     let some = |text: &Option<String>| text.clone().filter(|t| !t.is_empty());
     Ok(ContainerCreateBody {
         image: Some(image.to_owned()),
         // The image's entry point stays, as AWS Batch has it.
         cmd: (!spec.command.is_empty()).then(|| spec.command.clone()),
-        env: Some(request.environment.iter().map(|(k, v)| format!("{k}={v}")).collect()),
+        env: Some(environment.0.iter().map(|(k, v)| format!("{k}={v}")).collect()),
         user: some(&spec.user),
         working_dir: some(&spec.working_directory),
         labels: Some(labels_of(request, config, now)),
-        host_config: Some(host_config(request, config)?),
+        host_config: Some(host_config(request, spec, config)?),
         ..ContainerCreateBody::default()
     })
 }
@@ -80,13 +84,17 @@ fn labels_of(
     .into()
 }
 
-fn host_config(request: &StartRequest, config: &DockerConfig) -> Result<HostConfig, String> {
-    let spec = &request.spec;
+fn host_config(
+    request: &StartRequest,
+    spec: &ContainerSpec,
+    config: &DockerConfig,
+) -> Result<HostConfig, String> {
     let memory = i64::from(request.resources.memory.0) << 20;
     let shares = (u64::from(request.resources.cpu.0) * 1024 / 1000).max(SHARES_MIN);
     let (mut binds, mut volumes) = (Vec::new(), Vec::new());
     for mount in &spec.mounts {
-        let Some(source) = &mount.source else {
+        let volume = request.spec.volumes.iter().find(|volume| volume.name == mount.volume);
+        let Some(VolumeSource::Host(source)) = volume.map(|volume| &volume.source) else {
             volumes.push(Mount {
                 typ: Some(MountType::VOLUME),
                 target: Some(mount.target.clone()),

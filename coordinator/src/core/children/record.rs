@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use windrow_common::ids::LeaseId;
 use windrow_common::time::Timestamp;
+use windrow_common::wire::agent::ContainerEnd;
 
 /// One child's record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +44,9 @@ pub struct Attempt {
     pub reason: Option<Arc<str>>,
     /// Where its output ends.
     pub log_bytes: u64,
+    /// How each of several containers ended; behind a pointer, because most attempts have one.
+    #[serde(default)]
+    pub containers: Option<Arc<Vec<ContainerEnd>>>,
 }
 
 /// Why and when children ended that were never tried.

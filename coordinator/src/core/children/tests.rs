@@ -11,6 +11,7 @@ fn attempt(exit_code: i32) -> Attempt {
         status_reason: None,
         reason: None,
         log_bytes: 0,
+        containers: None,
     }
 }
 

@@ -59,6 +59,7 @@ pub(super) fn register(
         architecture: request.architecture.clone(),
         version: request.agent_version.clone(),
         address: request.address.clone(),
+        gpus: request.gpus.clone(),
     };
     let agent = request.agent.clone();
     events.push(Event::AgentRegistered { agent, registered: Box::new(registered) });
@@ -170,6 +171,7 @@ fn lose(
             cause: EndCause::HostLost,
             reason: None,
             log_bytes: 0,
+            containers: Vec::new(),
         };
         end_of(state, limits, lease, &report, now)
     };

@@ -156,6 +156,7 @@ fn never_started(lease: LeaseId, job: JobId, child: u32, ended_at: Timestamp) ->
         cause: EndCause::Stopped,
         reason: None,
         log_bytes: 0,
+        containers: Vec::new(),
     }
 }
 
@@ -204,6 +205,7 @@ pub(super) fn end_of(
         status_reason,
         reason,
         log_bytes: report.log_bytes,
+        containers: (!report.containers.is_empty()).then(|| Arc::new(report.containers.clone())),
     };
     let backs_off = spec.retry.backoff.filter(|_| then == Then::Retry);
     let not_before = backs_off.map(|backoff| now.plus(backoff.after(charged + 1)));
