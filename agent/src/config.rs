@@ -193,7 +193,7 @@ impl Config {
     /// Reads it from file, environment and flags (as key and value), and checks it.
     pub fn read(file: Option<PathBuf>, flags: Vec<(String, String)>) -> Result<Self, Error> {
         let environment_prefix = ENVIRONMENT_PREFIX;
-        let config: Self = load(DEFAULTS, &Sources { file, environment_prefix, flags })?;
+        let config: Self = load(&[DEFAULTS], &Sources { file, environment_prefix, flags })?;
         config.validate()?;
         Ok(config)
     }

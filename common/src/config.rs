@@ -24,14 +24,13 @@ pub struct Sources {
     pub flags: Vec<(String, String)>,
 }
 
-/// Reads `T` with the given defaults (TOML text).
+/// Reads `T` over the given defaults (TOML texts, later ones win).
 ///
 /// # Errors
 /// Every setting that is unknown or cannot be read.
-pub fn load<T: DeserializeOwned>(defaults: &str, sources: &Sources) -> Result<T, Error> {
+pub fn load<T: DeserializeOwned>(defaults: &[&str], sources: &Sources) -> Result<T, Error> {
     let one = |e: config::ConfigError| Error(vec![e.to_string()]);
-    let mut builder = config::Config::builder()
-        .add_source(config::File::from_str(defaults, config::FileFormat::Toml));
+    let mut builder = over(defaults);
     if let Some(file) = &sources.file {
         builder = builder.add_source(
             config::File::from(file.as_path()).format(config::FileFormat::Toml).required(true),
@@ -52,17 +51,20 @@ pub fn load<T: DeserializeOwned>(defaults: &str, sources: &Sources) -> Result<T,
     })
 }
 
+fn over(defaults: &[&str]) -> config::ConfigBuilder<config::builder::DefaultState> {
+    let layer = |text: &&str| config::File::from_str(text, config::FileFormat::Toml);
+    config::Config::builder().add_source(defaults.iter().map(layer).collect::<Vec<_>>())
+}
+
 /// Reading stops at the first problem; so every setting is tried alone, over the defaults.
-fn each_problem<T: DeserializeOwned>(defaults: &str, merged: &config::Config) -> Vec<String> {
+fn each_problem<T: DeserializeOwned>(defaults: &[&str], merged: &config::Config) -> Vec<String> {
     let mut settings = Vec::new();
     if let Ok(tree) = merged.clone().try_deserialize::<serde_json::Value>() {
         flatten(String::new(), &tree, &mut settings);
     }
     let alone = |(key, value): &(String, String)| {
-        let config = config::Config::builder()
-            .add_source(config::File::from_str(defaults, config::FileFormat::Toml))
-            .set_override(key, value.as_str())
-            .and_then(|builder| builder.build());
+        let config =
+            over(defaults).set_override(key, value.as_str()).and_then(|builder| builder.build());
         config.and_then(config::Config::try_deserialize::<T>).err().map(|e| e.to_string())
     };
     settings.iter().filter_map(alone).collect()
@@ -184,7 +186,7 @@ mod tests {
             flags: vec![("nats.url".into(), "nats://flag".into())],
             file: None,
         };
-        let example: Example = load(DEFAULTS, &sources).unwrap();
+        let example: Example = load(&[DEFAULTS], &sources).unwrap();
         assert_eq!(example.nats.url, "nats://flag");
         assert_eq!(example.wait.0, Duration::from_secs(30));
     }
@@ -196,13 +198,13 @@ mod tests {
             environment_prefix: "WINDROW_TEST_NONE",
             file: None,
         };
-        let error = load::<Example>(DEFAULTS, &with("nats.uri", "x")).unwrap_err().to_string();
+        let error = load::<Example>(&[DEFAULTS], &with("nats.uri", "x")).unwrap_err().to_string();
         assert!(error.contains("uri"), "{error}");
-        let error = load::<Example>(DEFAULTS, &with("wait", "soon")).unwrap_err().to_string();
+        let error = load::<Example>(&[DEFAULTS], &with("wait", "soon")).unwrap_err().to_string();
         assert!(error.contains("soon"), "{error}");
         let mut both = with("wait", "soon");
         both.flags.push(("nats.uri".into(), "x".into()));
-        let Error(problems) = load::<Example>(DEFAULTS, &both).unwrap_err();
+        let Error(problems) = load::<Example>(&[DEFAULTS], &both).unwrap_err();
         assert_eq!(problems.len(), 2, "{problems:?}");
     }
 }

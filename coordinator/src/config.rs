@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use windrow_common::config::{Error, HumanDuration, Nats, Sources};
 use windrow_common::streams::Retention;
 
-use crate::core::limits::Limits;
+use crate::core::limits::{Limits, Preset};
 
 /// Every setting with its default.
 pub const DEFAULTS: &str = r#"
@@ -31,7 +31,10 @@ log_mib = 10240
 url = "nats://127.0.0.1:4222"
 credentials = ""
 
+# How large requests may be, and how much there may be of things. With preset = "aws" what is not
+# set is as in AWS Batch: arrays of 10000, 20 dependencies, 10 attempts, ...
 [limits]
+preset = "windrow"
 array_size = 1000000
 dependencies = 1000
 attempts = 100
@@ -39,6 +42,13 @@ evaluate_on_exit = 100
 # Whether an attempt lost with its host is charged to the job's attempts.
 charge_host_losses = false
 consumables = 1000000
+submit_kib = 256
+definition_kib = 256
+containers = 100
+timeout_seconds_min = 1
+queues = 10000
+environments = 10000
+environments_per_queue = 100
 "#;
 
 /// The settings.
@@ -64,7 +74,10 @@ impl Config {
     /// # Errors
     /// Names every problem.
     pub fn load(sources: &Sources) -> Result<Self, Error> {
-        let config: Self = windrow_common::config::load(DEFAULTS, sources)?;
+        let mut config: Self = windrow_common::config::load(&[DEFAULTS], sources)?;
+        if config.limits.preset == Preset::Aws {
+            config = windrow_common::config::load(&[DEFAULTS, &aws_limits()], sources)?;
+        }
         let problems = config.problems();
         if problems.is_empty() { Ok(config) } else { Err(Error(problems)) }
     }
@@ -100,6 +113,7 @@ impl Config {
             format!("limits.array_size must be from 2 to 10000000, got {}", self.limits.array_size),
         );
         check(self.limits.attempts > 0, "limits.attempts must be at least 1".to_owned());
+        check(self.limits.containers > 0, "limits.containers must be at least 1".to_owned());
         problems
     }
 
@@ -111,6 +125,12 @@ impl Config {
             log_bytes: i64::from(self.log_mib) << 20,
         }
     }
+}
+
+/// AWS's limits, as a layer over the defaults.
+fn aws_limits() -> String {
+    let limits = toml::to_string(&Limits::aws()).expect("numbers and a word");
+    format!("[limits]\n{limits}")
 }
 
 fn humantime(duration: Duration) -> String {
@@ -129,6 +149,25 @@ mod tests {
     #[test]
     fn the_defaults_are_valid() {
         assert!(load(&[]).is_ok());
+    }
+
+    #[test]
+    fn the_defaults_of_the_limits_are_those_of_the_core() {
+        let config = load(&[]).unwrap();
+        assert_eq!(config.limits, Limits::default());
+        let shown = toml::to_string(&Limits::default()).unwrap();
+        for line in shown.lines() {
+            assert!(DEFAULTS.contains(line), "DEFAULTS lacks `{line}`");
+        }
+    }
+
+    #[test]
+    fn aws_limits_are_one_setting_and_single_ones_still_win() {
+        assert_eq!(load(&[("limits.preset", "aws")]).unwrap().limits, Limits::aws());
+        let mixed = [("limits.preset", "aws"), ("limits.dependencies", "100")];
+        let limits = load(&mixed).unwrap().limits;
+        assert_eq!((limits.dependencies, limits.array_size), (100, 10_000));
+        assert!(load(&[("limits.preset", "azure")]).unwrap_err().to_string().contains("preset"));
     }
 
     #[test]

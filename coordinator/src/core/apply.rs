@@ -128,6 +128,7 @@ fn submit(state: &mut State, id: JobId, submitted: &Submitted) {
         stopped_at: None,
         children: Children::new(submitted.array_size.unwrap_or(1)),
         max_parallel: submitted.max_parallel,
+        propagate_tags: submitted.propagate_tags,
     };
     if let Some(queue) = state.queues.get_mut(&job.queue) {
         queue.active_jobs += 1;

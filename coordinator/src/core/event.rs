@@ -163,6 +163,9 @@ pub struct Submitted {
     /// Most children STARTING or RUNNING at a time.
     #[serde(default)]
     pub max_parallel: Option<u32>,
+    /// Whether attempts get the tags of definition and job.
+    #[serde(default)]
+    pub propagate_tags: bool,
 }
 
 /// A lease as given.

@@ -1,10 +1,27 @@
 //! How large things may be. AWS Batch's own limits are far lower; these keep one request from harming the
-//! others.
+//! others. `preset = "aws"` in the configuration makes them AWS's.
+
+use serde::Serialize;
+use windrow_common::api::{ApiError, ErrorKind};
+use windrow_common::streams::REQUEST_BYTES_MAX;
+
+/// Whose limits hold where the configuration names no other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Preset {
+    /// Ours: [`Limits::default`].
+    #[default]
+    Windrow,
+    /// AWS Batch's: [`Limits::aws`].
+    Aws,
+}
 
 /// Limits of requests.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct Limits {
+    /// Where the other values come from when they are not given.
+    pub preset: Preset,
     /// Children of an array job.
     pub array_size: u32,
     /// Entries of `dependsOn`.
@@ -18,19 +35,97 @@ pub struct Limits {
     pub charge_host_losses: bool,
     /// Consumable resources in all.
     pub consumables: usize,
+    /// Size of a SubmitJob request, in KiB of JSON.
+    pub submit_kib: usize,
+    /// Size of a RegisterJobDefinition request, in KiB of JSON.
+    pub definition_kib: usize,
+    /// Containers of one job.
+    pub containers: usize,
+    /// Least `timeout.attemptDurationSeconds`.
+    pub timeout_seconds_min: u32,
+    /// Job queues of the cluster.
+    pub queues: usize,
+    /// Compute environments of the cluster.
+    pub environments: usize,
+    /// Compute environments of one queue.
+    pub environments_per_queue: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            preset: Preset::Windrow,
             array_size: 1_000_000,
             dependencies: 1_000,
             attempts: 100,
             evaluate_on_exit: 100,
             charge_host_losses: false,
             consumables: 1_000_000,
+            submit_kib: 256,
+            definition_kib: 256,
+            containers: 100,
+            timeout_seconds_min: 1,
+            queues: 10_000,
+            environments: 10_000,
+            environments_per_queue: 100,
         }
     }
+}
+
+impl Limits {
+    /// AWS Batch's fixed quotas.
+    pub fn aws() -> Self {
+        Self {
+            preset: Preset::Aws,
+            array_size: 10_000,
+            dependencies: 20,
+            attempts: 10,
+            evaluate_on_exit: 5,
+            charge_host_losses: true,
+            consumables: 50_000,
+            submit_kib: 30,
+            definition_kib: 24,
+            containers: 10,
+            timeout_seconds_min: 60,
+            queues: 50,
+            environments: 50,
+            environments_per_queue: 3,
+        }
+    }
+}
+
+/// Refuses a request that is larger than so many KiB of JSON.
+///
+/// # Errors
+/// It is larger. `what` begins the message: `Job size`.
+pub(super) fn check_size<T: Serialize>(
+    what: &str,
+    request: &T,
+    kib_max: usize,
+) -> Result<(), ApiError> {
+    if kib_max.saturating_mul(1024) >= REQUEST_BYTES_MAX {
+        return Ok(()); // whoever read the request has checked that
+    }
+    let bytes = serde_json::to_vec(request).map_or(usize::MAX, |json| json.len());
+    if bytes < kib_max.saturating_mul(1024) {
+        return Ok(());
+    }
+    let message =
+        format!("{what} must be less than {kib_max} KiB, got {} KiB", bytes.div_ceil(1024));
+    Err(ApiError::new(ErrorKind::TooLarge, message)
+        .hint("put large data into files and pass their names"))
+}
+
+/// Refuses one more of something when there are as many as may be.
+///
+/// # Errors
+/// There are.
+pub(super) fn check_count(what: &str, there: usize, most: usize) -> Result<(), ApiError> {
+    if there < most {
+        return Ok(());
+    }
+    Err(ApiError::invalid(format!("there are {there} {what}, at most {most} are allowed"))
+        .hint("delete one that is no longer used, or raise the limit in the configuration"))
 }
 
 /// Longest reason of a cancel or terminate request, in characters, as AWS has it.

@@ -30,6 +30,11 @@ pub(super) fn resolve(
     request: &SubmitJob,
     limits: &Limits,
 ) -> Result<JobSpec, ApiError> {
+    if request.ecs_properties_override.is_some() || request.eks_properties_override.is_some() {
+        return Err(ApiError::invalid(
+            "ecsPropertiesOverride and eksPropertiesOverride are not supported",
+        ));
+    }
     let none = ContainerOverrides::default();
     let overrides = request.container_overrides.as_ref().unwrap_or(&none);
     let mut properties = merge(container(definition)?, overrides)?;
@@ -47,7 +52,7 @@ pub(super) fn resolve(
         executor: task.executor(),
         task,
         resources,
-        timeout_seconds: check_timeout(timeout.and_then(|t| t.attempt_duration_seconds))?,
+        timeout_seconds: check_timeout(timeout.and_then(|t| t.attempt_duration_seconds), limits)?,
         retry: Retry::parse(retry, limits)?,
         architecture: architecture(&properties)?,
         properties,
@@ -81,7 +86,7 @@ pub(super) fn check_definition(
     let resources = resources(properties)?;
     consumables::merge(definition.consumable_resource_properties.as_ref(), None)?;
     Retry::parse(definition.retry_strategy.as_ref(), limits)?;
-    check_timeout(definition.timeout.as_ref().and_then(|t| t.attempt_duration_seconds))?;
+    check_timeout(definition.timeout.as_ref().and_then(|t| t.attempt_duration_seconds), limits)?;
     // A command may come with each submission: check with a stand-in when there is none.
     let command = properties.command.clone().filter(|c| !c.is_empty());
     architecture(properties)?;
@@ -344,11 +349,12 @@ fn mounts(properties: &ContainerProperties) -> Result<Vec<Mount>, ApiError> {
         .collect()
 }
 
-fn check_timeout(seconds: Option<u32>) -> Result<Option<u32>, ApiError> {
+fn check_timeout(seconds: Option<u32>, limits: &Limits) -> Result<Option<u32>, ApiError> {
     match seconds {
-        Some(0) => {
-            Err(ApiError::invalid("timeout.attemptDurationSeconds must be at least 1, got 0"))
-        }
+        Some(seconds) if seconds < limits.timeout_seconds_min => Err(ApiError::invalid(format!(
+            "timeout.attemptDurationSeconds must be at least {}, got {seconds}",
+            limits.timeout_seconds_min
+        ))),
         other => Ok(other),
     }
 }

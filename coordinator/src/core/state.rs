@@ -146,6 +146,9 @@ pub struct Job {
     /// Most children STARTING or RUNNING at a time.
     #[serde(default)]
     pub max_parallel: Option<u32>,
+    /// Whether attempts get the tags of definition and job.
+    #[serde(default)]
+    pub propagate_tags: bool,
 }
 
 impl Job {

@@ -79,7 +79,7 @@ fn describe(state: &State, id: JobRef, job: &Job) -> JobDetail {
         is_cancelled: job.is_cancelled,
         is_terminated: job.is_terminated,
         ecs_properties: None,
-        propagate_tags: false,
+        propagate_tags: job.propagate_tags,
         platform_capabilities: Vec::new(),
         consumable_resource_properties: consumables::to_api(&spec.consumables),
     }

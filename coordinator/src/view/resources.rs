@@ -136,13 +136,18 @@ pub fn describe_definitions(
         Some(token) => Some(parse_token(token).ok_or_else(|| bad_token(token))?),
     };
     let named = request.job_definition_name.as_deref().filter(|n| !n.is_empty()).map(arn::plain);
+    check_definition_filters(request)?;
+    let is_meant = |text: &String, name: &Name, number: u32| match arn::plain(text).split_once(':')
+    {
+        Some((plain, revision)) => plain == name.as_str() && revision.parse() == Ok(number),
+        None => arn::plain(text) == name.as_str(),
+    };
     let wanted = |name: &Name, number: u32, revision: &Revision| {
-        let key = format!("{name}:{number}");
         after.as_ref().is_none_or(|(n, r)| (name, number) > (n, *r))
             && active.is_none_or(|active| active == revision.active)
             && named.is_none_or(|named| named == name.as_str())
             && (request.job_definitions.is_empty()
-                || request.job_definitions.iter().any(|text| arn::plain(text) == key))
+                || request.job_definitions.iter().any(|text| is_meant(text, name, number)))
     };
     let all = state.definitions.iter().flat_map(|(name, definition)| {
         definition.revisions.iter().map(move |(number, revision)| (name, *number, revision))
@@ -152,6 +157,24 @@ pub fn describe_definitions(
         .map(|(name, number, r)| (format!("{name}:{number}"), definition_detail(name, number, r)));
     let page = page(rows, request.max_results, PAGE_MAX)?;
     Ok(DescribeJobDefinitionsResponse { job_definitions: page.rows, next_token: page.next_token })
+}
+
+/// A list of definitions stands alone, and is not too long.
+fn check_definition_filters(request: &DescribeJobDefinitions) -> Result<(), ApiError> {
+    let list = &request.job_definitions;
+    if list.len() > PAGE_MAX as usize {
+        return Err(ApiError::invalid(format!(
+            "at most {PAGE_MAX} jobDefinitions can be described at once, got {}",
+            list.len()
+        )));
+    }
+    let has = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
+    if !list.is_empty() && (has(&request.job_definition_name) || has(&request.status)) {
+        return Err(ApiError::invalid(
+            "jobDefinitions cannot be combined with jobDefinitionName or status",
+        ));
+    }
+    Ok(())
 }
 
 fn parse_token(token: &str) -> Option<(Name, u32)> {

@@ -12,7 +12,7 @@ use super::{Answer, Decision};
 use crate::core::State;
 use crate::core::arn;
 use crate::core::event::Event;
-use crate::core::limits::{Limits, TAGS_MAX};
+use crate::core::limits::{Limits, TAGS_MAX, check_size};
 use crate::core::spec;
 use crate::core::state::Revision;
 
@@ -32,12 +32,8 @@ pub(super) fn register(
         ))
         .hint("multinode jobs are not supported by this version"));
     }
-    if let Some(other) = request.platform_capabilities.iter().find(|p| *p != "EC2") {
-        return Err(ApiError::invalid(format!(
-            "platformCapabilities must be absent or `EC2`, got `{other}`"
-        )));
-    }
     check_tags(&request.tags)?;
+    check_size("Job definition size", request, limits.definition_kib)?;
     spec::check_definition(request, limits)?;
     let known = state.definitions.get(&name).and_then(|d| d.revisions.keys().next_back());
     let revision = known.map_or(1, |last| last + 1);

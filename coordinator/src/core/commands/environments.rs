@@ -12,10 +12,12 @@ use super::{Answer, Decision};
 use crate::core::State;
 use crate::core::arn;
 use crate::core::event::Event;
+use crate::core::limits::{Limits, check_count};
 use crate::core::state::Environment;
 
 pub(super) fn create(
     state: &State,
+    limits: &Limits,
     request: &CreateComputeEnvironment,
 ) -> Result<Decision, ApiError> {
     let name: Name = request
@@ -27,6 +29,7 @@ pub(super) fn create(
             "compute environment `{name}`: Object already exists"
         )));
     }
+    check_count("compute environments", state.environments.len(), limits.environments)?;
     if request.kind != "UNMANAGED" {
         return Err(ApiError::invalid(format!(
             "compute environment type must be `UNMANAGED`, got `{}`",

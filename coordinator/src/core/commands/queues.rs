@@ -12,10 +12,14 @@ use super::{Answer, Decision};
 use crate::core::State;
 use crate::core::arn;
 use crate::core::event::Event;
-use crate::core::limits::PRIORITY_MAX;
+use crate::core::limits::{Limits, PRIORITY_MAX, check_count};
 use crate::core::state::Queue;
 
-pub(super) fn create(state: &State, request: &CreateJobQueue) -> Result<Decision, ApiError> {
+pub(super) fn create(
+    state: &State,
+    limits: &Limits,
+    request: &CreateJobQueue,
+) -> Result<Decision, ApiError> {
     let name: Name = request
         .job_queue_name
         .parse()
@@ -23,19 +27,24 @@ pub(super) fn create(state: &State, request: &CreateJobQueue) -> Result<Decision
     if state.queues.contains_key(&name) {
         return Err(ApiError::conflict(format!("job queue `{name}`: Object already exists")));
     }
+    check_count("job queues", state.queues.len(), limits.queues)?;
     check_priority(request.priority)?;
     check_tags(&request.tags)?;
     let queue = Queue {
         priority: request.priority,
         state: request.state.unwrap_or_default(),
-        environments: check_environments(state, &request.compute_environment_order)?,
+        environments: check_environments(state, limits, &request.compute_environment_order)?,
         tags: request.tags.clone(),
         active_jobs: 0,
     };
     Ok(set(name, queue))
 }
 
-pub(super) fn update(state: &State, request: &UpdateJobQueue) -> Result<Decision, ApiError> {
+pub(super) fn update(
+    state: &State,
+    limits: &Limits,
+    request: &UpdateJobQueue,
+) -> Result<Decision, ApiError> {
     let (name, queue) = find(state, &request.job_queue)?;
     let mut queue = queue.clone();
     if let Some(priority) = request.priority {
@@ -46,7 +55,7 @@ pub(super) fn update(state: &State, request: &UpdateJobQueue) -> Result<Decision
         queue.state = state;
     }
     if !request.compute_environment_order.is_empty() {
-        queue.environments = check_environments(state, &request.compute_environment_order)?;
+        queue.environments = check_environments(state, limits, &request.compute_environment_order)?;
     }
     Ok(set(name, queue))
 }
@@ -91,10 +100,18 @@ fn check_priority(priority: u32) -> Result<(), ApiError> {
 
 fn check_environments(
     state: &State,
+    limits: &Limits,
     entries: &[ComputeEnvironmentOrder],
 ) -> Result<Vec<(u32, Name)>, ApiError> {
     if entries.is_empty() {
         return Err(ApiError::invalid("At least 1 compute environment must be provided"));
+    }
+    if entries.len() > limits.environments_per_queue {
+        return Err(ApiError::invalid(format!(
+            "a job queue has at most {} compute environments, got {}",
+            limits.environments_per_queue,
+            entries.len()
+        )));
     }
     let mut environments = Vec::with_capacity(entries.len());
     for entry in entries {

@@ -2,6 +2,7 @@
 
 use sha2::{Digest, Sha256};
 use windrow_common::api::ApiError;
+use windrow_common::api::definitions::RegisterJobDefinition;
 use windrow_common::api::jobs::{DependencyType, JobDependency, SubmitJob, SubmitJobResponse};
 use windrow_common::api::resources::ResourceState;
 use windrow_common::codec::to_msgpack;
@@ -14,7 +15,7 @@ use crate::core::State;
 use crate::core::arn;
 use crate::core::consumables;
 use crate::core::event::{Event, Submitted};
-use crate::core::limits::{KEY_LENGTH_MAX, Limits};
+use crate::core::limits::{KEY_LENGTH_MAX, Limits, TAGS_MAX, check_size};
 use crate::core::spec;
 use crate::core::state::Dependency;
 
@@ -31,6 +32,7 @@ pub(super) fn submit(
     {
         return repeated(state, key, *job, digest == first_digest);
     }
+    check_size("Job size", request, limits.submit_kib)?;
     let name = check_job_name(&request.job_name)?;
     let queue = find_queue(state, &request.job_queue)?;
     let (definition, revision) = find_revision(state, &request.job_definition)?;
@@ -39,6 +41,7 @@ pub(super) fn submit(
     let (array_size, max_parallel) = check_array(request, limits)?;
     let depends_on = check_dependencies(state, limits, &request.depends_on, array_size)?;
     check_tags(&request.tags)?;
+    let propagate_tags = check_propagation(&revision.definition, request)?;
     let digest = spec::digest(&spec);
     let mut events = Vec::with_capacity(2);
     if !state.specs.contains_key(&digest) {
@@ -58,6 +61,7 @@ pub(super) fn submit(
         tags: request.tags.clone(),
         key,
         max_parallel,
+        propagate_tags,
     };
     events.push(Event::JobSubmitted { job: id, submitted: Box::new(submitted) });
     Ok(Decision { events, answer: Answer::Submitted(response(id, &name)) })
@@ -115,6 +119,23 @@ fn repeated(state: &State, key: &str, job: JobId, same: bool) -> Result<Decision
         "idempotency key `{key}` was used for job {job} with other content"
     ))
     .hint("use a new key for a new job, or repeat the first request unchanged"))
+}
+
+/// Whether the attempts get the tags of definition and job; together they must not be too many.
+fn check_propagation(
+    definition: &RegisterJobDefinition,
+    request: &SubmitJob,
+) -> Result<bool, ApiError> {
+    let wanted = request.propagate_tags.or(definition.propagate_tags).unwrap_or(false);
+    let mut all = definition.tags.clone();
+    all.extend(request.tags.clone());
+    if wanted && all.len() > TAGS_MAX {
+        return Err(ApiError::invalid(format!(
+            "propagateTags: job definition and job have {} tags together, at most {TAGS_MAX} are allowed",
+            all.len()
+        )));
+    }
+    Ok(wanted)
 }
 
 fn check_job_name(name: &str) -> Result<Name, ApiError> {
