@@ -74,12 +74,12 @@ impl Client {
 
     /// Name of the stream of job output.
     pub(crate) fn log_stream(&self) -> String {
-        Streams::new(self.subjects.clone()).logs(&NAME_ONLY).name
+        Streams::new(self.subjects.clone()).logs(&Retention::default()).name
     }
 
     /// Name of the stream of what could not be accepted.
     pub(crate) fn dead_letter_stream(&self) -> String {
-        Streams::new(self.subjects.clone()).dead_letters(&NAME_ONLY).name
+        Streams::new(self.subjects.clone()).dead_letters(&Retention::default()).name
     }
 
     /// Subscribes to the state changes of a job.
@@ -196,9 +196,6 @@ impl Client {
         }
     }
 }
-
-/// Settings that do not matter where only the stream's name is wanted.
-const NAME_ONLY: Retention = Retention { replicas: 1, log_age: Duration::ZERO, log_bytes: 0 };
 
 fn read_answer<O: Operation>(answer: &async_nats::Message) -> Result<O::Response> {
     let is_error = answer.headers.as_ref().is_some_and(|h| h.get(HEADER_ERROR).is_some());

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::SelectAll;
-use windrow_common::api::jobs::{DescribeJobs, JobDetail, JobEvent, JobStatus};
+use windrow_common::api::events::ended;
+use windrow_common::api::jobs::{DescribeJobs, JobDetail, JobStatus};
 use windrow_common::ids::JobRef;
 
 use crate::client::Client;
@@ -18,8 +19,6 @@ use crate::progress::Progress;
 const DESCRIBE_MAX: usize = 100;
 /// How often jobs are looked at without an event: the safety net.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
-/// The same for children, whose changes have no event of their own.
-const LOOK_AGAIN_CHILD: Duration = Duration::from_secs(1);
 /// The same while progress is shown.
 const LOOK_AGAIN_PROGRESS: Duration = Duration::from_millis(500);
 
@@ -72,9 +71,8 @@ impl<'a> Watcher<'a> {
         }
         client.flush().await?;
         let jobs = describe(client, ids).await?;
-        let has_child = ids.iter().any(|id| id.child.is_some());
-        let look_again = if has_child { LOOK_AGAIN_CHILD } else { LOOK_AGAIN };
-        let (ids, is_silent, said) = (ids.to_vec(), false, BTreeSet::new());
+        let (ids, look_again) = (ids.to_vec(), LOOK_AGAIN);
+        let (is_silent, said) = (false, BTreeSet::new());
         Ok(Self { client, printer, ids, jobs, events, look_again, is_silent, said })
     }
 
@@ -92,9 +90,10 @@ impl<'a> Watcher<'a> {
     ///
     /// A cluster that does not answer is no error here: the wait goes on when it is back.
     async fn change(&mut self) -> Result<()> {
+        let awaited: Vec<String> = self.ids.iter().map(ToString::to_string).collect();
         let ended = self.events.by_ref().filter(|message| {
-            let event = serde_json::from_slice::<JobEvent>(&message.payload);
-            std::future::ready(event.is_ok_and(|event| event.data.status.is_terminal()))
+            let ended = ended(&message.payload);
+            std::future::ready(ended.iter().any(|(id, _)| awaited.contains(id)))
         });
         let event = tokio::time::timeout(self.look_again, pin!(ended).next()).await;
         if let Ok(None) = event {

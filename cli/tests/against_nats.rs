@@ -13,6 +13,7 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use windrow_common::api::ApiError;
+use windrow_common::api::events::TYPE_STATE_CHANGE;
 use windrow_common::ids::JobRef;
 use windrow_common::streams::{
     HEADER_DROPPED, HEADER_ERROR, HEADER_OFFSET, HEADER_REASON, HEADER_SUBJECT, Retention, Streams,
@@ -146,8 +147,7 @@ fn job(status: &str) -> Value {
 async fn streams(server: &Server) -> (async_nats::jetstream::Context, Subjects) {
     let subjects = Subjects::new("windrow".parse().unwrap());
     let streams = Streams::new(subjects.clone());
-    let retention =
-        Retention { replicas: 1, log_age: Duration::from_secs(3600), log_bytes: 1 << 20 };
+    let retention = Retention { replicas: 1, log_bytes: 1 << 20, ..Retention::default() };
     let jetstream = async_nats::jetstream::new(async_nats::connect(&server.url).await.unwrap());
     jetstream.create_stream(streams.logs(&retention)).await.unwrap();
     jetstream.create_stream(streams.dead_letters(&retention)).await.unwrap();
@@ -384,9 +384,8 @@ async fn an_event_ends_a_wait_before_it_would_look_again() {
     let client = async_nats::connect(&server.url).await.unwrap();
     let subject = Subjects::new("windrow".parse().unwrap())
         .event(&"default".parse().unwrap(), JOB.parse().unwrap());
-    let event = json!({"specversion": "1.0", "id": "1", "source": "windrow", "type": "t",
-        "subject": JOB, "time": "2023-11-14T22:13:20Z", "data": {"jobId": JOB, "jobName": "x",
-        "jobQueue": "default", "status": "SUCCEEDED"}});
+    let event = json!([{"specversion": "1.0", "id": "1", "source": "windrow", "type": TYPE_STATE_CHANGE,
+        "subject": JOB, "time": "2023-11-14T22:13:20Z", "data": job("SUCCEEDED")}]);
     let publish = async {
         loop {
             client.publish(subject.clone(), event.to_string().into()).await.unwrap();

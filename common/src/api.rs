@@ -7,6 +7,7 @@
 pub mod consumables;
 pub mod definitions;
 pub mod error;
+pub mod events;
 pub mod jobs;
 pub mod overrides;
 pub mod resources;

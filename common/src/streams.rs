@@ -37,7 +37,7 @@ pub struct Streams {
 }
 
 /// How much the streams may hold; the rest of their settings is fixed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Retention {
     /// Copies of each stream.
     pub replicas: usize,
@@ -45,6 +45,10 @@ pub struct Retention {
     pub log_age: Duration,
     /// Size of all kept job output, in bytes; the oldest goes first.
     pub log_bytes: i64,
+    /// Age after which events are removed.
+    pub event_age: Duration,
+    /// Size of all kept events, in bytes; the oldest go first.
+    pub event_bytes: i64,
 }
 
 impl Streams {
@@ -96,6 +100,17 @@ impl Streams {
             max_age: retention.log_age,
             max_bytes: retention.log_bytes,
             ..self.file("log", self.subjects.log_all(), retention)
+        }
+    }
+
+    /// What happened to jobs. Its messages name the last sequence they expect, which fences a second
+    /// writer and leaves no gap; the duplicate window is not needed.
+    pub fn events(&self, retention: &Retention) -> stream::Config {
+        stream::Config {
+            max_age: retention.event_age,
+            max_bytes: retention.event_bytes,
+            duplicate_window: Duration::from_millis(100),
+            ..self.file("event", self.subjects.event_all(), retention)
         }
     }
 

@@ -9,7 +9,7 @@
 //! | `P.report.AGENT` | that agent | coordinator, from stream |
 //! | `P.log.JOB.CHILD.ATTEMPT` | agents | CLI, gateway, from stream |
 //! | `P.dead.SOURCE` | coordinator | operators, from stream |
-//! | `P.event.QUEUE.JOB` | coordinator | CLI, users |
+//! | `P.event.QUEUE.JOB` | coordinator | CLI, users, from stream or as they come |
 //! | `P.agent.AGENT.register` | that agent (request) | coordinator |
 //! | `P.agent.AGENT.beat` | that agent | coordinator |
 //! | `P.agent.AGENT.control` | coordinator | that agent |
@@ -144,6 +144,16 @@ impl Subjects {
     /// State changes of one job, whatever its queue.
     pub fn event_of(&self, job: JobId) -> String {
         format!("{}.event.*.{job}", self.prefix)
+    }
+
+    /// State changes of the jobs of a queue.
+    pub fn events_of_queue(&self, queue: &Name) -> String {
+        format!("{}.event.{queue}.*", self.prefix)
+    }
+
+    /// State changes of all jobs.
+    pub fn event_all(&self) -> String {
+        format!("{}.event.*.*", self.prefix)
     }
 
     /// Where an agent asks to join.

@@ -26,6 +26,9 @@ replicas = 1
 # Job output and dead letters are removed after this time, or beyond this size (the oldest first).
 log_age = "7d"
 log_mib = 10240
+# Events are removed after this time, or beyond this size (the oldest first).
+event_age = "2d"
+event_mib = 1024
 
 [nats]
 url = "nats://127.0.0.1:4222"
@@ -64,6 +67,8 @@ pub struct Config {
     pub replicas: usize,
     pub log_age: HumanDuration,
     pub log_mib: u32,
+    pub event_age: HumanDuration,
+    pub event_mib: u32,
     pub nats: Nats,
     pub limits: Limits,
 }
@@ -108,6 +113,7 @@ impl Config {
         );
         check(self.snapshot_every > 0, "snapshot_every must be at least 1".to_owned());
         check(self.log_mib > 0, "log_mib must be at least 1".to_owned());
+        check(self.event_mib > 0, "event_mib must be at least 1".to_owned());
         check(
             (2..=10_000_000).contains(&self.limits.array_size),
             format!("limits.array_size must be from 2 to 10000000, got {}", self.limits.array_size),
@@ -123,6 +129,8 @@ impl Config {
             replicas: self.replicas,
             log_age: self.log_age.0,
             log_bytes: i64::from(self.log_mib) << 20,
+            event_age: self.event_age.0,
+            event_bytes: i64::from(self.event_mib) << 20,
         }
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod dispatch;
 pub mod event_loop;
+pub mod event_stream;
 pub mod inputs;
 pub mod journal;
 pub mod leader;

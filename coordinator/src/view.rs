@@ -1,5 +1,6 @@
 //! Answers to questions: the state in the API's shapes. Reads only.
 
+pub mod changes;
 mod consumables;
 mod jobs;
 mod list;

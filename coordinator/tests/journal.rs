@@ -62,8 +62,7 @@ impl Server {
         let client = async_nats::connect(format!("nats://127.0.0.1:{}", self.port)).await.unwrap();
         let context = jetstream::new(client);
         let subjects = Subjects::new("test".parse().unwrap());
-        let retention =
-            Retention { replicas: 1, log_age: Duration::from_secs(60), log_bytes: 1 << 20 };
+        let retention = Retention { replicas: 1, ..Retention::default() };
         let config = Streams::new(subjects.clone()).journal(&retention);
         let stream = context.get_or_create_stream(config).await.unwrap();
         Journal::new(context, stream, subjects.journal(), 7, position)
@@ -97,12 +96,13 @@ async fn read(server: &Server, position: Position) -> Result<Vec<u64>, Error> {
     let mut terms = Vec::new();
     let mut journal = server.journal(position).await;
     journal
-        .read(|entry| {
+        .read(async |_, entry| {
             for event in entry.events {
                 if let Event::TermStarted { term } = event {
                     terms.push(term);
                 }
             }
+            Ok(())
         })
         .await?;
     Ok(terms)
@@ -133,7 +133,7 @@ async fn a_second_writer_is_refused() {
     let mut first = server.journal(Position::default()).await;
     append(&mut first, 1..3).await;
     let mut second = server.journal(Position::default()).await;
-    second.read(|_| ()).await.unwrap();
+    second.read(async |_, _| Ok(())).await.unwrap();
     append(&mut second, 3..4).await;
     let refused = first.append(1, Timestamp(9), &[vec![term(9)]]).await;
     assert!(matches!(refused, Err(Error::Fenced { sequence: 3 })), "{refused:?}");
@@ -185,7 +185,7 @@ async fn a_store_put_back_to_an_older_copy_is_noticed() {
     assert!(what.contains("its last message is 3, the snapshot goes up to 6"), "{what}");
     // Old numbers are given to new messages: the number alone looks right.
     let mut other = server.journal(Position::default()).await;
-    other.read(|_| ()).await.unwrap();
+    other.read(async |_, _| Ok(())).await.unwrap();
     append(&mut other, 14..18).await;
     let what = damage(&server, snapshot).await;
     assert!(what.contains("put back to an older copy"), "{what}");

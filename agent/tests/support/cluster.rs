@@ -95,7 +95,7 @@ impl Cluster {
         let jetstream = jetstream::new(client.clone());
         let subjects = Subjects::new("test".parse().unwrap());
         let streams = Streams::new(subjects.clone());
-        let retention = Retention { replicas: 1, log_age: Duration::ZERO, log_bytes: 64 << 20 };
+        let retention = Retention { replicas: 1, log_bytes: 64 << 20, ..Retention::default() };
         for config in [streams.leases(), streams.reports(), streams.logs(&retention)] {
             jetstream.create_stream(config).await.unwrap();
         }
@@ -258,7 +258,7 @@ impl Cluster {
 }
 
 fn stream_name(streams: &Streams) -> String {
-    let retention = Retention { replicas: 1, log_age: Duration::ZERO, log_bytes: 1 };
+    let retention = Retention { replicas: 1, log_bytes: 1, ..Retention::default() };
     streams.logs(&retention).name
 }
 

@@ -16,9 +16,12 @@ pub use super::overrides::{
 };
 
 /// A job's state. The order is the order of a job's life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum JobStatus {
+    #[default]
     Submitted,
     Pending,
     Runnable,
@@ -160,7 +163,7 @@ pub struct DescribeJobsResponse {
     pub jobs: Vec<JobDetail>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JobDetail {
     pub job_arn: String,
@@ -433,29 +436,4 @@ pub struct UpdateJobResponse {
     pub job_arn: String,
     pub job_id: String,
     pub job_name: String,
-}
-
-/// A job's change of state, published on `P.event.QUEUE.JOB` when a single job or an array parent
-/// changes its status. A CloudEvents 1.0 record.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct JobEvent {
-    pub specversion: String,
-    pub id: String,
-    pub source: String,
-    #[serde(rename = "type")]
-    pub kind: String,
-    pub subject: String,
-    pub time: String,
-    pub data: JobEventData,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct JobEventData {
-    pub job_id: String,
-    pub job_name: String,
-    pub job_queue: String,
-    pub status: JobStatus,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub status_reason: Option<String>,
 }

@@ -11,6 +11,7 @@ use windrow_common::ids::{JobId, LeaseId, Name};
 use super::children::{Children, len};
 use super::consumables::{self, Fate};
 use super::event::{ChildEnd, Event, Granted, Registered, Submitted, Then};
+use super::index::Changed;
 use super::state::{Agent, Dependency, Job, Lease, Leased, Queue, Spec, State, Work};
 
 /// Longest memory of the run time average: each new attempt weighs at least one part in this.
@@ -134,6 +135,8 @@ fn submit(state: &mut State, id: JobId, submitted: &Submitted) {
         queue.active_jobs += 1;
     }
     state.jobs.insert(id, job);
+    let whole = Some(JobStatus::Submitted);
+    state.index.changed.push(Changed { job: id, children: Vec::new(), whole });
     let mut index = std::mem::take(&mut state.index);
     index.wait_for(state, id, &submitted.depends_on);
     index.listing.enter(id, &state.jobs[&id], JobStatus::Submitted);
@@ -157,8 +160,12 @@ fn change(state: &mut State, id: JobId, with: impl FnOnce(&mut Children)) {
     with(&mut job.children);
     let after = job.status();
     if before != after {
-        state.index.changed.insert(id, after);
         state.index.listing.move_job(id, job, before, after);
+    }
+    let children = job.children.take_moved();
+    let whole = (before != after).then_some(after);
+    if whole.is_some() || !children.is_empty() {
+        state.index.changed.push(Changed { job: id, children, whole });
     }
     let mut index = std::mem::take(&mut state.index);
     index.place_job(state, id);

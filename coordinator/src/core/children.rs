@@ -49,6 +49,10 @@ pub struct Children {
     /// Those of the children to be retried that may not run yet, by when they may.
     #[serde(default)]
     backing_off: BTreeSet<(Timestamp, u32)>,
+    /// Children that changed their status since they were last taken out, each range in one way. Not
+    /// part of the state.
+    #[serde(skip)]
+    moved: Ranges,
 }
 
 impl Children {
@@ -66,7 +70,13 @@ impl Children {
             past: BTreeMap::new(),
             counts,
             backing_off: BTreeSet::new(),
+            moved: Vec::new(),
         }
+    }
+
+    /// Takes out what has changed since the last time, oldest first.
+    pub(super) fn take_moved(&mut self) -> Ranges {
+        std::mem::take(&mut self.moved)
     }
 
     /// How many there are.
@@ -253,16 +263,18 @@ impl Children {
 
     /// SUBMITTED becomes PENDING.
     pub(super) fn admit(&mut self) {
+        let all = 0..self.size;
+        for range in self.pending_in(std::slice::from_ref(&all)) {
+            self.move_count(JobStatus::Submitted, JobStatus::Pending, range);
+        }
         self.admitted = true;
-        let submitted = std::mem::take(&mut self.counts[JobStatus::Submitted as usize]);
-        self.counts[JobStatus::Pending as usize] += submitted;
     }
 
     /// PENDING becomes RUNNABLE.
     pub(super) fn release(&mut self, ranges: &[Range<u32>]) {
         for range in ranges {
             self.runnable.insert(range.clone());
-            self.move_count(JobStatus::Pending, JobStatus::Runnable, len(range));
+            self.move_count(JobStatus::Pending, JobStatus::Runnable, range.clone());
         }
     }
 
@@ -283,7 +295,7 @@ impl Children {
                     self.past.insert(child, past);
                 }
                 self.put(child, Child::Ended { succeeded: false, attempt: attempt - 1, last });
-                self.move_count(JobStatus::Runnable, JobStatus::Failed, 1);
+                self.move_count(JobStatus::Runnable, JobStatus::Failed, child..child + 1);
             }
             self.fail_untried(range, ended);
         }
@@ -298,12 +310,12 @@ impl Children {
             .filter(|r| !r.is_empty())
             .collect();
         for part in self.pending_in(std::slice::from_ref(range)) {
-            self.move_count(from, JobStatus::Failed, len(&part));
+            self.move_count(from, JobStatus::Failed, part.clone());
             self.never_ran.insert(part, ended.clone());
         }
         for part in runnable {
             self.runnable.remove(part.clone());
-            self.move_count(JobStatus::Runnable, JobStatus::Failed, len(&part));
+            self.move_count(JobStatus::Runnable, JobStatus::Failed, part.clone());
             self.never_ran.insert(part, ended.clone());
         }
     }
@@ -322,7 +334,7 @@ impl Children {
     pub(super) fn lease(&mut self, range: Range<u32>, lease: LeaseId) {
         self.runnable.remove(range.clone());
         self.retry.remove(range.clone());
-        self.move_count(JobStatus::Runnable, JobStatus::Starting, len(&range));
+        self.move_count(JobStatus::Runnable, JobStatus::Starting, range.clone());
         for child in range {
             let (attempt, charged) = match self.get(child) {
                 Child::Retrying { attempt, charged, .. } => (*attempt, *charged),
@@ -339,7 +351,7 @@ impl Children {
     pub(super) fn start(&mut self, child: u32, at: Timestamp) {
         if let Child::Starting { lease, attempt, charged } = *self.get(child) {
             self.put(child, Child::Running { lease, attempt, charged, started_at: at });
-            self.move_count(JobStatus::Starting, JobStatus::Running, 1);
+            self.move_count(JobStatus::Starting, JobStatus::Running, child..child + 1);
         }
     }
 
@@ -348,7 +360,7 @@ impl Children {
     pub(super) fn give_back(&mut self, child: u32) {
         let from = self.status(child);
         if let Some((attempt, charged)) = self.get(child).live() {
-            self.move_count(from, JobStatus::Runnable, 1);
+            self.move_count(from, JobStatus::Runnable, child..child + 1);
             if attempt == 1 {
                 self.put(child, Child::Untried);
                 self.runnable.insert(child..child + 1);
@@ -376,7 +388,7 @@ impl Children {
                 Some(at) => drop(self.backing_off.insert((at, child))),
                 None => self.retry.insert(child..child + 1),
             }
-            self.move_count(from, JobStatus::Runnable, 1);
+            self.move_count(from, JobStatus::Runnable, child..child + 1);
         }
     }
 
@@ -386,7 +398,7 @@ impl Children {
         if let Some((attempt, _)) = self.get(child).live() {
             self.put(child, Child::Ended { succeeded, attempt, last: ended });
             let to = if succeeded { JobStatus::Succeeded } else { JobStatus::Failed };
-            self.move_count(from, to, 1);
+            self.move_count(from, to, child..child + 1);
         }
     }
 
@@ -399,10 +411,13 @@ impl Children {
         chunk[(child % CHUNK) as usize] = record;
     }
 
-    fn move_count(&mut self, from: JobStatus, to: JobStatus, count: u32) {
+    /// Every change of status passes through here: counts and events follow from it.
+    fn move_count(&mut self, from: JobStatus, to: JobStatus, children: Range<u32>) {
+        let count = len(&children);
         let from = &mut self.counts[from as usize];
         *from = from.checked_sub(count).expect("INV-9: counts equal a count over the children");
         self.counts[to as usize] += count;
+        self.moved.push(children);
     }
 
     /// Counts over all children, the slow way. For [`super::invariants`].

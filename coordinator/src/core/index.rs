@@ -10,7 +10,7 @@ use windrow_common::units::Resources;
 use windrow_common::wire::agent::Executor;
 use windrow_common::wire::lease::SpecDigest;
 
-use super::children::Readiness;
+use super::children::{Ranges, Readiness};
 use super::deadlines::{Deadlines, Due};
 use super::listing::Listing;
 use super::state::{Agent, Dependency, State};
@@ -37,12 +37,23 @@ pub struct Index {
     pub dependents: BTreeMap<JobId, BTreeSet<JobId>>,
     /// Jobs that take of a consumable resource.
     consumers: BTreeMap<Name, BTreeSet<JobId>>,
-    /// Changes of status of jobs since they were last taken out, for events.
-    pub changed: BTreeMap<JobId, JobStatus>,
+    /// Changes of status since they were last taken out, oldest first, for events. Taken out after
+    /// each event is applied, as what is told of a change is read from the state right after it.
+    pub changed: Vec<Changed>,
     /// Jobs by queue and status, name and definition.
     pub listing: Listing,
     /// What is due by time alone.
     pub deadlines: Deadlines,
+}
+
+/// What one event changed in a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    pub job: JobId,
+    /// Children that got another status, each range in the same way.
+    pub children: Ranges,
+    /// The status that the job as a whole got.
+    pub whole: Option<JobStatus>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -27,6 +27,7 @@ use super::{Answer, Command, State, apply, decide, invariants, next_deadline};
 use crate::scheduler::Pass;
 use crate::shell::dispatch;
 use crate::view;
+use crate::view::changes::{Change, changes};
 
 pub(super) struct World {
     pub(super) state: State,
@@ -34,6 +35,8 @@ pub(super) struct World {
     pub(super) limits: Limits,
     /// Every event so far: a replay of it must give the state.
     log: Vec<Event>,
+    /// Everything told of jobs so far, each with the number of the event that it follows from.
+    pub(super) told: Vec<(usize, Change)>,
     /// Orders each agent has been sent and has not looked at.
     pub(super) orders: BTreeMap<Name, Vec<Order>>,
     /// Number of the next report of each agent.
@@ -45,6 +48,13 @@ pub(super) fn name(text: &str) -> Name {
     text.parse().unwrap()
 }
 
+/// Applies the event as the loop does, and gives what it changed.
+fn happen(state: &mut State, number: usize, event: &Event) -> Vec<(usize, Change)> {
+    apply(state, event);
+    let changed = std::mem::take(&mut state.index.changed);
+    changes(state, &changed).into_iter().map(|change| (number, change)).collect()
+}
+
 impl World {
     /// Queue `q` on environment `e`, definition `d` of 1 vCPU and 100 MiB.
     pub(super) fn new() -> Self {
@@ -53,6 +63,7 @@ impl World {
             now: Timestamp(1_000_000),
             limits: Limits::default(),
             log: Vec::new(),
+            told: Vec::new(),
             orders: BTreeMap::new(),
             reports: BTreeMap::new(),
             next_id: 1,
@@ -109,7 +120,6 @@ impl World {
         for (agent, orders) in dispatch::orders(&self.state, &events) {
             self.orders.entry(agent).or_default().extend(orders);
         }
-        self.state.index.changed.clear();
         invariants::check(&self.state).unwrap();
         Ok(answer)
     }
@@ -117,7 +127,7 @@ impl World {
     fn step(&mut self, command: &Command, events: &mut Vec<Event>) -> Result<Answer, ApiError> {
         let decision = decide(&self.state, &self.limits, command, self.now)?;
         for event in decision.events {
-            apply(&mut self.state, &event);
+            self.told.extend(happen(&mut self.state, self.log.len(), &event));
             self.log.push(event.clone());
             events.push(event);
         }
@@ -152,10 +162,11 @@ impl World {
         let bytes = rmp_serde::to_vec(&self.log).unwrap();
         let log: Vec<Event> = rmp_serde::from_slice(&bytes).unwrap();
         let mut replayed = State::default();
-        for event in &log {
-            apply(&mut replayed, event);
+        let mut told = Vec::new();
+        for (number, event) in log.iter().enumerate() {
+            told.extend(happen(&mut replayed, number, event));
         }
-        replayed.index.changed.clear();
+        assert!(told == self.told, "a replay tells the same changes");
         assert!(replayed == self.state, "INV-16: replay gives the same state");
         let bytes = crate::shell::snapshot::encode(&self.state, Default::default());
         let (read, _) = crate::shell::snapshot::decode(&bytes).unwrap();

@@ -16,17 +16,17 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use windrow_common::api::ApiError;
-use windrow_common::api::jobs::JobStatus;
 use windrow_common::codec::Encoding;
-use windrow_common::ids::{JobId, LeaseId, Name};
+use windrow_common::ids::{LeaseId, Name};
 use windrow_common::subjects::Subjects;
 use windrow_common::time::{Timestamp, wall_clock};
 use windrow_common::wire::agent::{Beat, Held};
 use windrow_common::wire::lease::Order;
 
 use super::dispatch::{self, Dispatch};
+use super::event_stream::{EventStream, Told};
 use super::inputs::Input;
-use super::journal::{self, Group, Journal};
+use super::journal::{self, Group, Journal, Stored};
 use super::liveness::Liveness;
 use super::requests::{self, Asked};
 use crate::core::event::Event;
@@ -34,6 +34,7 @@ use crate::core::limits::Limits;
 use crate::core::{Answer, Command, State, apply, decide, next_deadline};
 use crate::scheduler::Pass;
 use crate::view;
+use crate::view::changes::{Change, changes};
 
 pub(super) mod outputs;
 mod submissions;
@@ -63,6 +64,7 @@ pub struct EventLoop {
     heartbeat: Duration,
     turn: Turn,
     snapshots: super::snapshot_task::Snapshots,
+    events: EventStream,
 }
 
 /// Leases on their way to an agent.
@@ -77,6 +79,10 @@ struct Unseen {
 #[derive(Default)]
 struct Turn {
     groups: Vec<Group>,
+    /// Number of events in the groups.
+    events: usize,
+    /// What they changed, each with the number of its event.
+    changes: Vec<(usize, Change)>,
     replies: Vec<Reply>,
     acknowledge: Vec<jetstream::Message>,
     dead: Vec<DeadLetter>,
@@ -122,6 +128,7 @@ pub struct Parts {
     pub heartbeat: Duration,
     pub lease_ttl: Duration,
     pub snapshots: super::snapshot_task::Snapshots,
+    pub events: EventStream,
 }
 
 impl EventLoop {
@@ -149,6 +156,7 @@ impl EventLoop {
             heartbeat: parts.heartbeat,
             turn: Turn::default(),
             snapshots: parts.snapshots,
+            events: parts.events,
         }
     }
 
@@ -193,6 +201,7 @@ impl EventLoop {
             self.finish_turn(now).await?;
         }
         info!("stopping after a finished turn");
+        self.events.drain(self.journal.position().sequence).await;
         self.outlet.flush().await;
         Ok(())
     }
@@ -202,6 +211,11 @@ impl EventLoop {
         let decision = decide(&self.state, &self.limits, command, now)?;
         for event in &decision.events {
             apply(&mut self.state, event);
+            let changed = std::mem::take(&mut self.state.index.changed);
+            let number = self.turn.events;
+            let changes = changes(&self.state, &changed);
+            self.turn.changes.extend(changes.into_iter().map(|change| (number, change)));
+            self.turn.events += 1;
         }
         if !decision.events.is_empty() {
             self.turn.groups.push(decision.events);
@@ -350,7 +364,8 @@ impl EventLoop {
     async fn finish_turn(&mut self, now: Timestamp) -> Result<(), journal::Error> {
         let turn = std::mem::take(&mut self.turn);
         if !turn.groups.is_empty() {
-            self.journal.append(self.state.term, now, &turn.groups).await?;
+            let stored = self.journal.append(self.state.term, now, &turn.groups).await?;
+            self.tell(&stored, now, turn.changes).await?;
         }
         for joined in &turn.registered {
             self.outlet.join(&self.state, joined).await?;
@@ -371,8 +386,6 @@ impl EventLoop {
         for reply in turn.replies {
             self.outlet.reply(reply).await;
         }
-        let changed = std::mem::take(&mut self.state.index.changed);
-        self.publish_changes(&changed, now).await;
         if let Some(upto) = turn.reports_upto {
             self.outlet.forget_reports(upto);
         }
@@ -413,15 +426,22 @@ impl EventLoop {
         }
     }
 
-    async fn publish_changes(&self, changed: &BTreeMap<JobId, JobStatus>, now: Timestamp) {
-        for (id, status) in changed {
-            let job = &self.state.jobs[id];
-            let request = windrow_common::api::jobs::DescribeJobs { jobs: vec![id.to_string()] };
-            let reason = view::describe_jobs(&self.state, &request)
-                .ok()
-                .and_then(|answer| answer.jobs.into_iter().next()?.status_reason);
-            self.outlet.publish_change(*id, job, *status, reason, now).await;
+    /// Hands on what changed, by the journal messages it is stored in.
+    async fn tell(
+        &self,
+        stored: &[Stored],
+        at: Timestamp,
+        changes: Vec<(usize, Change)>,
+    ) -> Result<(), journal::Error> {
+        let mut changes = changes.into_iter().peekable();
+        let mut upto = 0;
+        for Stored { sequence, events } in stored {
+            upto += events;
+            let of_it = std::iter::from_fn(|| changes.next_if(|(event, _)| *event < upto));
+            let changes = of_it.map(|(_, change)| change).collect();
+            self.events.tell(Told { sequence: *sequence, at, changes }).await?;
         }
+        Ok(())
     }
 }
 

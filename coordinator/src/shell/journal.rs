@@ -55,6 +55,13 @@ pub struct Entry {
     pub events: Vec<Event>,
 }
 
+/// A message that was stored: its sequence, and how many events it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    pub sequence: u64,
+    pub events: usize,
+}
+
 /// Entries decided together that must be stored together.
 pub type Group = Vec<Event>;
 
@@ -93,11 +100,14 @@ impl Journal {
     }
 
     /// Reads every message after the position, checking each against the chain, and hands on its
-    /// entry.
+    /// sequence and entry.
     ///
     /// # Errors
-    /// [`Error::Damaged`] when messages are missing, unreadable or not chained.
-    pub async fn read(&mut self, mut take: impl FnMut(Entry)) -> Result<(), Error> {
+    /// [`Error::Damaged`] when messages are missing, unreadable or not chained, and what `take` gives.
+    pub async fn read(
+        &mut self,
+        mut take: impl AsyncFnMut(u64, Entry) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let info = self.stream.get_info().await.map_err(unavailable)?;
         let last = info.state.last_sequence;
         let known = self.position.sequence;
@@ -131,7 +141,7 @@ impl Journal {
                 }
             };
             let sequence = message.info().map_err(unavailable)?.stream_sequence;
-            take(self.check(sequence, &message.payload)?);
+            take(sequence, self.check(sequence, &message.payload)?).await?;
         }
         Ok(())
     }
@@ -189,9 +199,9 @@ impl Journal {
         Ok(entry)
     }
 
-    /// Appends the groups in as few messages as fit, waiting for each to be stored. A group is split
-    /// only when it alone is too large for a message: groups that must not be split are kept small
-    /// by the limits on requests.
+    /// Appends the groups in as few messages as fit, waiting for each to be stored, and says which
+    /// they are. A group is split only when it alone is too large for a message: groups that must not
+    /// be split are kept small by the limits on requests.
     ///
     /// # Errors
     /// [`Error::Fenced`] when somebody else wrote; [`Error::Unavailable`] when storing cannot be
@@ -201,15 +211,16 @@ impl Journal {
         term: u64,
         at: Timestamp,
         groups: &[Group],
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<Stored>, Error> {
         let events = groups.iter().flatten().cloned().collect();
         let entry = Entry { version: VERSION, term, nonce: self.nonce, at, events };
         let body = rmp_serde::to_vec(&entry).expect("events have a MessagePack form");
         if body.len() > MESSAGE_BYTES_MAX {
             if groups.len() > 1 {
                 let (first, second) = groups.split_at(groups.len() / 2);
-                Box::pin(self.append(term, at, first)).await?;
-                return Box::pin(self.append(term, at, second)).await;
+                let mut stored = Box::pin(self.append(term, at, first)).await?;
+                stored.extend(Box::pin(self.append(term, at, second)).await?);
+                return Ok(stored);
             }
             if entry.events.len() > 1 {
                 let (first, second) = entry.events.split_at(entry.events.len() / 2);
@@ -221,7 +232,8 @@ impl Journal {
         let mut payload = Vec::with_capacity(32 + body.len());
         payload.extend_from_slice(&chain);
         payload.extend_from_slice(&body);
-        self.store(payload.into(), chain).await
+        self.store(payload.into(), chain).await?;
+        Ok(vec![Stored { sequence: self.position.sequence, events: entry.events.len() }])
     }
 
     async fn store(&mut self, payload: Bytes, chain: Chain) -> Result<(), Error> {

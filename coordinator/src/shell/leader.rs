@@ -16,12 +16,14 @@ use windrow_common::subjects::Subjects;
 use windrow_common::time::wall_clock;
 
 use super::event_loop::{EventLoop, Parts};
+use super::event_stream::{EventStream, Told};
 use super::inputs::{self, Input};
 use super::journal::{Error, Journal, Position};
 use super::snapshot;
 use super::snapshot_task::Snapshots;
 use crate::config::Config;
 use crate::core::{Command, State, apply, decide};
+use crate::view::changes::changes;
 
 /// How long to wait before starting over.
 const RETRY_DELAY: Duration = Duration::from_millis(300);
@@ -65,17 +67,23 @@ async fn lead(config: &Config, stop: &CancellationToken, term_led: &mut u64) -> 
     let context = jetstream::new(client.clone());
     let subjects = Subjects::new(config.cluster.clone());
     let streams = open(&context, config, &Streams::new(subjects.clone())).await?;
-    let (mut state, mut journal, from) = recover(&context, &subjects, &streams).await?;
+    let mut readers = JoinSet::new();
+    let events = publish_events(&mut readers, config, &subjects, &streams, &sender).await?;
+    let (mut state, mut journal, from) = recover(&context, &subjects, &streams, &events).await?;
     if state.term > *term_led && *term_led > 0 {
         return Err(Error::Fenced { sequence: journal.position().sequence });
     }
     start_term(&mut state, &mut journal, config).await?;
     *term_led = state.term;
     info!(term = state.term, jobs = state.jobs.len(), agents = state.agents.len(), "leading");
-    let mut readers = JoinSet::new();
     read_all(&mut readers, &client, &subjects, &streams, &sender).await?;
-    let snapshots =
-        Snapshots::new(streams.snapshots, streams.journal, config.snapshot_every, from.sequence);
+    let snapshots = Snapshots::new(
+        streams.snapshots,
+        streams.journal,
+        config.snapshot_every,
+        from.sequence,
+        events.published(),
+    );
     let event_loop = EventLoop::new(Parts {
         state,
         limits: config.limits.clone(),
@@ -87,6 +95,7 @@ async fn lead(config: &Config, stop: &CancellationToken, term_led: &mut u64) -> 
         heartbeat: config.heartbeat.0,
         lease_ttl: config.lease_ttl.0,
         snapshots,
+        events,
     });
     event_loop.run(receiver, over).await
 }
@@ -116,6 +125,7 @@ struct Opened {
     journal: Stream,
     submissions: Stream,
     snapshots: ObjectStore,
+    events: Stream,
     outlet: super::event_loop::OpenStreams,
 }
 
@@ -145,6 +155,7 @@ async fn open(
         journal: ensure(names.journal(&retention)).await?,
         submissions: ensure(names.submissions(&retention)).await?,
         snapshots,
+        events: ensure(names.events(&retention)).await?,
         outlet: super::event_loop::OpenStreams {
             leases: ensure(names.leases()).await?,
             reports: ensure(names.reports()).await?,
@@ -153,11 +164,32 @@ async fn open(
     })
 }
 
+/// Starts the publisher of events, on a connection of its own: many records must not hold up the
+/// journal.
+async fn publish_events(
+    readers: &mut JoinSet<()>,
+    config: &Config,
+    subjects: &Subjects,
+    streams: &Opened,
+    sender: &mpsc::Sender<Input>,
+) -> Result<EventStream, Error> {
+    let client = config.nats.connect("windrow-coordinator events").await;
+    let client = client.map_err(Error::Unavailable)?;
+    let info = streams.journal.get_info().await;
+    let last = info.map_err(|e| Error::Unavailable(format!("journal: {e}")))?.state.last_sequence;
+    let kept = (wall_clock(), config.event_age.0);
+    let (events, publisher) =
+        EventStream::open(client, &streams.events, subjects.clone(), last, kept).await?;
+    inputs::spawn(readers, "events", sender.clone(), publisher.run());
+    Ok(events)
+}
+
 /// The state as the newest snapshot and the journal after it have it.
 async fn recover(
     context: &jetstream::Context,
     subjects: &Subjects,
     streams: &Opened,
+    events: &EventStream,
 ) -> Result<(State, Journal, Position), Error> {
     let loaded = snapshot::load(&streams.snapshots).await;
     let loaded = loaded.map_err(|e| Error::Unavailable(e.to_string()))?;
@@ -171,8 +203,20 @@ async fn recover(
     };
     let mut journal =
         Journal::new(context.clone(), streams.journal.clone(), subjects.journal(), nonce, position);
-    journal.read(|entry| entry.events.iter().for_each(|event| apply(&mut state, event))).await?;
-    state.index.changed.clear();
+    let read = journal.read(async |sequence, entry| {
+        let is_missing = events.is_missing(sequence, entry.at);
+        let mut told = Vec::new();
+        for event in &entry.events {
+            apply(&mut state, event);
+            let changed = std::mem::take(&mut state.index.changed);
+            if is_missing {
+                told.extend(changes(&state, &changed));
+            }
+        }
+        // Also when there is nothing to tell: snapshots wait for it.
+        events.tell(Told { sequence, at: entry.at, changes: told }).await
+    });
+    read.await?;
     Ok((state, journal, position))
 }
 
@@ -187,7 +231,7 @@ async fn start_term(
     for event in &decision.events {
         apply(state, event);
     }
-    journal.append(state.term, now, &[decision.events]).await
+    journal.append(state.term, now, &[decision.events]).await.map(drop)
 }
 
 async fn read_all(

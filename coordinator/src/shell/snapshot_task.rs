@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_nats::jetstream::object_store::ObjectStore;
 use async_nats::jetstream::stream::Stream;
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::journal::{Journal, Position};
@@ -19,12 +20,21 @@ pub struct Snapshots {
     every: u64,
     last: u64,
     busy: Arc<AtomicBool>,
+    /// Up to which journal message all events are published.
+    published: watch::Receiver<u64>,
 }
 
 impl Snapshots {
-    /// Snapshots every `every` journal messages; the last one covers up to `last`.
-    pub fn new(bucket: ObjectStore, journal: Stream, every: u64, last: u64) -> Self {
-        Self { bucket, journal, every, last, busy: Arc::default() }
+    /// Snapshots every `every` journal messages; the last one covers up to `last`. None is stored
+    /// before all events up to it are `published`: a replay from it could not tell them again.
+    pub fn new(
+        bucket: ObjectStore,
+        journal: Stream,
+        every: u64,
+        last: u64,
+        published: watch::Receiver<u64>,
+    ) -> Self {
+        Self { bucket, journal, every, last, busy: Arc::default(), published }
     }
 
     /// Starts a snapshot if one is due and none is under way.
@@ -35,8 +45,13 @@ impl Snapshots {
         self.last = position.sequence;
         let (state, busy) = (state.clone(), self.busy.clone());
         let (bucket, journal) = (self.bucket.clone(), self.journal.clone());
+        let mut published = self.published.clone();
         tokio::spawn(async move {
-            take(&bucket, &journal, state, position).await;
+            let told = published.wait_for(|upto| *upto >= position.sequence).await.is_ok();
+            // Else the publisher has failed, and the coordinator starts over.
+            if told {
+                take(&bucket, &journal, state, position).await;
+            }
             busy.store(false, Ordering::Release);
         });
     }

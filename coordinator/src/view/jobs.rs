@@ -19,7 +19,7 @@ use crate::core::arn;
 use crate::core::children::{Attempt, Child};
 use crate::core::consumables;
 use crate::core::reasons;
-use crate::core::state::{Dependency, Job, JobSpec};
+use crate::core::state::{Dependency, Job};
 
 /// Most ids of one DescribeJobs, as AWS has it.
 const DESCRIBE_MAX: usize = 100;
@@ -46,6 +46,18 @@ pub fn describe_jobs(
 }
 
 fn describe(state: &State, id: JobRef, job: &Job) -> JobDetail {
+    let mut detail = detail(state, id, job);
+    if detail.status_reason.is_none()
+        && job.children.readiness().is_some()
+        && !detail.status.is_terminal()
+    {
+        detail.status_reason = waiting::reason(state, job);
+    }
+    detail
+}
+
+/// A job, an array parent or a child as it is, without a look at why it waits.
+pub(super) fn detail(state: &State, id: JobRef, job: &Job) -> JobDetail {
     let spec = &state.specs[&job.spec].spec;
     let is_parent = job.array_size.is_some() && id.child.is_none();
     let child = id.child.unwrap_or(0);
@@ -59,14 +71,14 @@ fn describe(state: &State, id: JobRef, job: &Job) -> JobDetail {
         job_queue: arn::queue(&job.queue),
         job_definition: arn::definition(&job.definition.0, job.definition.1),
         status,
-        status_reason: status_reason(job, id, status).or_else(|| {
-            let waits = job.children.readiness().is_some() && !status.is_terminal();
-            waits.then(|| waiting::reason(state, job)).flatten()
-        }),
+        status_reason: status_reason(job, id, status),
         created_at: job.created_at.0,
         started_at: times.0,
         stopped_at: times.1,
-        container: Some(container(state, spec, id, job, attempts.last())),
+        container: Some(ContainerDetail {
+            properties: spec.properties.clone(),
+            outcome: outcome(state, id, job, attempts.last()),
+        }),
         attempts,
         retry_strategy: Some(spec.retry.to_api()),
         timeout: spec
@@ -203,14 +215,14 @@ fn log_stream(definition: &Name, id: JobRef, attempt: u32) -> String {
     format!("{definition}/default/{id}/{attempt}")
 }
 
-fn container(
+/// What the latest attempt has come to.
+fn outcome(
     state: &State,
-    spec: &JobSpec,
     id: JobRef,
     job: &Job,
     last: Option<&AttemptDetail>,
-) -> ContainerDetail {
-    let outcome = match job.children.get(id.child.unwrap_or(0)) {
+) -> AttemptContainerDetail {
+    match job.children.get(id.child.unwrap_or(0)) {
         _ if job.array_size.is_some() && id.child.is_none() => AttemptContainerDetail::default(),
         Child::Running { lease, attempt, .. } => AttemptContainerDetail {
             container_instance_arn: Some(arn::agent(&state.leases[lease].agent)),
@@ -220,8 +232,34 @@ fn container(
         Child::Untried | Child::Retrying { .. } | Child::Starting { .. } | Child::Ended { .. } => {
             last.map(|l| l.container.clone()).unwrap_or_default()
         }
-    };
-    ContainerDetail { properties: spec.properties.clone(), outcome }
+    }
+}
+
+/// What is a child's own: without the settings that it shares with all of its array.
+pub(super) fn child_detail(state: &State, id: JobRef, job: &Job) -> JobDetail {
+    let child = id.child.unwrap_or(0);
+    let attempts = attempts(state, id, job, child);
+    let status = job.children.status(child);
+    let times = times(job, id);
+    JobDetail {
+        job_arn: arn::job(id),
+        job_id: id.to_string(),
+        job_name: job.name.to_string(),
+        job_queue: arn::queue(&job.queue),
+        job_definition: arn::definition(&job.definition.0, job.definition.1),
+        status,
+        status_reason: status_reason(job, id, status),
+        created_at: job.created_at.0,
+        started_at: times.0,
+        stopped_at: times.1,
+        container: Some(ContainerDetail {
+            outcome: outcome(state, id, job, attempts.last()),
+            ..ContainerDetail::default()
+        }),
+        attempts,
+        array_properties: array_properties(job, id),
+        ..JobDetail::default()
+    }
 }
 
 /// A row of ListJobs.

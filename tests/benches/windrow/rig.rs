@@ -5,8 +5,9 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use async_nats::client::Request;
 use futures::StreamExt;
+use windrow_common::api::events::ended;
 use windrow_common::api::jobs::{
-    ArrayProperties, ContainerOverrides, DescribeJobs, JobEvent, JobStatus, SubmitJob,
+    ArrayProperties, ContainerOverrides, DescribeJobs, JobStatus, SubmitJob,
 };
 use windrow_common::api::{ApiError, Operation};
 use windrow_common::ids::JobId;
@@ -72,7 +73,8 @@ impl Rig {
             let next = tokio::time::timeout(LIMIT, events.next()).await;
             let event = next.with_context(|| format!("wait for job {job}"))?;
             let event = event.context("the connection was closed")?;
-            status = Some(serde_json::from_slice::<JobEvent>(&event.payload)?.data.status);
+            let ended = ended(&event.payload).into_iter().find(|(id, _)| *id == job.to_string());
+            status = ended.map(|(_, ended)| ended).or(status);
         }
         Ok(())
     }

@@ -7,17 +7,14 @@ use async_nats::{Client, HeaderMap};
 use bytes::Bytes;
 use tokio::time::Instant;
 use tracing::{info, warn};
-use windrow_common::api::jobs::{JobEvent, JobEventData, JobStatus};
-use windrow_common::codec::{CONTENT_TYPE_JSON, Encoding, to_msgpack};
-use windrow_common::ids::{JobId, Name};
+use windrow_common::codec::{Encoding, to_msgpack};
+use windrow_common::ids::Name;
 use windrow_common::streams::{HEADER_ERROR, HEADER_REASON, HEADER_SUBJECT, Streams};
 use windrow_common::subjects::Subjects;
-use windrow_common::time::Timestamp;
 use windrow_common::wire::agent::{Control, RegisterReply, Session};
 
 use super::{DeadLetter, Joined, Reply};
-use crate::core::arn;
-use crate::core::state::{Job, State};
+use crate::core::state::State;
 use crate::shell::journal;
 
 /// How often taken reports are removed from their stream.
@@ -178,39 +175,6 @@ impl Outlet {
         let name = config.durable_name.clone().expect("lease consumers are durable");
         self.streams.leases.create_consumer(config).await?;
         Ok(name)
-    }
-
-    /// Tells whoever follows the job that its status changed.
-    pub(super) async fn publish_change(
-        &self,
-        id: JobId,
-        job: &Job,
-        status: JobStatus,
-        status_reason: Option<String>,
-        now: Timestamp,
-    ) {
-        let event = JobEvent {
-            specversion: "1.0".to_owned(),
-            id: format!("{id}-{status}-{}", now.0),
-            source: format!("windrow/{}", self.cluster),
-            kind: "windrow.job.state-change".to_owned(),
-            subject: arn::job(id.into()),
-            time: now.to_string(),
-            data: JobEventData {
-                job_id: id.to_string(),
-                job_name: job.name.to_string(),
-                job_queue: job.queue.to_string(),
-                status,
-                status_reason,
-            },
-        };
-        let mut headers = HeaderMap::new();
-        headers.insert("Content-Type", CONTENT_TYPE_JSON);
-        let subject = self.subjects.event(&job.queue, id);
-        let payload = Encoding::Json.write(&event).into();
-        if let Err(e) = self.client.publish_with_headers(subject, headers, payload).await {
-            warn!(error = %e, "event not published");
-        }
     }
 
     /// Removes taken reports from their stream, now and then and beside the loop.
