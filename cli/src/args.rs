@@ -5,11 +5,11 @@ mod resource;
 mod up;
 
 pub(crate) use job::{
-    CommandLine, JobCommand, JobWords, LogsArgs, OverrideArgs, RunArgs, SubmitArgs,
+    CommandLine, JobCommand, JobWords, ListArgs, LogsArgs, OverrideArgs, RunArgs, SubmitArgs,
 };
 pub(crate) use resource::{
     AgentCommand, CeCommand, ClusterCommand, DeadLetterCommand, JobDefinitionCommand, QueueCommand,
-    RegisterArgs,
+    RegisterArgs, TagCommand,
 };
 pub(crate) use up::UpArgs;
 
@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use windrow_common::ids::Name;
+use windrow_common::time::{Timestamp, wall_clock};
 
 /// Runs batch jobs on your own machines.
 ///
@@ -131,6 +132,9 @@ pub(crate) enum Command {
     /// Agents: the machines that run jobs.
     #[command(subcommand)]
     Agent(AgentCommand),
+    /// Tags of jobs, queues, compute environments and job definitions.
+    #[command(subcommand)]
+    Tag(TagCommand),
     /// Submissions that could not be accepted.
     #[command(subcommand)]
     Deadletter(DeadLetterCommand),
@@ -152,6 +156,16 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         return Ok(Duration::from_secs(seconds.into()));
     }
     humantime::parse_duration(text).map_err(|e| format!("use for example `30s` or `5m` ({e})"))
+}
+
+/// Reads a point in time: `2026-01-31T12:00:00Z`, or an age such as `2h`.
+pub(crate) fn parse_moment(text: &str) -> Result<Timestamp, String> {
+    if let Ok(age) = parse_duration(text) {
+        return Ok(wall_clock().minus(age));
+    }
+    text.parse().map_err(|e| {
+        format!("use a time such as `2026-01-31T12:00:00Z`, or an age such as `2h` ({e})")
+    })
 }
 
 /// Reads `KEY=VALUE`.
@@ -210,6 +224,9 @@ mod tests {
         assert_eq!(parse_duration("1m 30s"), Ok(Duration::from_secs(90)));
         assert!(parse_duration("soon").is_err());
         assert!(parse_pair("=x").is_err());
+        assert_eq!(parse_moment("1970-01-01T00:00:02Z"), Ok(Timestamp(2_000)));
+        assert!(parse_moment("1h").unwrap() < wall_clock());
+        assert!(parse_moment("yesterday").is_err());
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod jobdef;
 mod queue;
 mod run;
 mod submit;
+mod tag;
 
 use std::io::Write;
 
@@ -36,6 +37,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Outcome> 
         Command::Queue(command) => queue::run(context, command).await.map(Outcome::from),
         Command::Ce(command) => ce::run(context, command).await.map(Outcome::from),
         Command::Agent(command) => agent::run(context, command).await.map(Outcome::from),
+        Command::Tag(command) => tag::run(context, command).await.map(Outcome::from),
         Command::Deadletter(command) => deadletter::run(context, command).await.map(Outcome::from),
         Command::Cluster(command) => cluster::run(context, command).await.map(Outcome::from),
         Command::Completions { shell } => completions(shell),

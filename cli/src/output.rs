@@ -92,9 +92,30 @@ impl Printer {
         Self { format, quiet: global.quiet, colour, width }
     }
 
+    /// Whether a long list may be printed in parts.
+    pub(crate) fn streams(&self) -> bool {
+        self.format != OutputFormat::Json
+    }
+
+    /// Prints a part of a list; a table has its headers above the first one only.
+    pub(crate) fn print_part(&self, part: &Answer, is_first: bool) -> Result<()> {
+        let text = self.render(part);
+        let skipped = match self.format {
+            OutputFormat::Table if !is_first => text.find('\n').map_or(0, |end| end + 1),
+            OutputFormat::Table | OutputFormat::Json | OutputFormat::Jsonl | OutputFormat::Name => {
+                0
+            }
+        };
+        write_out(&text.as_bytes()[skipped..])
+    }
+
     /// Prints an answer. A reader that has gone away is no error.
     pub(crate) fn print(&self, answer: &Answer) -> Result<()> {
-        let text = match self.format {
+        write_out(self.render(answer).as_bytes())
+    }
+
+    fn render(&self, answer: &Answer) -> String {
+        match self.format {
             OutputFormat::Json => json::document(&answer.json),
             OutputFormat::Jsonl => json::lines(&answer.json, answer.list),
             OutputFormat::Name => quiet::names(&answer.names),
@@ -106,8 +127,7 @@ impl Printer {
                 }
                 View::Grid(grid, _) => grid.render(self.width),
             },
-        };
-        write_out(text.as_bytes())
+        }
     }
 
     /// Says something to the person on standard error, unless asked to be quiet.

@@ -436,3 +436,60 @@ fn a_closed_pipe_is_no_panic() {
     let output = child.wait_with_output().unwrap();
     assert_eq!((code(&output), text(&output.stderr)), (0, ""));
 }
+
+#[test]
+fn a_long_list_is_printed_page_by_page() {
+    let server = Server::start();
+    server.respond(|_, request| {
+        let first = request["nextToken"].as_str().is_none();
+        let filters = json!([{"name": "JOB_NAME", "values": ["al*"]}, {"name": "AFTER_CREATED_AT", "values": ["1000"]},
+            {"name": "JOB_STATUS", "values": ["FAILED"]}]);
+        assert_eq!((&request["filters"], &request["maxResults"]), (&filters, &json!(100)));
+        // A page may be empty and still have a token.
+        Ok(match (first, request["nextToken"].as_str()) {
+            (true, _) => json!({"jobSummaryList": [], "nextToken": "1"}),
+            (_, Some("1")) => json!({"jobSummaryList": [job("FAILED")], "nextToken": "2"}),
+            (_, _) => json!({"jobSummaryList": [job("FAILED")]}),
+        })
+    });
+    let flags =
+        ["job", "list", "--name", "al*", "--since", "1970-01-01T00:00:01Z", "--status", "failed"];
+    let with = |more: &[&str]| server.windrow(&[&flags[..], more].concat());
+    let table = with(&[]);
+    let lines: Vec<&str> = text(&table.stdout).lines().collect();
+    assert_eq!((code(&table), lines.len()), (0, 3), "{lines:?} {}", text(&table.stderr));
+    assert!(lines[0].starts_with("ID") && lines[1].starts_with(JOB) && lines[2].starts_with(JOB));
+    let document: Value = serde_json::from_slice(&with(&["-o", "json"]).stdout).unwrap();
+    assert_eq!(document["jobSummaryList"].as_array().unwrap().len(), 2);
+    assert_eq!(text(&with(&["-o", "jsonl"]).stdout).lines().count(), 2);
+    assert_eq!(text(&with(&["-q", "--limit", "2"]).stdout), format!("{JOB}\n{JOB}\n"));
+}
+
+#[test]
+fn tags_are_asked_for_by_the_names_people_use() {
+    let server = Server::start();
+    server.respond(|operation, request| {
+        assert_eq!(request["resourceArn"], "job-queue/default");
+        Ok(match operation {
+            "ListTagsForResource" => json!({"tags": {"team": "a"}}),
+            "TagResource" => {
+                assert_eq!(request["tags"], json!({"team": "a", "empty": ""}));
+                json!({})
+            }
+            other => {
+                assert_eq!((other, &request["tagKeys"]), ("UntagResource", &json!(["team"])));
+                json!({})
+            }
+        })
+    });
+    let set = server.windrow(&["tag", "set", "queue/default", "team=a", "empty="]);
+    assert_eq!((code(&set), text(&set.stdout)), (0, "queue/default: tagged\n"));
+    let list = server.windrow(&["tag", "list", "queue/default", "-o", "json"]);
+    assert_eq!(
+        serde_json::from_slice::<Value>(&list.stdout).unwrap()["tags"],
+        json!({"team": "a"})
+    );
+    let list = server.windrow(&["tag", "list", "job-queue/default"]);
+    assert_eq!(text(&list.stdout), "KEY   VALUE\nteam  a\n");
+    assert_eq!(code(&server.windrow(&["tag", "remove", "queue/default", "team"])), 0);
+}

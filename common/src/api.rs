@@ -11,6 +11,7 @@ pub mod events;
 pub mod jobs;
 pub mod overrides;
 pub mod resources;
+pub mod tags;
 
 pub use error::{ApiError, ErrorKind};
 
@@ -60,6 +61,9 @@ operations! {
         => resources::DescribeComputeEnvironmentsResponse;
     "ListAgents": resources::ListAgents => resources::ListAgentsResponse;
     "DrainAgent": resources::DrainAgent => Empty;
+    "TagResource": tags::TagResource => Empty;
+    "UntagResource": tags::UntagResource => Empty;
+    "ListTagsForResource": tags::ListTagsForResource => tags::ListTagsForResourceResponse;
     "DescribeCluster": resources::DescribeCluster => resources::DescribeClusterResponse;
     "CreateConsumableResource": consumables::CreateConsumableResource
         => consumables::CreateConsumableResourceResponse;

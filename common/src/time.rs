@@ -19,6 +19,12 @@ impl Timestamp {
         Self(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
     }
 
+    /// This and `duration` less, at least the epoch.
+    #[must_use]
+    pub fn minus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+    }
+
     /// Time since `earlier`, zero if that is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
@@ -32,6 +38,16 @@ impl fmt::Display for Timestamp {
             Ok(time) => write!(f, "{time:.3}"),
             Err(_) => write!(f, "{millis} ms"),
         }
+    }
+}
+
+impl std::str::FromStr for Timestamp {
+    type Err = String;
+    /// Reads RFC 3339. Times before the epoch are refused.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let time: jiff::Timestamp = text.parse().map_err(|e: jiff::Error| e.to_string())?;
+        let millis = u64::try_from(time.as_millisecond());
+        millis.map(Self).map_err(|_| "it is before 1970".to_owned())
     }
 }
 
@@ -49,5 +65,7 @@ mod tests {
     #[test]
     fn shown_as_rfc_3339_in_utc() {
         assert_eq!(Timestamp(1_700_000_000_123).to_string(), "2023-11-14T22:13:20.123Z");
+        assert_eq!("2023-11-14T22:13:20.123Z".parse(), Ok(Timestamp(1_700_000_000_123)));
+        assert!("1960-01-01T00:00:00Z".parse::<Timestamp>().is_err());
     }
 }

@@ -20,6 +20,7 @@ pub mod reasons;
 pub mod retry;
 mod spec;
 pub mod state;
+pub mod tags;
 
 #[cfg(test)]
 mod chaos;

@@ -5,6 +5,7 @@ mod consumables;
 mod jobs;
 mod list;
 mod resources;
+mod tags;
 mod waiting;
 
 pub use consumables::{describe_consumable, list_consumables, list_consumers};
@@ -13,6 +14,7 @@ pub use list::list_jobs;
 pub use resources::{
     describe_definitions, describe_environments, describe_queues, list_agents, statistics,
 };
+pub use tags::list_tags;
 
 use windrow_common::api::ApiError;
 

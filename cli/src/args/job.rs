@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use windrow_common::api::jobs::JobDependency;
 use windrow_common::ids::{JobRef, Name};
+use windrow_common::time::Timestamp;
 
-use super::{parse_memory, parse_pair, parse_vcpus};
+use super::{parse_memory, parse_moment, parse_pair, parse_vcpus};
 use crate::submission::parse_dependency;
 
 /// Flags of a submission that `run` and `submit` share.
@@ -106,21 +107,8 @@ pub(crate) struct SubmitArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum JobCommand {
-    /// List jobs, newest first as the cluster gives them.
-    List {
-        /// Only of this queue.
-        #[arg(long)]
-        queue: Option<String>,
-        /// Only in this status, or `all`.
-        #[arg(long, default_value = "all")]
-        status: String,
-        /// The children of this array job.
-        #[arg(long, value_name = "ID", conflicts_with = "queue")]
-        array: Option<String>,
-        /// List at most this many.
-        #[arg(long)]
-        limit: Option<usize>,
-    },
+    /// List jobs, newest first; with `--name` or `--definition` grouped by name.
+    List(ListArgs),
     /// Show everything about jobs.
     #[command(visible_alias = "describe")]
     Get {
@@ -157,6 +145,37 @@ pub(crate) enum JobCommand {
     },
     /// Print a job's output.
     Logs(LogsArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Only of this queue.
+    #[arg(long)]
+    pub(crate) queue: Option<String>,
+    /// Only in this status, or `all`.
+    #[arg(long, default_value = "all")]
+    pub(crate) status: String,
+    /// Only of this name, in any case; `NAME*`: names that begin so.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Only of this job definition: NAME (any revision), `NAME*`, or an ARN with its revision.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) definition: Option<String>,
+    /// Only those submitted after this: a time such as `2026-01-31T12:00:00Z`, or an age such as `2h`.
+    #[arg(long, value_parser = parse_moment, value_name = "TIME")]
+    pub(crate) since: Option<Timestamp>,
+    /// Only those submitted before this: a time or an age.
+    #[arg(long, value_parser = parse_moment, value_name = "TIME")]
+    pub(crate) before: Option<Timestamp>,
+    /// The oldest first.
+    #[arg(long, conflicts_with_all = ["name", "definition", "children"])]
+    pub(crate) oldest_first: bool,
+    /// The children of this array job.
+    #[arg(long, alias = "array", value_name = "ID", conflicts_with_all = ["queue", "name", "definition", "since", "before"])]
+    pub(crate) children: Option<String>,
+    /// List at most this many.
+    #[arg(long)]
+    pub(crate) limit: Option<usize>,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -155,6 +155,31 @@ pub(crate) enum AgentCommand {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum TagCommand {
+    /// List the tags of a resource.
+    List {
+        /// `job/ID`, `queue/NAME`, `ce/NAME`, `jobdef/NAME:REVISION`, `consumable/NAME`, or an ARN.
+        resource: String,
+    },
+    /// Add tags to a resource, or change their values.
+    Set {
+        /// As for `list`.
+        resource: String,
+        /// The tags.
+        #[arg(required = true, value_parser = parse_pair, value_name = "KEY=VALUE")]
+        tags: Vec<(String, String)>,
+    },
+    /// Remove tags from a resource.
+    Remove {
+        /// As for `list`.
+        resource: String,
+        /// Their keys.
+        #[arg(required = true, value_name = "KEY")]
+        keys: Vec<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum DeadLetterCommand {
     /// List what could not be accepted, oldest first, with the reason.
     List {

@@ -86,6 +86,7 @@ pub fn apply(state: &mut State, event: &Event) {
             let status = if *draining { AgentStatus::Draining } else { AgentStatus::Up };
             change_agent(state, agent, |a| a.status = status);
         }
+        Event::TagsSet { resource, tags } => resource.set(state, tags),
         Event::ReportsTaken { agent, upto } => {
             change_agent(state, agent, |a| a.confirmed_reports = *upto);
         }

@@ -9,6 +9,7 @@ mod queues;
 mod report;
 mod stop;
 mod submit;
+mod tags;
 mod tick;
 mod update;
 mod work;
@@ -30,6 +31,7 @@ use windrow_common::api::resources::{
     ComputeEnvironmentResponse, CreateComputeEnvironment, CreateJobQueue, DeleteComputeEnvironment,
     DeleteJobQueue, DrainAgent, JobQueueResponse, UpdateComputeEnvironment, UpdateJobQueue,
 };
+use windrow_common::api::tags::{TagResource, UntagResource};
 use windrow_common::ids::{JobId, Name};
 use windrow_common::time::Timestamp;
 use windrow_common::wire::agent::{Held, Register, ReportMessage};
@@ -75,6 +77,8 @@ pub enum Command {
     /// An agent was not heard for too long.
     AgentUnheard(Name),
     Report(ReportMessage),
+    Tag(TagResource),
+    Untag(UntagResource),
     /// The scheduler's wish.
     Place(Placement),
     /// The first piece of follow-up work.
@@ -157,6 +161,8 @@ pub fn decide(
         Command::RegisterAgent(request) => agents::register(state, limits, request, now),
         Command::AgentUnheard(agent) => Ok(agents::unheard(state, agent).into()),
         Command::Report(message) => Ok(report::report(state, limits, message, now)),
+        Command::Tag(request) => tags::tag(state, request),
+        Command::Untag(request) => tags::untag(state, request),
         Command::Place(placement) => Ok(place::place(state, placement).into()),
         Command::Work => Ok(work::work(state, limits, now).into()),
         Command::Tick => Ok(tick::tick(state, now).into()),

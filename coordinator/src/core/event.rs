@@ -15,6 +15,7 @@ use windrow_common::wire::lease::SpecDigest;
 use super::children::{Attempt, NeverRan, Ranges};
 use super::consumables::{Consumable, Token};
 use super::state::{Dependency, Environment, JobSpec, Queue, Revision};
+use super::tags::{Tagged, Tags};
 
 /// One fact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,6 +144,11 @@ pub enum Event {
         job: JobId,
         /// 0: no limit any more.
         max_parallel: Option<u32>,
+    },
+    /// All tags of something are these now.
+    TagsSet {
+        resource: Tagged,
+        tags: Tags,
     },
 }
 

@@ -4,6 +4,7 @@ mod consumables;
 mod events;
 mod listing;
 mod retries;
+mod tags;
 
 use windrow_common::api::ErrorKind;
 use windrow_common::api::definitions::{EvaluateOnExit, RetryStrategy};

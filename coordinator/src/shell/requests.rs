@@ -18,6 +18,7 @@ use windrow_common::api::resources::{
     DescribeCluster, DescribeComputeEnvironments, DescribeJobQueues, DrainAgent, ListAgents,
     UpdateComputeEnvironment, UpdateJobQueue,
 };
+use windrow_common::api::tags::{ListTagsForResource, TagResource, UntagResource};
 use windrow_common::api::{ApiError, Empty, Operation};
 use windrow_common::codec::Encoding;
 use windrow_common::ids::JobId;
@@ -89,6 +90,10 @@ pub fn ask(
             let request = read(operation, encoding, payload)?;
             Ok(answer(encoding.write(&view::list_consumers(state, &request)?)))
         }
+        ListTagsForResource::NAME => {
+            let request = read(operation, encoding, payload)?;
+            Ok(answer(encoding.write(&view::list_tags(state, &request)?)))
+        }
         DescribeCluster::NAME => {
             read::<DescribeCluster>(operation, encoding, payload).map(|_| Asked::Cluster)
         }
@@ -149,6 +154,8 @@ fn command(
         UpdateConsumableResource::NAME => one(o, e, p, Command::UpdateConsumable),
         DeleteConsumableResource::NAME => one(o, e, p, Command::DeleteConsumable),
         UpdateJob::NAME => one(o, e, p, Command::UpdateJob),
+        TagResource::NAME => one(o, e, p, Command::Tag),
+        UntagResource::NAME => one(o, e, p, Command::Untag),
         _ => Ok(None),
     }
 }
