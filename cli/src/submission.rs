@@ -6,9 +6,10 @@ use serde::de::DeserializeOwned;
 use windrow_common::api::definitions::{ContainerProperties, KeyValuePair, ResourceRequirement};
 use windrow_common::api::definitions::{JobTimeout, RetryStrategy};
 use windrow_common::api::jobs::{
-    ArrayProperties, ContainerOverrides, DependencyType, JobDependency, SubmitJob,
+    ArrayProperties, ContainerOverrides, DependencyCondition, DependencyType, JobDependency,
+    SubmitJob,
 };
-use windrow_common::ids::{JobId, NAME_LENGTH_MAX};
+use windrow_common::ids::{JobRef, NAME_LENGTH_MAX};
 
 use crate::args::{JobWords, OverrideArgs};
 use crate::failure::{Attempt, Failure, Result};
@@ -22,18 +23,24 @@ pub(crate) const VCPUS_DEFAULT: &str = "1";
 /// MiB of ad-hoc jobs: small, so that as many fit on a machine as it has cores.
 pub(crate) const MEMORY_DEFAULT: u32 = 128;
 
-/// Reads a dependency: `ID`, `N_TO_N:ID`, `SEQUENTIAL`.
+/// Reads a dependency: `ID`, `ID:INDEX`, `N_TO_N:ID`, `SEQUENTIAL`.
 pub(crate) fn parse_dependency(text: &str) -> Result<JobDependency, String> {
     if text == "SEQUENTIAL" {
-        return Ok(JobDependency { job_id: None, kind: Some(DependencyType::Sequential) });
+        let kind = Some(DependencyType::Sequential);
+        return Ok(JobDependency { kind, ..JobDependency::default() });
     }
     let (kind, id) = match text.strip_prefix("N_TO_N:") {
         Some(id) => (Some(DependencyType::NToN), id),
         None => (None, text),
     };
-    let id: JobId =
-        id.parse().map_err(|e| format!("use `ID`, `N_TO_N:ID` or `SEQUENTIAL`: {e}"))?;
-    Ok(JobDependency { job_id: Some(id.to_string()), kind })
+    let wrong = |e: &dyn std::fmt::Display| {
+        format!("use `ID`, `ID:INDEX`, `N_TO_N:ID` or `SEQUENTIAL`: {e}")
+    };
+    let id: JobRef = id.parse().map_err(|e| wrong(&e))?;
+    if kind.is_some() && id != JobRef::from(id.job) {
+        return Err(wrong(&format!("`{id}` is one child, not an array")));
+    }
+    Ok(JobDependency { job_id: Some(id.to_string()), kind, condition: None })
 }
 
 /// Reads a request from a file, by its extension; `-` is JSON or YAML on standard input.
@@ -91,7 +98,7 @@ pub(crate) fn apply_words(request: &mut SubmitJob, words: &JobWords, command: &[
     if let Some(size) = words.array {
         request.array_properties = Some(ArrayProperties { size: Some(size), ..Default::default() });
     }
-    request.depends_on.extend(words.depends_on.iter().cloned());
+    request.depends_on.extend(dependencies(words));
     request.tags.extend(words.tag.iter().cloned());
     set_attempts(&mut request.retry_strategy, words.attempts);
     request.timeout = timeout(words.timeout_seconds).or(request.timeout);
@@ -103,6 +110,17 @@ pub(crate) fn apply_words(request: &mut SubmitJob, words: &JobWords, command: &[
     if request.job_queue.is_empty() {
         request.job_queue = QUEUE_DEFAULT.to_owned();
     }
+}
+
+/// What the flags say to wait for, each with its condition.
+fn dependencies(words: &JobWords) -> impl Iterator<Item = JobDependency> {
+    let with = |entries: &[JobDependency], condition| {
+        let entry = move |entry: &JobDependency| JobDependency { condition, ..entry.clone() };
+        entries.iter().map(entry).collect::<Vec<_>>()
+    };
+    let any = with(&words.after_any, Some(DependencyCondition::Any));
+    let failed = with(&words.after_failed, Some(DependencyCondition::Failed));
+    with(&words.depends_on, None).into_iter().chain(any).chain(failed)
 }
 
 fn apply_overrides(request: &mut SubmitJob, flags: &OverrideArgs, command: &[String]) {
@@ -220,9 +238,22 @@ mod tests {
         assert_eq!((each.job_id.as_deref(), each.kind), (Some(ID), Some(DependencyType::NToN)));
         let chain = parse_dependency("SEQUENTIAL").unwrap();
         assert_eq!((chain.job_id, chain.kind), (None, Some(DependencyType::Sequential)));
-        for bad in ["", "N_TO_N", "N_TO_N:", "x", &format!("{ID}:3"), &format!("SEQUENTIAL:{ID}")] {
+        let child = format!("{ID}:3");
+        assert_eq!(parse_dependency(&child).unwrap().job_id, Some(child));
+        let chain = format!("SEQUENTIAL:{ID}");
+        for bad in ["", "N_TO_N", "N_TO_N:", "x", &format!("N_TO_N:{ID}:3"), &chain] {
             assert!(parse_dependency(bad).unwrap_err().contains("N_TO_N:ID"), "{bad}");
         }
+    }
+
+    #[test]
+    fn each_flag_has_its_condition() {
+        let flags = ["--after-failed", ID, "--depends-on", ID, "--after-any", "SEQUENTIAL"];
+        let request = submitted("{}", &flags);
+        let conditions: Vec<_> = request.depends_on.iter().map(|d| d.condition).collect();
+        let any = Some(DependencyCondition::Any);
+        assert_eq!(conditions, [None, any, Some(DependencyCondition::Failed)]);
+        assert_eq!(request.depends_on[1].kind, Some(DependencyType::Sequential));
     }
 
     #[test]

@@ -22,10 +22,17 @@ pub(crate) struct JobWords {
     /// Run an array of this many children, told apart by AWS_BATCH_JOB_ARRAY_INDEX.
     #[arg(long, value_name = "SIZE")]
     pub(crate) array: Option<u32>,
-    /// Wait for a job: `ID`, `N_TO_N:ID` (each child for the child of the same index),
-    /// `SEQUENTIAL` (each child for the one before it). May be given more than once.
+    /// Wait until a job SUCCEEDED: `ID`, `ID:INDEX` of a child, `N_TO_N:ID` (each child for the
+    /// child of the same index), `SEQUENTIAL` (each child for the one before it). May be given
+    /// more than once.
     #[arg(long, value_parser = parse_dependency, value_name = "DEPENDENCY")]
     pub(crate) depends_on: Vec<JobDependency>,
+    /// Wait until a job has ended, SUCCEEDED or FAILED; in the forms of --depends-on.
+    #[arg(long, value_parser = parse_dependency, value_name = "DEPENDENCY")]
+    pub(crate) after_any: Vec<JobDependency>,
+    /// Run only if a job FAILED; in the forms of --depends-on.
+    #[arg(long, value_parser = parse_dependency, value_name = "DEPENDENCY")]
+    pub(crate) after_failed: Vec<JobDependency>,
     /// Tries in all before the job counts as FAILED.
     #[arg(long)]
     pub(crate) attempts: Option<u32>,

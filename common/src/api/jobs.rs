@@ -133,6 +133,19 @@ pub enum DependencyType {
     Sequential,
 }
 
+/// *Extension.* How what is waited for has to end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum DependencyCondition {
+    /// SUCCEEDED. What AWS Batch has.
+    #[default]
+    Success,
+    /// Either way.
+    Any,
+    /// FAILED, for whatever reason: also cancelled, or for a dependency of its own.
+    Failed,
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct JobDependency {
@@ -140,6 +153,9 @@ pub struct JobDependency {
     pub job_id: Option<String>,
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<DependencyType>,
+    /// *Extension.* Absent: `SUCCESS`. When it can no longer hold, the waiting job FAILED.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub condition: Option<DependencyCondition>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -12,7 +12,7 @@ use super::children::{Children, len};
 use super::consumables::{self, Fate};
 use super::event::{ChildEnd, Event, Granted, Registered, Submitted, Then};
 use super::index::Changed;
-use super::state::{Agent, Dependency, Job, Lease, Leased, Queue, Spec, State, Work};
+use super::state::{Agent, Awaited, Job, Lease, Leased, Queue, Spec, State, Work};
 
 /// Longest memory of the run time average: each new attempt weighs at least one part in this.
 const RUN_TIME_WEIGHT: u64 = 16;
@@ -211,17 +211,17 @@ fn touched_by(
 ) -> Vec<Range<u32>> {
     let size = waiting.children.size();
     let mut touched = RangeSet::new();
-    for dependency in waiting.depends_on.iter().filter(|d| d.on(dependent) == id) {
-        match dependency {
-            Dependency::Job(_) if ended => touched.insert(0..size),
-            Dependency::Job(_) => {}
-            Dependency::Child(_, child) => {
+    for dependency in waiting.depends_on.iter().filter(|d| d.job(dependent) == id) {
+        match &dependency.on {
+            Awaited::Job(_) if ended => touched.insert(0..size),
+            Awaited::Job(_) => {}
+            Awaited::Child(_, child) => {
                 if children.iter().any(|r| r.contains(child)) {
                     touched.insert(0..size);
                 }
             }
-            Dependency::NToN(_) => touched.extend(children.iter().cloned()),
-            Dependency::Sequential => {
+            Awaited::NToN(_) => touched.extend(children.iter().cloned()),
+            Awaited::Sequential => {
                 let next = children.iter().map(|r| r.start + 1..(r.end + 1).min(size));
                 touched.extend(next.filter(|r| !r.is_empty()));
             }

@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 use windrow_common::api::definitions::RetryBackoff;
-use windrow_common::api::jobs::{ArrayProperties, SubmitJob};
+use windrow_common::api::jobs::DependencyCondition::{Any, Failed};
+use windrow_common::api::jobs::{ArrayProperties, JobDependency, SubmitJob};
 use windrow_common::ids::{JobId, Name};
 use windrow_common::wire::agent::{EndCause, Held, Report};
 use windrow_common::wire::lease::Lease;
@@ -178,7 +179,10 @@ impl Chaos {
         let last = self.jobs.last().copied();
         let same_size = |job: JobId| self.w.state.jobs[&job].array_size == Some(size);
         let depends_on = match (waits, last) {
-            (1, Some(job)) => on(job),
+            (1, Some(job)) => {
+                let condition = [None, Some(Any), Some(Failed)][attempts as usize % 3];
+                vec![JobDependency { condition, ..on(job).remove(0) }]
+            }
             (2, Some(job)) if size > 1 && same_size(job) => n_to_n(job),
             (3, _) if size > 1 => sequential(),
             _ => Vec::new(),

@@ -3,6 +3,7 @@
 mod agents;
 mod consumables;
 mod definitions;
+mod dependencies;
 mod environments;
 mod place;
 mod queues;

@@ -84,7 +84,7 @@ impl Index {
 
     /// Enters the job as a dependent of those it waits for that have not ended.
     pub(super) fn wait_for(&mut self, state: &State, id: JobId, depends_on: &[Dependency]) {
-        for on in depends_on.iter().map(|d| d.on(id)) {
+        for on in depends_on.iter().map(|d| d.job(id)) {
             if state.jobs.get(&on).is_some_and(|job| !job.children.all_ended()) {
                 self.dependents.entry(on).or_default().insert(id);
             }

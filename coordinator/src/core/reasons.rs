@@ -1,5 +1,9 @@
 //! Reasons in AWS Batch's own words: clients and `evaluateOnExit` rules look for them.
 
+use windrow_common::api::jobs::DependencyCondition;
+
+use super::state::{Awaited, Dependency};
+
 /// Status reason of an attempt that ran to its end, well or not.
 pub const ENDED: &str = "Essential container in task exited";
 /// Status reason of an attempt that could not be started.
@@ -12,6 +16,20 @@ pub const DEPENDENCY_FAILED: &str = "Dependent Job failed";
 pub const CHILD_FAILED: &str = "Array Child Job failed";
 /// The container's reason when it ran out of memory.
 pub const OUT_OF_MEMORY: &str = "OutOfMemoryError: Container killed due to memory usage";
+
+/// Status reason of a job whose dependency ended otherwise than it waits for.
+pub fn dependency_failed(dependency: &Dependency) -> String {
+    if dependency.condition != DependencyCondition::Failed {
+        return DEPENDENCY_FAILED.to_owned();
+    }
+    let awaited = match &dependency.on {
+        Awaited::Job(job) => format!("job {job}"),
+        Awaited::Child(job, child) => format!("job {job}:{child}"),
+        Awaited::NToN(job) => format!("the child of the same index of job {job}"),
+        Awaited::Sequential => "the child before it".to_owned(),
+    };
+    format!("{DEPENDENCY_FAILED} - {awaited} SUCCEEDED, and this one was to run if it FAILED")
+}
 
 /// Status reason of an attempt whose host was lost.
 pub fn host_lost(agent: &windrow_common::ids::Name) -> String {

@@ -1,6 +1,8 @@
 //! Everything the coordinator knows: built by [`super::apply`] from the journal's events and by nothing
 //! else. Iterated in order only, so that a replay gives the same state.
 
+mod dependency;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -14,6 +16,8 @@ use windrow_common::time::Timestamp;
 use windrow_common::units::Resources;
 use windrow_common::wire::agent::{Architecture, Executor, Gpu};
 use windrow_common::wire::lease::{SpecDigest, TaskSpec};
+
+pub use dependency::{Awaited, Dependency, Met};
 
 use super::children::{Children, Ranges};
 use super::consumables::{Consumable, Needs};
@@ -185,29 +189,6 @@ impl Job {
         let of_child =
             |(ranges, _): &&(Ranges, Arc<str>)| ranges.iter().any(|r| r.contains(&child));
         self.stops.iter().find(of_child).map(|(_, reason)| reason)
-    }
-}
-
-/// What a job waits for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Dependency {
-    /// The whole of a job: every child SUCCEEDED.
-    Job(JobId),
-    /// One child of an array.
-    Child(JobId, u32),
-    /// Child i waits for child i of that array.
-    NToN(JobId),
-    /// Child i waits for child i - 1 of the same array.
-    Sequential,
-}
-
-impl Dependency {
-    /// The job that has to get on; `own` for a dependency on the job itself.
-    pub fn on(&self, own: JobId) -> JobId {
-        match self {
-            Self::Job(job) | Self::Child(job, _) | Self::NToN(job) => *job,
-            Self::Sequential => own,
-        }
     }
 }
 

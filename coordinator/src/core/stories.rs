@@ -1,6 +1,7 @@
 //! Stories about the core, from the outside: what is asked, what agents report, what is then so.
 
 mod consumables;
+mod dependencies;
 mod events;
 mod listing;
 mod retries;
@@ -513,7 +514,11 @@ fn wrong_submissions_are_refused_with_the_limit() {
         Some(windrow_common::api::jobs::ArrayProperties { size: Some(size), ..Default::default() })
     };
     let depends = |id: &str, kind| {
-        vec![JobDependency { job_id: (!id.is_empty()).then(|| id.to_owned()), kind }]
+        vec![JobDependency {
+            job_id: (!id.is_empty()).then(|| id.to_owned()),
+            kind,
+            ..Default::default()
+        }]
     };
     let n_to_n = Some(windrow_common::api::jobs::DependencyType::NToN);
     let base = w.request();

@@ -367,13 +367,21 @@ fn definition_request(definition: &str, vcpus: &str, memory: &str) -> RegisterJo
 }
 
 pub(super) fn on(job: JobId) -> Vec<JobDependency> {
-    vec![JobDependency { job_id: Some(job.to_string()), kind: None }]
+    vec![JobDependency { job_id: Some(job.to_string()), kind: None, ..Default::default() }]
 }
 
 pub(super) fn n_to_n(job: JobId) -> Vec<JobDependency> {
-    vec![JobDependency { job_id: Some(job.to_string()), kind: Some(DependencyType::NToN) }]
+    vec![JobDependency {
+        job_id: Some(job.to_string()),
+        kind: Some(DependencyType::NToN),
+        ..Default::default()
+    }]
 }
 
 pub(super) fn sequential() -> Vec<JobDependency> {
-    vec![JobDependency { job_id: None, kind: Some(DependencyType::Sequential) }]
+    vec![JobDependency {
+        job_id: None,
+        kind: Some(DependencyType::Sequential),
+        ..Default::default()
+    }]
 }

@@ -7,8 +7,8 @@ use windrow_common::api::ApiError;
 use windrow_common::api::definitions::JobTimeout;
 use windrow_common::api::jobs::{
     ArrayPropertiesDetail, AttemptContainerDetail, AttemptDetail, AttemptTaskContainerDetails,
-    AttemptTaskDetails, ContainerDetail, ContainerSummary, DependencyType, DescribeJobs,
-    DescribeJobsResponse, JobDependency, JobDetail, JobStatus, JobSummary,
+    AttemptTaskDetails, ContainerDetail, ContainerSummary, DependencyCondition, DependencyType,
+    DescribeJobs, DescribeJobsResponse, JobDependency, JobDetail, JobStatus, JobSummary,
 };
 use windrow_common::ids::{JobRef, Name};
 use windrow_common::wire::agent::ContainerEnd;
@@ -19,7 +19,7 @@ use crate::core::arn;
 use crate::core::children::{Attempt, Child};
 use crate::core::consumables;
 use crate::core::reasons;
-use crate::core::state::{Dependency, Job};
+use crate::core::state::{Awaited, Dependency, Job};
 
 /// Most ids of one DescribeJobs, as AWS has it.
 const DESCRIBE_MAX: usize = 100;
@@ -98,13 +98,14 @@ pub(super) fn detail(state: &State, id: JobRef, job: &Job) -> JobDetail {
 }
 
 fn dependency(dependency: &Dependency) -> JobDependency {
-    let (on, kind) = match dependency {
-        Dependency::Job(on) => (Some(JobRef::from(*on)), None),
-        Dependency::Child(on, child) => (Some(JobRef::child(*on, *child)), None),
-        Dependency::NToN(on) => (Some(JobRef::from(*on)), Some(DependencyType::NToN)),
-        Dependency::Sequential => (None, Some(DependencyType::Sequential)),
+    let (on, kind) = match &dependency.on {
+        Awaited::Job(on) => (Some(JobRef::from(*on)), None),
+        Awaited::Child(on, child) => (Some(JobRef::child(*on, *child)), None),
+        Awaited::NToN(on) => (Some(JobRef::from(*on)), Some(DependencyType::NToN)),
+        Awaited::Sequential => (None, Some(DependencyType::Sequential)),
     };
-    JobDependency { job_id: on.map(|on| on.to_string()), kind }
+    let condition = Some(dependency.condition).filter(|c| *c != DependencyCondition::Success);
+    JobDependency { job_id: on.map(|on| on.to_string()), kind, condition }
 }
 
 fn array_properties(job: &Job, id: JobRef) -> Option<ArrayPropertiesDetail> {

@@ -3,21 +3,20 @@
 use sha2::{Digest, Sha256};
 use windrow_common::api::ApiError;
 use windrow_common::api::definitions::RegisterJobDefinition;
-use windrow_common::api::jobs::{DependencyType, JobDependency, SubmitJob, SubmitJobResponse};
+use windrow_common::api::jobs::{SubmitJob, SubmitJobResponse};
 use windrow_common::api::resources::ResourceState;
 use windrow_common::codec::to_msgpack;
-use windrow_common::ids::{JobId, JobRef, Name};
+use windrow_common::ids::{JobId, Name};
 use windrow_common::time::Timestamp;
 
 use super::definitions::{check_tags, find_revision};
-use super::{Answer, Decision};
+use super::{Answer, Decision, dependencies};
 use crate::core::State;
 use crate::core::arn;
 use crate::core::consumables;
 use crate::core::event::{Event, Submitted};
 use crate::core::limits::{KEY_LENGTH_MAX, Limits, TAGS_MAX, check_size};
 use crate::core::spec;
-use crate::core::state::Dependency;
 
 pub(super) fn submit(
     state: &State,
@@ -39,7 +38,7 @@ pub(super) fn submit(
     let spec = spec::resolve(&revision.definition, request, limits)?;
     consumables::check_known(state, &spec.consumables)?;
     let (array_size, max_parallel) = check_array(request, limits)?;
-    let depends_on = check_dependencies(state, limits, &request.depends_on, array_size)?;
+    let depends_on = dependencies::check(state, limits, &request.depends_on, array_size)?;
     check_tags(&request.tags)?;
     let propagate_tags = check_propagation(&revision.definition, request)?;
     let digest = spec::digest(&spec);
@@ -179,71 +178,4 @@ fn check_array(
         )),
         (Some(_) | None, _) => Ok((size, max_parallel)),
     }
-}
-
-fn check_dependencies(
-    state: &State,
-    limits: &Limits,
-    entries: &[JobDependency],
-    array_size: Option<u32>,
-) -> Result<Vec<Dependency>, ApiError> {
-    if entries.len() > limits.dependencies {
-        return Err(ApiError::invalid(format!(
-            "Job cannot have more than {} dependencies, got {}",
-            limits.dependencies,
-            entries.len()
-        )));
-    }
-    entries.iter().map(|entry| check_dependency(state, entry, array_size)).collect()
-}
-
-fn check_dependency(
-    state: &State,
-    entry: &JobDependency,
-    array_size: Option<u32>,
-) -> Result<Dependency, ApiError> {
-    let id = entry.job_id.as_deref().filter(|id| !id.is_empty()).map(arn::plain);
-    let Some(text) = id else {
-        return match entry.kind {
-            Some(DependencyType::Sequential) if array_size.is_some() => Ok(Dependency::Sequential),
-            Some(DependencyType::Sequential) => Err(ApiError::invalid(
-                "dependsOn type SEQUENTIAL without a jobId is for array jobs only",
-            )),
-            Some(DependencyType::NToN) | None => {
-                Err(ApiError::invalid("dependsOn needs a jobId, or the type SEQUENTIAL"))
-            }
-        };
-    };
-    let on: JobRef = text.parse().map_err(|e| ApiError::invalid(format!("dependsOn: {e}")))?;
-    let unknown = || {
-        ApiError::not_found(format!("dependsOn: job {text} does not exist"))
-            .hint("a job must be submitted before others can depend on it")
-    };
-    let job = state.jobs.get(&on.job).filter(|job| job.has(on)).ok_or_else(unknown)?;
-    match (entry.kind, on.child) {
-        (Some(DependencyType::NToN), None) => check_n_to_n(on.job, job.array_size, array_size),
-        (Some(DependencyType::NToN), Some(_)) => Err(ApiError::invalid(format!(
-            "dependsOn type N_TO_N needs an array job, {text} is one child"
-        ))),
-        (Some(DependencyType::Sequential) | None, Some(child)) => {
-            Ok(Dependency::Child(on.job, child))
-        }
-        (Some(DependencyType::Sequential) | None, None) => Ok(Dependency::Job(on.job)),
-    }
-}
-
-fn check_n_to_n(
-    on: JobId,
-    on_size: Option<u32>,
-    own_size: Option<u32>,
-) -> Result<Dependency, ApiError> {
-    let shown = |size: Option<u32>| size.map_or("no array".to_owned(), |s| format!("size {s}"));
-    if on_size.is_some() && on_size == own_size {
-        return Ok(Dependency::NToN(on));
-    }
-    Err(ApiError::invalid(format!(
-        "dependsOn type N_TO_N needs two arrays of the same size: job {on} has {}, this one {}",
-        shown(on_size),
-        shown(own_size)
-    )))
 }
