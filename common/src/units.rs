@@ -93,6 +93,16 @@ impl Resources {
         .with_gpu(self.gpu.saturating_sub(other.gpu))
     }
 
+    /// Of each resource by itself, the larger amount.
+    #[must_use]
+    pub fn most(self, other: Self) -> Self {
+        Self {
+            cpu: self.cpu.max(other.cpu),
+            memory: self.memory.max(other.memory),
+            gpu: self.gpu.max(other.gpu),
+        }
+    }
+
     /// `count` times this; saturates.
     #[must_use]
     pub fn times(self, count: u32) -> Self {

@@ -131,6 +131,8 @@ fn submit(state: &mut State, id: JobId, submitted: &Submitted) {
         children: Children::new(submitted.array_size.unwrap_or(1)),
         max_parallel: submitted.max_parallel,
         propagate_tags: submitted.propagate_tags,
+        share: submitted.share.clone(),
+        priority: submitted.priority,
     };
     if let Some(queue) = state.queues.get_mut(&job.queue) {
         queue.active_jobs += 1;
@@ -241,17 +243,16 @@ fn grant(state: &mut State, granted: &Granted) {
         spec: digest,
     };
     state.last_lease = granted.lease;
-    state.leases.insert(granted.lease, lease);
     change(state, granted.job, |all| all.lease(granted.children.clone(), granted.lease));
     let count = len(&granted.children);
     change_agent(state, &granted.agent, |agent| {
         agent.leases.insert(granted.lease);
         agent.leased.add(resources, count);
     });
-    let number = state.agents[&granted.agent].number;
-    state.index.hold(digest, number, i64::from(count));
     let spec = state.specs[&digest].spec.clone();
     consumables::take(state, &spec.consumables, count);
+    state.index.hold(&state.agents[&granted.agent], &lease, i64::from(count));
+    state.leases.insert(granted.lease, lease);
 }
 
 fn end(state: &mut State, id: LeaseId, ended: &[ChildEnd]) {
@@ -307,6 +308,7 @@ fn settle_lease(state: &mut State, id: LeaseId, children: &[Range<u32>], fate: F
         count += len(range);
     }
     let (need, digest, name) = (lease.resources, lease.spec, lease.agent.clone());
+    state.index.hold(&state.agents[&name], lease, -i64::from(count));
     let over = lease.children.is_empty();
     if over {
         state.leases.remove(&id);
@@ -317,8 +319,6 @@ fn settle_lease(state: &mut State, id: LeaseId, children: &[Range<u32>], fate: F
             agent.leases.remove(&id);
         }
     });
-    let number = state.agents[&name].number;
-    state.index.hold(digest, number, -i64::from(count));
     let spec = state.specs[&digest].spec.clone();
     consumables::give_back(state, &spec.consumables, count, fate);
 }
@@ -356,6 +356,10 @@ fn register(state: &mut State, name: &Name, registered: &Registered) {
         address: registered.address.clone(),
         gpus: registered.gpus.clone(),
     };
+    // Loads are relative to the agent's size, which may have changed.
+    for lease in agent.leases.iter().filter_map(|id| state.leases.get(id)) {
+        state.index.hold(&agent, lease, 0);
+    }
     state.agents.insert(name.clone(), agent);
     change_agent(state, name, |_| ());
 }
@@ -364,5 +368,5 @@ fn register(state: &mut State, name: &Name, registered: &Registered) {
 fn change_agent(state: &mut State, name: &Name, with: impl FnOnce(&mut Agent)) {
     let agent = state.agents.get_mut(name).expect("decided on a known agent");
     with(agent);
-    state.index.place_agent(agent);
+    state.index.agents.put(agent);
 }

@@ -172,6 +172,12 @@ pub struct Submitted {
     /// Whether attempts get the tags of definition and job.
     #[serde(default)]
     pub propagate_tags: bool,
+    /// The share of its queue.
+    #[serde(default)]
+    pub share: Option<Name>,
+    /// The scheduling priority.
+    #[serde(default)]
+    pub priority: u32,
 }
 
 /// A lease as given.

@@ -1,38 +1,58 @@
 //! Look-up tables derived from the state, kept by [`super::apply`] and rebuilt after a snapshot: so
 //! that no decision walks over all jobs or all agents.
 
+mod agents;
+mod holders;
+mod ready;
+mod sorted;
+
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
 use windrow_common::api::jobs::JobStatus;
-use windrow_common::api::resources::AgentStatus;
 use windrow_common::ids::{JobId, Name};
 use windrow_common::units::Resources;
-use windrow_common::wire::agent::Executor;
-use windrow_common::wire::lease::SpecDigest;
+use windrow_common::wire::agent::{Architecture, Executor};
 
-use super::children::{Ranges, Readiness};
+pub use agents::{Agents, Group, Kind};
+pub use holders::Holders;
+pub use ready::{Rank, Ready, Share, Shares};
+pub use sorted::Sorted;
+
+use super::children::Ranges;
 use super::deadlines::{Deadlines, Due};
 use super::listing::Listing;
-use super::state::{Agent, Dependency, State};
+use super::state::{Agent, Dependency, JobSpec, State};
 
-/// What a child asks of an agent: equal shapes fit or do not fit together.
-pub type Shape = (Resources, Executor);
-/// A ready job's place in its queue: retries first, then in the order of submission.
-pub type Rank = (Readiness, u64, JobId);
+/// What a child asks of an agent. Ready jobs of one share with equal shapes start or do not start
+/// together: whatever can keep one from starting where another may belongs in here, or makes the
+/// job not ready.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Shape {
+    /// Room.
+    pub resources: Resources,
+    /// How attempts run.
+    pub executor: Executor,
+    /// Processor architecture, when it matters.
+    pub architecture: Option<Architecture>,
+}
+
+impl Shape {
+    /// What children of this spec ask for.
+    pub fn of(spec: &JobSpec) -> Self {
+        Self { resources: spec.resources, executor: spec.executor, architecture: spec.architecture }
+    }
+}
 
 /// The tables.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Index {
-    /// Jobs with a child to lease, by queue and shape.
-    pub ready: BTreeMap<Name, BTreeMap<Shape, BTreeSet<Rank>>>,
-    /// Where each job stands in `ready`.
-    ranks: BTreeMap<JobId, Rank>,
-    /// Agents that take work, by environment, those with least free cores first.
-    pub free: BTreeMap<Name, BTreeSet<(Resources, u32)>>,
-    /// Where each agent stands in `free`.
-    free_of: BTreeMap<u32, (Name, Resources)>,
-    /// Agents that hold children of a spec, those with the fewest first.
-    holders: BTreeMap<SpecDigest, Holders>,
+    /// Jobs with a child to lease.
+    pub ready: Ready,
+    /// Agents that take work.
+    pub agents: Agents,
+    /// Agents that hold children of a spec.
+    pub holders: Holders,
     /// Jobs that wait for a job.
     pub dependents: BTreeMap<JobId, BTreeSet<JobId>>,
     /// Jobs that take of a consumable resource.
@@ -56,12 +76,6 @@ pub struct Changed {
     pub whole: Option<JobStatus>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
-struct Holders {
-    by_count: BTreeSet<(u32, u32)>,
-    counts: BTreeMap<u32, u32>,
-}
-
 impl Index {
     pub(super) fn rebuild(state: &State) -> Self {
         let mut index = Self::default();
@@ -72,12 +86,13 @@ impl Index {
             index.listing.enter(*id, job, job.status());
         }
         for agent in state.agents.values() {
-            index.place_agent(agent);
+            index.agents.put(agent);
         }
         for lease in state.leases.values() {
-            let number = state.agents[&lease.agent].number;
+            let agent = &state.agents[&lease.agent];
             let children: u32 = lease.children.iter().map(super::children::len).sum();
-            index.hold(lease.spec, number, i64::from(children));
+            let slots = agent.resources.count_of(lease.resources, u32::MAX);
+            index.holders.hold(lease.spec, agent.number, slots, i64::from(children));
         }
         index
     }
@@ -107,64 +122,12 @@ impl Index {
     pub(super) fn place_job(&mut self, state: &State, id: JobId) {
         let job = &state.jobs[&id];
         self.deadlines.set(Due::BackOff(id), job.children.next_back_off_end());
-        let rank = job.children.readiness().map(|ready| (ready, job.order, id));
-        if self.ranks.get(&id).copied() == rank {
-            return;
-        }
-        let spec = &state.specs[&job.spec].spec;
-        let shapes = self.ready.entry(job.queue.clone()).or_default();
-        let shape = (spec.resources, spec.executor);
-        if let Some(old) = self.ranks.remove(&id) {
-            let ranks = shapes.get_mut(&shape).expect("a ranked job is in its shape");
-            ranks.remove(&old);
-            if ranks.is_empty() {
-                shapes.remove(&shape);
-            }
-        }
-        if let Some(rank) = rank {
-            shapes.entry(shape).or_default().insert(rank);
-            self.ranks.insert(id, rank);
-        }
-        if shapes.is_empty() {
-            self.ready.remove(&job.queue);
-        }
+        self.ready.put(id, job, || Shape::of(&state.specs[&job.spec].spec));
     }
 
-    /// Puts the agent where its free resources belong.
-    pub(super) fn place_agent(&mut self, agent: &Agent) {
-        if let Some((environment, free)) = self.free_of.remove(&agent.number) {
-            let agents = self.free.get_mut(&environment).expect("a placed agent has its place");
-            agents.remove(&(free, agent.number));
-            if agents.is_empty() {
-                self.free.remove(&environment);
-            }
-        }
-        if agent.status == AgentStatus::Up {
-            let place = (agent.environment.clone(), agent.free());
-            self.free.entry(place.0.clone()).or_default().insert((place.1, agent.number));
-            self.free_of.insert(agent.number, place);
-        }
-    }
-
-    /// Counts children of a spec on an agent up or down.
-    pub(super) fn hold(&mut self, spec: SpecDigest, agent: u32, change: i64) {
-        let holders = self.holders.entry(spec).or_default();
-        let old = holders.counts.remove(&agent).unwrap_or(0);
-        holders.by_count.remove(&(old, agent));
-        let new = u32::try_from(i64::from(old) + change).expect("holders count leased children");
-        if new > 0 {
-            holders.counts.insert(agent, new);
-            holders.by_count.insert((new, agent));
-        } else if holders.counts.is_empty() {
-            self.holders.remove(&spec);
-        }
-    }
-
-    /// Agents that hold children of a spec: (children, agent), fewest first; and how many agents.
-    pub fn holders(&self, spec: SpecDigest) -> (impl Iterator<Item = (u32, u32)> + '_, u32) {
-        let holders = self.holders.get(&spec);
-        let count = holders.map_or(0, |h| h.counts.len());
-        let agents = holders.into_iter().flat_map(|h| h.by_count.iter().copied());
-        (agents, u32::try_from(count).unwrap_or(u32::MAX))
+    /// Counts children leased to an agent up or down.
+    pub(super) fn hold(&mut self, agent: &Agent, lease: &super::state::Lease, change: i64) {
+        let slots = agent.resources.count_of(lease.resources, u32::MAX);
+        self.holders.hold(lease.spec, agent.number, slots, change);
     }
 }

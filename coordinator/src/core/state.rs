@@ -153,6 +153,12 @@ pub struct Job {
     /// Whether attempts get the tags of definition and job.
     #[serde(default)]
     pub propagate_tags: bool,
+    /// The share of its queue it belongs to; absent in a queue without shares.
+    #[serde(default)]
+    pub share: Option<Name>,
+    /// Higher goes first among the jobs of its share.
+    #[serde(default)]
+    pub priority: u32,
 }
 
 impl Job {

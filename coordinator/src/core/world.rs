@@ -113,7 +113,7 @@ impl World {
         while !self.state.work.is_empty() {
             self.step(&Command::Work, &mut events)?;
         }
-        let mut pass = Pass::new(&self.state);
+        let mut pass = Pass::new(&self.state, self.now);
         while let Some(placement) = pass.next(&self.state) {
             self.step(&Command::Place(placement), &mut events)?;
         }

@@ -343,7 +343,7 @@ impl EventLoop {
             self.decide(&Command::Work, now).ok();
             steps += 1;
         }
-        let mut pass = Pass::new(&self.state);
+        let mut pass = Pass::new(&self.state, now);
         steps = 0;
         while steps < TURN_STEPS
             && let Some(placement) = pass.next(&self.state)

@@ -61,6 +61,8 @@ pub(super) fn submit(
         key,
         max_parallel,
         propagate_tags,
+        share: None,
+        priority: 0,
     };
     events.push(Event::JobSubmitted { job: id, submitted: Box::new(submitted) });
     Ok(Decision { events, answer: Answer::Submitted(response(id, &name)) })

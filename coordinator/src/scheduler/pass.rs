@@ -1,0 +1,128 @@
+//! One look at everything that is ready.
+
+use std::collections::BTreeSet;
+
+use windrow_common::ids::Name;
+use windrow_common::time::Timestamp;
+
+use super::Placement;
+use super::hold::{environments, hold};
+use super::room::{backlog, best_fit, groups};
+use super::shares::{Head, Shares};
+use crate::core::State;
+use crate::core::index::Shape;
+
+/// One look at everything that is ready, queue after queue.
+#[derive(Debug)]
+pub struct Pass {
+    now: Timestamp,
+    /// Queues not begun with, the next one last.
+    queues: Vec<Name>,
+    turn: Option<Turn>,
+    /// Agents kept for jobs that did not fit.
+    reserved: BTreeSet<u32>,
+}
+
+/// The present queue.
+#[derive(Debug)]
+struct Turn {
+    shares: Shares,
+    /// Placed by the last call; its share goes on with the state after it.
+    placed: Option<Head>,
+    /// Shapes that no agent has room for, whosever they are.
+    full: BTreeSet<Shape>,
+    has_reserved: bool,
+}
+
+impl Pass {
+    /// Starts over with the first queue. The usage of shares is taken as it is `now`.
+    pub fn new(state: &State, now: Timestamp) -> Self {
+        let mut queues: Vec<_> = state
+            .index
+            .ready
+            .queues()
+            .filter_map(|name| Some((state.queues.get(name)?.priority, name.clone())))
+            .collect();
+        queues.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| b.1.cmp(&a.1)));
+        let queues = queues.into_iter().map(|(_, name)| name).collect();
+        Self { now, queues, turn: None, reserved: BTreeSet::new() }
+    }
+
+    /// The next placement; none when nothing more fits. The one before must have been committed.
+    pub fn next(&mut self, state: &State) -> Option<Placement> {
+        loop {
+            let mut turn = match self.turn.take() {
+                Some(turn) => turn,
+                None => Turn::new(state, self.queues.pop()?, self.now),
+            };
+            while let Some(head) = turn.next(state) {
+                if let Some(placement) = self.place(state, &mut turn, &head) {
+                    turn.placed = Some(head);
+                    self.turn = Some(turn);
+                    return Some(placement);
+                }
+                turn.shares.pass_over(state, head);
+            }
+        }
+    }
+
+    /// Where children of the head go; none when none of its shape can start now.
+    fn place(&mut self, state: &State, turn: &mut Turn, head: &Head) -> Option<Placement> {
+        let id = head.rank.job;
+        if hold(state, id, self.now).is_some() {
+            return None;
+        }
+        let job = &state.jobs[&id];
+        let ready = job.children.runnable_count();
+        let is_kept = |number: u32| self.reserved.contains(&number);
+        let fitting = match turn.full.contains(&head.shape) {
+            true => None,
+            false => best_fit(state, &job.queue, &head.shape, ready, is_kept),
+        };
+        match fitting.or_else(|| backlog(state, job, ready, is_kept)) {
+            Some((agent, count)) => {
+                Some(Placement { job: id, agent: state.agent_name(agent).clone(), count })
+            }
+            None => {
+                self.block(state, turn, &head.shape);
+                None
+            }
+        }
+    }
+
+    /// Nothing has room for the shape; the first one of a queue reserves an agent.
+    fn block(&mut self, state: &State, turn: &mut Turn, shape: &Shape) {
+        turn.full.insert(shape.clone());
+        if turn.has_reserved {
+            return;
+        }
+        // The emptiest agent that could hold it will probably be free first.
+        let candidate = environments(state, turn.shares.queue())
+            .flat_map(|environment| groups(state, environment, shape))
+            .map(|(_, group)| group)
+            .filter(|group| group.sizes.with(shape.resources).next().is_some())
+            .flat_map(|group| group.free.iter().rev())
+            .find(|(_, number)| {
+                let agent = &state.agents[state.agent_name(*number)];
+                agent.resources.fits(shape.resources) && !self.reserved.contains(number)
+            });
+        if let Some((_, number)) = candidate {
+            self.reserved.insert(number);
+            turn.has_reserved = true;
+        }
+    }
+}
+
+impl Turn {
+    fn new(state: &State, queue: Name, now: Timestamp) -> Self {
+        let shares = Shares::new(state, queue, now);
+        Self { shares, placed: None, full: BTreeSet::new(), has_reserved: false }
+    }
+
+    fn next(&mut self, state: &State) -> Option<Head> {
+        if let Some(placed) = self.placed.take() {
+            self.shares.again(state, placed);
+        }
+        self.shares.next(state)
+    }
+}
