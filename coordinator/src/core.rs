@@ -18,7 +18,7 @@ pub mod limits;
 pub mod listing;
 pub mod reasons;
 pub mod retry;
-mod spec;
+pub mod spec;
 pub mod state;
 pub mod tags;
 

@@ -7,6 +7,7 @@ mod list;
 mod resources;
 mod tags;
 mod waiting;
+mod workload;
 
 pub use consumables::{describe_consumable, list_consumables, list_consumers};
 pub use jobs::describe_jobs;

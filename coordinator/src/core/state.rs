@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rangemap::RangeSet;
 use serde::{Deserialize, Serialize};
-use windrow_common::api::definitions::{ContainerProperties, RegisterJobDefinition};
+use windrow_common::api::definitions::RegisterJobDefinition;
 use windrow_common::api::jobs::JobStatus;
 use windrow_common::api::resources::{AgentStatus, ResourceState};
 use windrow_common::ids::{JobId, JobRef, LeaseId, Name};
@@ -23,6 +23,7 @@ use super::children::{Children, Ranges};
 use super::consumables::{Consumable, Needs};
 use super::index::Index;
 use super::retry::Retry;
+use super::spec::Workload;
 
 /// The whole state.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -107,7 +108,7 @@ pub struct JobSpec {
     pub retry: Retry,
     /// For DescribeJobs.
     #[serde(with = "as_json")]
-    pub properties: ContainerProperties,
+    pub workload: Workload,
     /// The architecture the agent must have; absent: any.
     #[serde(default)]
     pub architecture: Option<Architecture>,

@@ -13,7 +13,7 @@ use windrow_common::api::jobs::{
 use windrow_common::ids::{JobRef, Name};
 use windrow_common::wire::agent::ContainerEnd;
 
-use super::waiting;
+use super::{waiting, workload};
 use crate::core::State;
 use crate::core::arn;
 use crate::core::children::{Attempt, Child};
@@ -64,6 +64,8 @@ pub(super) fn detail(state: &State, id: JobRef, job: &Job) -> JobDetail {
     let attempts = if is_parent { Vec::new() } else { attempts(state, id, job, child) };
     let status = if is_parent { job.status() } else { job.children.status(child) };
     let times = times(job, id);
+    let outcome = outcome(state, id, job, attempts.last());
+    let ends = attempts.last().map_or(&[][..], |last| &last.task_properties).to_vec();
     JobDetail {
         job_arn: arn::job(id),
         job_id: id.to_string(),
@@ -75,10 +77,8 @@ pub(super) fn detail(state: &State, id: JobRef, job: &Job) -> JobDetail {
         created_at: job.created_at.0,
         started_at: times.0,
         stopped_at: times.1,
-        container: Some(ContainerDetail {
-            properties: spec.properties.clone(),
-            outcome: outcome(state, id, job, attempts.last()),
-        }),
+        container: workload::container(&spec.workload, outcome.clone()),
+        ecs_properties: workload::ecs(&spec.workload, &outcome, &ends),
         attempts,
         retry_strategy: Some(spec.retry.to_api()),
         timeout: spec
@@ -90,11 +90,17 @@ pub(super) fn detail(state: &State, id: JobRef, job: &Job) -> JobDetail {
         tags: job.tags.clone(),
         is_cancelled: job.is_cancelled,
         is_terminated: job.is_terminated,
-        ecs_properties: None,
         propagate_tags: job.propagate_tags,
-        platform_capabilities: Vec::new(),
+        platform_capabilities: platform_capabilities(state, job),
         consumable_resource_properties: consumables::to_api(&spec.consumables),
     }
+}
+
+/// As the definition has them, which stays as long as its jobs.
+fn platform_capabilities(state: &State, job: &Job) -> Vec<String> {
+    let (name, number) = &job.definition;
+    let revision = state.definitions.get(name).and_then(|d| d.revisions.get(number));
+    revision.map(|r| r.definition.platform_capabilities.clone()).unwrap_or_default()
 }
 
 fn dependency(dependency: &Dependency) -> JobDependency {
