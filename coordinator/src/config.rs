@@ -42,6 +42,8 @@ array_size = 1000000
 dependencies = 1000
 attempts = 100
 evaluate_on_exit = 100
+nodes = 1000
+node_groups = 100
 # Whether an attempt lost with its host is charged to the job's attempts.
 charge_host_losses = false
 consumables = 1000000

@@ -13,6 +13,7 @@
 //! The same functions say why a job does not start: [`hold`] for the job, [`room::fit`] for each
 //! agent, [`order::dispatch_order`] for who goes before.
 
+mod gang;
 pub mod hold;
 pub mod order;
 mod pass;
@@ -25,13 +26,11 @@ pub use hold::{Hold, hold};
 pub use pass::Pass;
 pub use room::{Unfit, fit};
 
-/// A wish: up to `count` children of `job`, as they come, on `agent`.
+/// A wish.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Placement {
-    /// The job.
-    pub job: JobId,
-    /// The agent.
-    pub agent: Name,
-    /// How many children at most.
-    pub count: u32,
+pub enum Placement {
+    /// Up to `count` children of the job, as they come, on the agent.
+    Children { job: JobId, agent: Name, count: u32 },
+    /// All nodes of a multi-node job, each on its agent.
+    Nodes { job: JobId, agents: Vec<Name> },
 }

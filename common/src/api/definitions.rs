@@ -2,6 +2,7 @@
 #![allow(missing_docs, reason = "fields are those of AWS Batch's model unless documented here")]
 
 mod container;
+mod nodes;
 mod task;
 mod volumes;
 
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::consumables::ConsumableResourceProperties;
 pub use container::*;
+pub use nodes::*;
 pub use task::*;
 pub use volumes::*;
 
@@ -18,7 +20,7 @@ pub use volumes::*;
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct RegisterJobDefinition {
     pub job_definition_name: String,
-    /// `container`, the only type this version runs.
+    /// `container` or `multinode`.
     #[serde(rename = "type")]
     pub kind: String,
     /// One container, or a plain process. Exactly one of this, `ecsProperties` and `eksProperties`.
@@ -42,6 +44,9 @@ pub struct RegisterJobDefinition {
     pub platform_capabilities: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub consumable_resource_properties: Option<ConsumableResourceProperties>,
+    /// Of type `multinode`, in the place of the other properties.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_properties: Option<NodeProperties>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

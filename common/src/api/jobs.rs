@@ -9,10 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use super::consumables::ConsumableResourceProperties;
 use super::definitions::{
-    ContainerProperties, EcsTaskProperties, JobTimeout, RetryStrategy, TaskContainerProperties,
+    ContainerProperties, EcsTaskProperties, JobTimeout, NodeProperties, RetryStrategy,
+    TaskContainerProperties,
 };
 pub use super::overrides::{
-    ContainerOverrides, EcsPropertiesOverride, TaskContainerOverrides, TaskPropertiesOverride,
+    ContainerOverrides, EcsPropertiesOverride, NodeOverrides, NodePropertyOverride,
+    TaskContainerOverrides, TaskPropertiesOverride,
 };
 
 /// A job's state. The order is the order of a job's life.
@@ -113,6 +115,9 @@ pub struct SubmitJob {
     /// Merged into the definition's list by resource.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub consumable_resource_properties_override: Option<ConsumableResourceProperties>,
+    /// For a definition of type `multinode`, in the place of the other overrides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_overrides: Option<NodeOverrides>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -224,6 +229,12 @@ pub struct JobDetail {
     pub platform_capabilities: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consumable_resource_properties: Option<ConsumableResourceProperties>,
+    /// Of a multi-node job as a whole: what its nodes run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_properties: Option<NodeProperties>,
+    /// Of a node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_details: Option<NodeDetails>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -348,6 +359,9 @@ pub struct ListJobs {
     pub job_queue: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub array_job_id: Option<String>,
+    /// Lists the nodes of a multi-node job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub multi_node_job_id: Option<String>,
     /// Absent: RUNNING, as AWS has it. *Extension:* `ALL`. Left out of account with a filter other
     /// than SHARE_IDENTIFIER, as AWS has it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -407,6 +421,30 @@ pub struct JobSummary {
     pub is_cancelled: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_terminated: bool,
+    /// Of a multi-node job or a node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_properties: Option<NodePropertiesSummary>,
+}
+
+/// Of a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NodeDetails {
+    pub node_index: u32,
+    pub is_main_node: bool,
+}
+
+/// Of a multi-node job, or of one of its nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NodePropertiesSummary {
+    /// Of a node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub is_main_node: Option<bool>,
+    pub num_nodes: u32,
+    /// Of a node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_index: Option<u32>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

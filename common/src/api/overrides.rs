@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::consumables::ConsumableResourceProperties;
 use super::definitions::{KeyValuePair, ResourceRequirement};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,4 +60,35 @@ pub struct TaskContainerOverrides {
     pub environment: Vec<KeyValuePair>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub resource_requirements: Vec<ResourceRequirement>,
+}
+
+/// What a submission changes of a multi-node definition.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct NodeOverrides {
+    /// Replaces the number of nodes: the definition must have a range with an open end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_nodes: Option<u32>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub node_property_overrides: Vec<NodePropertyOverride>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct NodePropertyOverride {
+    /// A range of the definition, written as there.
+    pub target_nodes: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container_overrides: Option<ContainerOverrides>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ecs_properties_override: Option<EcsPropertiesOverride>,
+    /// Refused, whatever it holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eks_properties_override: Option<serde_json::Value>,
+    /// Replaces the range's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub instance_types: Vec<String>,
+    /// Merged into the range's by resource.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub consumable_resource_properties_override: Option<ConsumableResourceProperties>,
 }

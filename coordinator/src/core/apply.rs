@@ -1,5 +1,7 @@
 //! What an event does to the state. Total: no error, no clock, no I/O.
 
+mod nodes;
+
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -56,10 +58,11 @@ pub fn apply(state: &mut State, event: &Event) {
         Event::JobCancelled { job } => {
             state.jobs.get_mut(job).expect("decided on a known job").is_cancelled = true;
         }
-        Event::StopRequested { job, children, reason } => {
-            let job = state.jobs.get_mut(job).expect("decided on a known job");
+        Event::StopRequested { job: id, children, reason } => {
+            let job = state.jobs.get_mut(id).expect("decided on a known job");
             job.is_terminated = true;
             job.stops.push((children.clone(), reason.clone()));
+            nodes::look_after(state, *id);
         }
         Event::BackOffEnded { job, children } => {
             change(state, *job, |all| all.end_back_off(children));
@@ -100,6 +103,13 @@ pub fn apply(state: &mut State, event: &Event) {
         }
         Event::ConsumableDeleted { name } => drop(state.consumables.remove(name)),
         Event::JobUpdated { job, max_parallel } => update(state, *job, *max_parallel),
+        Event::NodesGranted(granted) => nodes::grant(state, granted),
+        Event::NodesRenewed { job, leases } => nodes::renew(state, *job, leases),
+        Event::NodesStopped { job } => nodes::stop(state, *job),
+        Event::NodesEnded { job, then, status_reason, at, not_before } => {
+            nodes::end(state, *job, *then, status_reason.as_ref(), *at, *not_before);
+        }
+        Event::NodesReturned { job } => nodes::give_back(state, *job),
     }
 }
 
@@ -113,6 +123,8 @@ fn submit(state: &mut State, id: JobId, submitted: &Submitted) {
     if let Some((key, digest)) = &submitted.key {
         state.idempotency.insert(key.clone(), (id, *digest));
     }
+    let nodes = submitted.nodes.as_ref().map(|nodes| nodes.count());
+    let size = nodes.or(submitted.array_size).unwrap_or(1);
     let job = Job {
         name: submitted.name.clone(),
         queue: submitted.queue.clone(),
@@ -128,11 +140,12 @@ fn submit(state: &mut State, id: JobId, submitted: &Submitted) {
         is_cancelled: false,
         is_terminated: false,
         stopped_at: None,
-        children: Children::new(submitted.array_size.unwrap_or(1)),
+        children: Children::new(size),
         max_parallel: submitted.max_parallel,
         propagate_tags: submitted.propagate_tags,
         share: submitted.share.clone(),
         priority: submitted.priority,
+        nodes: submitted.nodes.clone(),
     };
     if let Some(queue) = state.queues.get_mut(&job.queue) {
         queue.active_jobs += 1;
@@ -143,7 +156,7 @@ fn submit(state: &mut State, id: JobId, submitted: &Submitted) {
     let mut index = std::mem::take(&mut state.index);
     index.wait_for(state, id, &submitted.depends_on);
     index.listing.enter(id, &state.jobs[&id], JobStatus::Submitted);
-    index.consume(&state.specs[&submitted.spec].spec.consumables, id);
+    index.consume(state, id);
     state.index = index;
     state.work.push_back(Work::Admit(id));
 }
@@ -242,17 +255,23 @@ fn grant(state: &mut State, granted: &Granted) {
         resources,
         spec: digest,
     };
-    state.last_lease = granted.lease;
+    hold(state, granted.lease, lease);
     change(state, granted.job, |all| all.lease(granted.children.clone(), granted.lease));
-    let count = len(&granted.children);
-    change_agent(state, &granted.agent, |agent| {
-        agent.leases.insert(granted.lease);
+}
+
+/// A new lease takes its agent's resources.
+fn hold(state: &mut State, id: LeaseId, lease: Lease) {
+    let count: u32 = lease.children.iter().map(len).sum();
+    let (resources, digest) = (lease.resources, lease.spec);
+    change_agent(state, &lease.agent, |agent| {
+        agent.leases.insert(id);
         agent.leased.add(resources, count);
     });
     let spec = state.specs[&digest].spec.clone();
     consumables::take(state, &spec.consumables, count);
-    state.index.hold(&state.agents[&granted.agent], &lease, i64::from(count));
-    state.leases.insert(granted.lease, lease);
+    state.index.hold(&state.agents[&lease.agent], &lease, i64::from(count));
+    state.last_lease = id;
+    state.leases.insert(id, lease);
 }
 
 fn end(state: &mut State, id: LeaseId, ended: &[ChildEnd]) {
@@ -268,10 +287,12 @@ fn end(state: &mut State, id: LeaseId, ended: &[ChildEnd]) {
                 Then::Failed => all.end(end.child, attempt, false),
                 Then::Retry => all.retry(end.child, attempt, true, end.not_before),
                 Then::RetryUncharged => all.retry(end.child, attempt, false, end.not_before),
+                Then::Node(how) => all.settle(end.child, attempt, how),
             }
         }
     });
     settle_lease(state, id, &children, Fate::Used);
+    nodes::look_after(state, job);
     if let Some(last) = ended.iter().map(|e| e.attempt.ended_at).max() {
         settled(state, job, children, last);
     }

@@ -1,5 +1,7 @@
 //! Any sequence of commands keeps the invariants, and once agents behave everything ends.
 
+mod nodes;
+
 use proptest::prelude::*;
 use windrow_common::api::definitions::RetryBackoff;
 use windrow_common::api::jobs::DependencyCondition::{Any, Failed};
@@ -55,6 +57,15 @@ enum Step {
     Wait {
         seconds: u8,
     },
+    /// A multi-node job.
+    Nodes {
+        count: u32,
+        attempts: u32,
+    },
+    /// Stops are carried out.
+    Obey {
+        agent: u8,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -72,8 +83,10 @@ fn step() -> impl Strategy<Value = Step> {
         1 => agent.clone().prop_map(|agent| Step::Repeat { agent }),
         1 => (0u8..8).prop_map(|job| Step::Cancel { job }),
         1 => (0u8..8, any::<bool>()).prop_map(|(job, child)| Step::Terminate { job, child }),
-        1 => agent.prop_map(|agent| Step::Leave { agent }),
+        1 => agent.clone().prop_map(|agent| Step::Leave { agent }),
         1 => (1u8..12).prop_map(|seconds| Step::Wait { seconds }),
+        1 => (1u32..4, 1u32..3).prop_map(|(count, attempts)| Step::Nodes { count, attempts }),
+        1 => agent.prop_map(|agent| Step::Obey { agent }),
     ]
 }
 
@@ -87,12 +100,14 @@ struct Chaos {
 
 impl Chaos {
     fn new() -> Self {
-        Self {
+        let mut chaos = Self {
             w: World::new(),
             jobs: Vec::new(),
             held: Default::default(),
             told: Default::default(),
-        }
+        };
+        chaos.define_nodes();
+        chaos
     }
 
     fn agent(index: u8) -> Name {
@@ -120,6 +135,8 @@ impl Chaos {
                 self.submit(size, attempts, waits, backs_off);
             }
             Step::Wait { seconds } => self.w.advance(seconds.into()),
+            Step::Nodes { count, attempts } => self.submit_nodes(count, attempts),
+            Step::Obey { agent } => self.obey(agent),
             Step::Register { agent, cpus, keep } => self.register(agent, cpus, keep),
             Step::Lose { agent } => self.w.lose(&Self::agent(agent)),
             Step::Start { agent } => {
@@ -213,6 +230,21 @@ impl Chaos {
         });
     }
 
+    /// Takes the steps, then lets everything end.
+    fn run(&mut self, steps: &[Step]) -> Result<(), TestCaseError> {
+        for step in steps {
+            self.take(step);
+        }
+        self.settle();
+        for job in &self.jobs {
+            let job = &self.w.state.jobs[job];
+            prop_assert!(job.children.all_ended(), "stuck: {job:?}");
+        }
+        prop_assert!(self.w.state.leases.is_empty());
+        self.w.check_replay();
+        Ok(())
+    }
+
     /// Faults stop: one good agent, everything runs to its end.
     fn settle(&mut self) {
         for index in 0..3 {
@@ -234,16 +266,6 @@ proptest! {
     fn any_sequence_of_commands_keeps_the_invariants_and_everything_ends(
         steps in prop::collection::vec(step(), 1..60)
     ) {
-        let mut chaos = Chaos::new();
-        for step in &steps {
-            chaos.take(step);
-        }
-        chaos.settle();
-        for job in &chaos.jobs {
-            let job = &chaos.w.state.jobs[job];
-            prop_assert!(job.children.all_ended(), "stuck: {job:?}");
-        }
-        prop_assert!(chaos.w.state.leases.is_empty());
-        chaos.w.check_replay();
+        Chaos::new().run(&steps)?;
     }
 }

@@ -13,6 +13,7 @@
 //! ```
 
 mod back_off;
+mod nodes;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -26,7 +27,7 @@ use windrow_common::api::jobs::JobStatus;
 use windrow_common::ids::LeaseId;
 use windrow_common::time::Timestamp;
 
-pub use record::{Attempt, Child, NeverRan};
+pub use record::{Attempt, Child, NeverRan, NodeEnd};
 
 /// Children a record chunk holds: the unit in which memory is taken as an array runs.
 const CHUNK: u32 = 256;
@@ -53,6 +54,9 @@ pub struct Children {
     /// part of the state.
     #[serde(skip)]
     moved: Ranges,
+    /// Nodes that wait for what is decided about their attempt.
+    #[serde(default)]
+    settled: u32,
 }
 
 impl Children {
@@ -71,6 +75,7 @@ impl Children {
             counts,
             backing_off: BTreeSet::new(),
             moved: Vec::new(),
+            settled: 0,
         }
     }
 
@@ -91,7 +96,8 @@ impl Children {
 
     /// Whether every child has ended.
     pub fn all_ended(&self) -> bool {
-        self.count(JobStatus::Succeeded) + self.count(JobStatus::Failed) == self.size
+        self.settled == 0
+            && self.count(JobStatus::Succeeded) + self.count(JobStatus::Failed) == self.size
     }
 
     /// The child's record.
@@ -112,6 +118,11 @@ impl Children {
             Child::Running { .. } => JobStatus::Running,
             Child::Ended { succeeded: true, .. } => JobStatus::Succeeded,
             Child::Ended { succeeded: false, .. } => JobStatus::Failed,
+            Child::Settled { end: NodeEnd::Succeeded, .. } => JobStatus::Succeeded,
+            Child::Settled { end: NodeEnd::Stopped, .. } => JobStatus::Running,
+            Child::Settled { end: NodeEnd::Failed | NodeEnd::TimedOut | NodeEnd::Lost, .. } => {
+                JobStatus::Failed
+            }
         }
     }
 
@@ -163,7 +174,8 @@ impl Children {
             Child::Untried
             | Child::Starting { .. }
             | Child::Running { .. }
-            | Child::Ended { .. } => 1,
+            | Child::Ended { .. }
+            | Child::Settled { .. } => 1,
         }
     }
 
@@ -341,7 +353,8 @@ impl Children {
                 Child::Untried
                 | Child::Starting { .. }
                 | Child::Running { .. }
-                | Child::Ended { .. } => (1, 0),
+                | Child::Ended { .. }
+                | Child::Settled { .. } => (1, 0),
             };
             self.put(child, Child::Starting { lease, attempt, charged });
         }

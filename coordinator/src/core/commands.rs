@@ -5,6 +5,7 @@ mod consumables;
 mod definitions;
 mod dependencies;
 mod environments;
+mod nodes;
 mod place;
 mod queues;
 mod report;

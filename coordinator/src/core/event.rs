@@ -12,9 +12,9 @@ use windrow_common::units::Resources;
 use windrow_common::wire::agent::{Executor, Gpu};
 use windrow_common::wire::lease::SpecDigest;
 
-use super::children::{Attempt, NeverRan, Ranges};
+use super::children::{Attempt, NeverRan, NodeEnd, Ranges};
 use super::consumables::{Consumable, Token};
-use super::state::{Dependency, Environment, JobSpec, Queue, Revision};
+use super::state::{Dependency, Environment, JobSpec, Nodes, Queue, Revision};
 use super::tags::{Tagged, Tags};
 
 /// One fact.
@@ -150,6 +150,31 @@ pub enum Event {
         resource: Tagged,
         tags: Tags,
     },
+    /// All nodes of a multi-node job are leased at once.
+    NodesGranted(NodesGranted),
+    /// Leases of nodes whose orders are not at their agents get new numbers (old, new), and the
+    /// orders go out.
+    NodesRenewed {
+        job: JobId,
+        leases: Vec<(LeaseId, LeaseId)>,
+    },
+    /// An attempt of a multi-node job is over: nodes that still run are to stop.
+    NodesStopped {
+        job: JobId,
+    },
+    /// Every node's part in the attempt has ended, and this follows for all of them; the status
+    /// reason is the main node's, unless it is absent.
+    NodesEnded {
+        job: JobId,
+        then: Then,
+        status_reason: Option<Arc<str>>,
+        at: Timestamp,
+        not_before: Option<Timestamp>,
+    },
+    /// The main node was handed back before any node started: all go back.
+    NodesReturned {
+        job: JobId,
+    },
 }
 
 /// A job as submitted.
@@ -178,6 +203,9 @@ pub struct Submitted {
     /// The scheduling priority.
     #[serde(default)]
     pub priority: u32,
+    /// Of a multi-node parallel job.
+    #[serde(default)]
+    pub nodes: Option<Box<Nodes>>,
 }
 
 /// A lease as given.
@@ -188,6 +216,16 @@ pub struct Granted {
     pub job: JobId,
     pub children: Range<u32>,
     pub attempt: u32,
+}
+
+/// Leases for all nodes of a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodesGranted {
+    pub job: JobId,
+    /// Of node 0; the others follow on.
+    pub first_lease: LeaseId,
+    /// Numbers of the agents, by node.
+    pub agents: Vec<u32>,
 }
 
 /// An agent as registered.
@@ -228,4 +266,6 @@ pub enum Then {
     Retry,
     /// Another attempt, this one not charged: the host's fault.
     RetryUncharged,
+    /// A node's part in its job's attempt has ended; what follows is told by `NodesEnded`.
+    Node(NodeEnd),
 }

@@ -22,7 +22,7 @@ pub use sorted::Sorted;
 use super::children::Ranges;
 use super::deadlines::{Deadlines, Due};
 use super::listing::Listing;
-use super::state::{Agent, Dependency, JobSpec, State};
+use super::state::{Agent, Dependency, Job, JobSpec, State};
 
 /// What a child asks of an agent. Ready jobs of one share with equal shapes start or do not start
 /// together: whatever can keep one from starting where another may belongs in here, or makes the
@@ -35,12 +35,29 @@ pub struct Shape {
     pub executor: Executor,
     /// Processor architecture, when it matters.
     pub architecture: Option<Architecture>,
+    /// What the nodes of a multi-node job ask for, in their order, with the number of those alike.
+    /// Above stands what its main node asks for.
+    #[serde(default)]
+    pub nodes: Vec<(u32, Shape)>,
 }
 
 impl Shape {
+    /// What a job asks for.
+    pub fn of_job(state: &State, job: &Job) -> Self {
+        let shape = |spec| Self::of(&state.specs[spec].spec);
+        let groups = job.nodes.iter().flat_map(|nodes| &nodes.groups);
+        let nodes = groups.map(|g| (g.nodes.end - g.nodes.start, shape(&g.spec))).collect();
+        Self { nodes, ..shape(&job.spec) }
+    }
+
     /// What children of this spec ask for.
     pub fn of(spec: &JobSpec) -> Self {
-        Self { resources: spec.resources, executor: spec.executor, architecture: spec.architecture }
+        Self {
+            resources: spec.resources,
+            executor: spec.executor,
+            architecture: spec.architecture,
+            nodes: Vec::new(),
+        }
     }
 }
 
@@ -81,7 +98,7 @@ impl Index {
         let mut index = Self::default();
         for (id, job) in &state.jobs {
             index.wait_for(state, *id, &job.depends_on);
-            index.consume(&state.specs[&job.spec].spec.consumables, *id);
+            index.consume(state, *id);
             index.place_job(state, *id);
             index.listing.enter(*id, job, job.status());
         }
@@ -107,8 +124,9 @@ impl Index {
     }
 
     /// Enters the job at the consumable resources that it takes of.
-    pub(super) fn consume(&mut self, needs: &[(Name, u64)], id: JobId) {
-        for (name, _) in needs {
+    pub(super) fn consume(&mut self, state: &State, id: JobId) {
+        let specs = state.jobs[&id].specs();
+        for (name, _) in specs.flat_map(|spec| state.specs[&spec].spec.consumables.iter()) {
             self.consumers.entry(name.clone()).or_default().insert(id);
         }
     }
@@ -122,7 +140,7 @@ impl Index {
     pub(super) fn place_job(&mut self, state: &State, id: JobId) {
         let job = &state.jobs[&id];
         self.deadlines.set(Due::BackOff(id), job.children.next_back_off_end());
-        self.ready.put(id, job, || Shape::of(&state.specs[&job.spec].spec));
+        self.ready.put(id, job, || Shape::of_job(state, job));
     }
 
     /// Counts children leased to an agent up or down.

@@ -1,11 +1,11 @@
 //! What must always hold of the state. Checked after every step of the tests; the numbers are those
 //! of ARCHITECTURE.md.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::State;
 use super::children::Child;
-use super::state::Leased;
+use super::state::{Leased, Phase};
 
 /// The first broken invariant, in words.
 ///
@@ -13,6 +13,7 @@ use super::state::Leased;
 /// Names the invariant and where it is broken.
 pub fn check(state: &State) -> Result<(), String> {
     leases_and_children_agree(state)?;
+    nodes_act_together(state)?;
     allocations_add_up(state)?;
     for (id, job) in &state.jobs {
         let counted = job.children.recount();
@@ -49,6 +50,40 @@ fn leases_and_children_agree(state: &State) -> Result<(), String> {
             if record.lease() != owners.get(&(*id, child)).copied() {
                 return Err(format!("INV-4: child {child} of {id} and its lease disagree"));
             }
+        }
+    }
+    Ok(())
+}
+
+/// INV-13: a multi-node job is leased entirely or not at all, and all its nodes are in one attempt.
+fn nodes_act_together(state: &State) -> Result<(), String> {
+    for (id, job) in &state.jobs {
+        let Some(nodes) = &job.nodes else { continue };
+        let mut attempts = BTreeSet::new();
+        for node in 0..job.children.size() {
+            let record = job.children.get(node);
+            let (attempt, is_live) = match record {
+                Child::Untried => (1, false),
+                Child::Retrying { attempt, .. } => (*attempt, false),
+                Child::Ended { attempt, .. } => (*attempt, false),
+                Child::Starting { attempt, .. }
+                | Child::Running { attempt, .. }
+                | Child::Settled { attempt, .. } => (*attempt, true),
+            };
+            attempts.insert(attempt);
+            if is_live != (nodes.phase != Phase::Idle) {
+                return Err(format!(
+                    "INV-13: {:?}, but node {node} of {id} {record:?}",
+                    nodes.phase
+                ));
+            }
+            let early = nodes.phase == Phase::Starting && node != nodes.main;
+            if early && matches!(record, Child::Running { .. }) {
+                return Err(format!("INV-13: node {node} of {id} runs before the main node"));
+            }
+        }
+        if attempts.len() > 1 {
+            return Err(format!("INV-13: nodes of {id} are in attempts {attempts:?}"));
         }
     }
     Ok(())

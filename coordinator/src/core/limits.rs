@@ -30,6 +30,10 @@ pub struct Limits {
     pub attempts: u32,
     /// Entries of `retryStrategy.evaluateOnExit`.
     pub evaluate_on_exit: usize,
+    /// Nodes of a multi-node job.
+    pub nodes: u32,
+    /// Node groups of a multi-node job.
+    pub node_groups: usize,
     /// Whether an attempt that was lost with its host counts as one of the job's attempts, as AWS
     /// Batch has it. Otherwise it is tried again uncharged, up to [`HOST_LOSSES_MAX`] times.
     pub charge_host_losses: bool,
@@ -68,6 +72,8 @@ impl Default for Limits {
             queues: 10_000,
             environments: 10_000,
             environments_per_queue: 100,
+            nodes: 1000,
+            node_groups: 100,
         }
     }
 }
@@ -82,6 +88,8 @@ impl Limits {
             attempts: 10,
             evaluate_on_exit: 5,
             charge_host_losses: true,
+            nodes: 1_000,
+            node_groups: 5,
             consumables: 50_000,
             submit_kib: 30,
             definition_kib: 24,

@@ -10,6 +10,8 @@ pub const ENDED: &str = "Essential container in task exited";
 pub const START_FAILED: &str = "Task failed to start";
 /// Status reason of an attempt that ran too long.
 pub const TIMED_OUT: &str = "Job attempt duration exceeded timeout";
+/// Status reason of a node that was stopped because its job's attempt was over.
+pub const NODE_STOPPED: &str = "Stopped with the other nodes of its job";
 /// Status reason of a job whose dependency failed.
 pub const DEPENDENCY_FAILED: &str = "Dependent Job failed";
 /// Status reason of an array parent with a failed child.

@@ -4,6 +4,7 @@
 mod container;
 mod kernel;
 mod merge;
+mod nodes;
 mod parameters;
 mod platform;
 mod resources;
@@ -27,6 +28,8 @@ use super::limits::{Limits, SPEC_BYTES_MAX};
 use super::retry::Retry;
 use super::state::JobSpec;
 use platform::Platform;
+
+pub(super) use nodes::{ResolvedNodes, check_nodes, resolve_nodes};
 
 /// What is to run, in the API's words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,6 +105,9 @@ pub(super) fn check_definition(
 /// The workload of a single-node definition.
 fn workload(definition: &RegisterJobDefinition) -> Result<Workload, ApiError> {
     refuse_eks("eksProperties", definition.eks_properties.as_ref())?;
+    if definition.node_properties.is_some() {
+        return Err(ApiError::invalid("nodeProperties needs a job definition of type `multinode`"));
+    }
     let container = definition.container_properties.as_ref();
     let instance_type = container.and_then(|container| container.instance_type.as_ref());
     refuse_instance_type("containerProperties", instance_type)?;

@@ -2,6 +2,7 @@
 //! else. Iterated in order only, so that a replay gives the same state.
 
 mod dependency;
+mod nodes;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -18,8 +19,9 @@ use windrow_common::wire::agent::{Architecture, Executor, Gpu};
 use windrow_common::wire::lease::{SpecDigest, TaskSpec};
 
 pub use dependency::{Awaited, Dependency, Met};
+pub use nodes::{NodeGroup, Nodes, Phase};
 
-use super::children::{Children, Ranges};
+use super::children::{Child, Children, Ranges};
 use super::consumables::{Consumable, Needs};
 use super::index::Index;
 use super::retry::Retry;
@@ -160,13 +162,26 @@ pub struct Job {
     /// Higher goes first among the jobs of its share.
     #[serde(default)]
     pub priority: u32,
+    /// Of a multi-node parallel job: its children are the nodes.
+    #[serde(default)]
+    pub nodes: Option<Box<Nodes>>,
 }
 
 impl Job {
     /// The status of a single job or of an array parent.
     pub fn status(&self) -> JobStatus {
         let children = &self.children;
-        if self.array_size.is_none() {
+        if let Some(nodes) = &self.nodes {
+            // The job goes on until the last node has ended.
+            match children.get(nodes.main) {
+                Child::Settled { .. } => JobStatus::Running,
+                Child::Untried
+                | Child::Retrying { .. }
+                | Child::Starting { .. }
+                | Child::Running { .. }
+                | Child::Ended { .. } => children.status(nodes.main),
+            }
+        } else if self.array_size.is_none() {
             children.status(0)
         } else if children.all_ended() {
             match children.count(JobStatus::Failed) {
@@ -182,8 +197,30 @@ impl Job {
 
     /// Whether the id, which names this job, names it as a whole or a child that it has.
     pub fn has(&self, id: JobRef) -> bool {
-        let is_child = |child| !id.is_node && self.array_size.is_some_and(|size| child < size);
-        id.child.is_none_or(is_child)
+        let has_parts = if id.is_node { self.nodes.is_some() } else { self.array_size.is_some() };
+        id.child.is_none_or(|child| has_parts && child < self.children.size())
+    }
+
+    /// The child or node of this index.
+    pub fn part(&self, id: JobId, index: u32) -> JobRef {
+        if self.nodes.is_some() { JobRef::node(id, index) } else { JobRef::child(id, index) }
+    }
+
+    /// The child that stands for the job where none is named: of a multi-node job the main node.
+    pub fn main_child(&self) -> u32 {
+        self.nodes.as_ref().map_or(0, |nodes| nodes.main)
+    }
+
+    /// What the child runs.
+    pub fn spec_of(&self, child: u32) -> SpecDigest {
+        let group = self.nodes.as_ref().and_then(|nodes| nodes.group(child));
+        group.map_or(self.spec, |group| group.spec)
+    }
+
+    /// The specs of all children.
+    pub fn specs(&self) -> impl Iterator<Item = SpecDigest> + '_ {
+        let groups = self.nodes.iter().flat_map(|nodes| &nodes.groups);
+        std::iter::once(self.spec).chain(groups.map(|group| group.spec))
     }
 
     /// How many children are STARTING or RUNNING.
@@ -285,6 +322,8 @@ pub enum Work {
     Evaluate(JobId, Ranges),
     /// An agent was lost with what it held.
     Abandon(Name),
+    /// A node of a multi-node job has ended, or the job is to stop.
+    Nodes(JobId),
 }
 
 impl State {

@@ -4,6 +4,7 @@ mod consumables;
 mod dependencies;
 mod events;
 mod listing;
+pub(super) mod nodes;
 mod retries;
 mod tags;
 

@@ -264,7 +264,7 @@ impl World {
             agent_version: "0".into(),
             clock: self.now,
             held,
-            address: Some(format!("10.0.0.{}", agent.len())),
+            address: Some(format!("10.0.0.{}", agent.as_bytes()[0])),
             gpus: Vec::new(),
         })));
         self.reports.insert(name(agent), 1);

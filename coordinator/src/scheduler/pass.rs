@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use windrow_common::ids::Name;
 use windrow_common::time::Timestamp;
 
-use super::Placement;
 use super::hold::{environments, hold};
 use super::room::{backlog, best_fit, groups};
 use super::shares::{Head, Shares};
+use super::{Placement, gang};
 use crate::core::State;
 use crate::core::index::Shape;
 
@@ -75,25 +75,45 @@ impl Pass {
         let job = &state.jobs[&id];
         let ready = job.children.runnable_count();
         let is_kept = |number: u32| self.reserved.contains(&number);
+        if job.nodes.is_some() {
+            let is_full = turn.full.contains(&head.shape);
+            let agents = (!is_full).then(|| gang::place(state, job, is_kept)).flatten();
+            let agents = agents.map(|agents| {
+                agents.into_iter().map(|number| state.agent_name(number).clone()).collect()
+            });
+            if agents.is_none() {
+                self.block(state, turn, head);
+            }
+            return agents.map(|agents| Placement::Nodes { job: id, agents });
+        }
         let fitting = match turn.full.contains(&head.shape) {
             true => None,
             false => best_fit(state, &job.queue, &head.shape, ready, is_kept),
         };
         match fitting.or_else(|| backlog(state, job, ready, is_kept)) {
             Some((agent, count)) => {
-                Some(Placement { job: id, agent: state.agent_name(agent).clone(), count })
+                let agent = state.agent_name(agent).clone();
+                Some(Placement::Children { job: id, agent, count })
             }
             None => {
-                self.block(state, turn, &head.shape);
+                self.block(state, turn, head);
                 None
             }
         }
     }
 
     /// Nothing has room for the shape; the first one of a queue reserves an agent.
-    fn block(&mut self, state: &State, turn: &mut Turn, shape: &Shape) {
-        turn.full.insert(shape.clone());
-        if turn.has_reserved {
+    fn block(&mut self, state: &State, turn: &mut Turn, head: &Head) {
+        let shape = &head.shape;
+        let is_new = turn.full.insert(shape.clone());
+        if turn.has_reserved || !is_new {
+            return;
+        }
+        let job = &state.jobs[&head.rank.job];
+        if job.nodes.is_some() {
+            let agents = gang::reserve(state, job, |number| self.reserved.contains(&number));
+            turn.has_reserved = agents.is_some();
+            self.reserved.extend(agents.into_iter().flatten());
             return;
         }
         // The emptiest agent that could hold it will probably be free first.

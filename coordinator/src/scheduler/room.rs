@@ -14,7 +14,7 @@ use windrow_common::wire::agent::Executor;
 use super::hold::environments;
 use crate::core::State;
 use crate::core::index::{Group, Kind, Shape};
-use crate::core::state::{Agent, Job};
+use crate::core::state::{Agent, Job, Phase};
 
 /// How much work an agent may hold beyond what it runs, as run time. Long enough to hide a round
 /// trip through the journal many times over, short enough that nothing waits behind it.
@@ -140,8 +140,19 @@ pub(super) fn backlog(
         let target = backlog_target(agent, need, run_micros);
         let waiting = waiting(agent, need);
         // Refilled at half, so that leases are few and large.
-        let refill = target > 0 && waiting.saturating_mul(2) <= target;
+        let refill =
+            target > 0 && waiting.saturating_mul(2) <= target && !awaits_nodes(state, agent);
         refill.then(|| (number, (target - waiting).min(fair).min(LEASE_CHILDREN_MAX)))
+    })
+}
+
+/// Whether the agent's room is leased to nodes of a multi-node job that are not there yet: a backlog
+/// would begin in their place.
+fn awaits_nodes(state: &State, agent: &Agent) -> bool {
+    agent.leases.iter().any(|id| {
+        let lease = &state.leases[id];
+        let nodes = state.jobs[&lease.job].nodes.as_ref();
+        nodes.is_some_and(|nodes| nodes.phase == Phase::Starting)
     })
 }
 

@@ -12,7 +12,7 @@ use windrow_common::wire::lease::{Lease, Order, OrderMessage, SpecDigest, Stop, 
 
 use crate::core::State;
 use crate::core::event::{Event, Granted};
-use crate::core::state::Job;
+use crate::core::state::{Job, Phase};
 
 /// What each session has been sent, so that a spec travels once, and confirmations travel with other
 /// orders.
@@ -42,8 +42,21 @@ pub fn orders(state: &State, events: &[Event]) -> Orders {
         if let Event::LeaseGranted(granted) = event {
             let order = run(state, granted);
             orders.entry(granted.agent.clone()).or_default().extend(order);
+        } else if let Event::NodesGranted(granted) = event {
+            // The others' orders wait until the main node runs.
+            let main = u64::from(state.jobs[&granted.job].main_child());
+            run_node(&mut orders, state, LeaseId(granted.first_lease.0 + main));
+        } else if let Event::NodesRenewed { leases, .. } = event {
+            leases.iter().for_each(|(_, lease)| run_node(&mut orders, state, *lease));
+        } else if let Event::NodesStopped { job } = event {
+            let job = &state.jobs[job];
+            stop(&mut orders, state, job, std::slice::from_ref(&(0..job.children.size())));
         } else if let Event::StopRequested { job, children, .. } = event {
-            stop(&mut orders, state, &state.jobs[job], children);
+            let job = &state.jobs[job];
+            // A multi-node job is stopped by follow-up work, which knows what has begun.
+            if job.nodes.is_none() {
+                stop(&mut orders, state, job, children);
+            }
         } else if let Event::AgentDrained { agent, draining } = event {
             let order = if *draining { Order::Drain } else { Order::Undrain };
             orders.entry(agent.clone()).or_default().push(order);
@@ -52,6 +65,15 @@ pub fn orders(state: &State, events: &[Event]) -> Orders {
         }
     }
     orders
+}
+
+/// The last lease that the orders give.
+pub fn last_lease(orders: &[Order]) -> Option<LeaseId> {
+    let leases = orders.iter().filter_map(|order| match order {
+        Order::Run(lease) => Some(lease.id),
+        Order::Stop(_) | Order::Confirm { .. } | Order::Drain | Order::Undrain => None,
+    });
+    leases.max()
 }
 
 fn run(state: &State, granted: &Granted) -> Option<Order> {
@@ -75,6 +97,36 @@ fn run(state: &State, granted: &Granted) -> Option<Order> {
     }))
 }
 
+/// The order for a node's lease, unless it was settled again within the turn.
+fn run_node(orders: &mut Orders, state: &State, id: LeaseId) {
+    let Some(lease) = state.leases.get(&id) else { return };
+    let job = &state.jobs[&lease.job];
+    let (Some(nodes), Some(range)) = (&job.nodes, lease.children.first()) else { return };
+    let node = range.start;
+    let main = job.children.get(nodes.main);
+    let main_agent = main.lease().map(|lease| &state.leases[&lease].agent);
+    let order = Order::Run(Lease {
+        id,
+        job: lease.job,
+        array_size: None,
+        first: node,
+        count: 1,
+        attempt: job.children.get(node).live().map_or(1, |(attempt, _)| attempt),
+        spec: state.specs[&lease.spec].spec.task_digest,
+        resources: lease.resources,
+        // The limit is that of the whole job.
+        timeout_seconds: state.specs[&job.spec].spec.timeout_seconds.filter(|_| node == nodes.main),
+        queue: job.queue.clone(),
+        compute_environment: state.agents[&lease.agent].environment.clone(),
+        nodes: Some(wire::lease::Nodes {
+            count: nodes.count(),
+            main: nodes.main,
+            main_address: main_agent.and_then(|agent| state.agents[agent].address.clone()),
+        }),
+    });
+    orders.entry(lease.agent.clone()).or_default().push(order);
+}
+
 fn stop(orders: &mut Orders, state: &State, job: &Job, children: &[std::ops::Range<u32>]) {
     let mut by_lease = BTreeMap::<LeaseId, Vec<(u32, u32)>>::new();
     for (lease, child) in job.children.leased_in(children) {
@@ -95,10 +147,16 @@ fn again(orders: &mut Orders, state: &State, name: &Name) {
     let agent = &state.agents[name];
     for lease in &agent.leases {
         let job = &state.jobs[&state.leases[lease].job];
-        for (children, _) in &job.stops {
-            let mut all = Orders::new();
-            stop(&mut all, state, job, children);
-            let own = all.remove(name).unwrap_or_default();
+        let all = 0..job.children.size();
+        let stopping = match &job.nodes {
+            Some(nodes) if nodes.phase == Phase::Ending => vec![std::slice::from_ref(&all)],
+            Some(_) => Vec::new(),
+            None => job.stops.iter().map(|(children, _)| children.as_slice()).collect(),
+        };
+        for children in stopping {
+            let mut found = Orders::new();
+            stop(&mut found, state, job, children);
+            let own = found.remove(name).unwrap_or_default();
             let of_lease = |o: &Order| matches!(o, Order::Stop(stop) if stop.lease == *lease);
             orders.entry(name.clone()).or_default().extend(own.into_iter().filter(of_lease));
         }
@@ -173,7 +231,7 @@ impl Dispatch {
 
 fn spec_of(state: &State, lease: &Lease) -> Option<(SpecDigest, TaskSpec)> {
     let job = state.jobs.get(&lease.job)?;
-    Some((lease.spec, state.specs[&job.spec].spec.task.clone()))
+    Some((lease.spec, state.specs[&job.spec_of(lease.first)].spec.task.clone()))
 }
 
 /// A message being filled.

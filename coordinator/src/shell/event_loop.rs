@@ -348,7 +348,7 @@ impl EventLoop {
         while steps < TURN_STEPS
             && let Some(placement) = pass.next(&self.state)
         {
-            debug!(job = %placement.job, agent = %placement.agent, count = placement.count, "placed");
+            debug!(?placement, "placed");
             self.decide(&Command::Place(placement), now).ok();
             steps += 1;
         }
@@ -396,17 +396,17 @@ impl EventLoop {
     async fn give_orders(&mut self, events: &[Event]) {
         let now = Instant::now();
         for event in events {
-            if let Event::LeaseGranted(granted) = event {
-                let newest = granted.lease;
-                let unseen = Unseen { awaited: newest, since: now, newest };
-                self.sent.entry(granted.agent.clone()).or_insert(unseen).newest = newest;
-            } else if let Event::AgentLost { agent } = event {
+            if let Event::AgentLost { agent } = event {
                 self.liveness.forget(agent);
                 self.sent.remove(agent);
             }
         }
         self.dispatch.note_taken(events);
         for (agent, orders) in dispatch::orders(&self.state, events) {
+            if let Some(newest) = dispatch::last_lease(&orders) {
+                let unseen = Unseen { awaited: newest, since: now, newest };
+                self.sent.entry(agent.clone()).or_insert(unseen).newest = newest;
+            }
             self.order(&agent, orders).await;
         }
     }

@@ -77,7 +77,8 @@ fn are_alike(job: &Job, first: u32) -> bool {
         Child::Starting { .. }
         | Child::Retrying { .. }
         | Child::Running { .. }
-        | Child::Ended { .. } => false,
+        | Child::Ended { .. }
+        | Child::Settled { .. } => false,
     }
 }
 

@@ -9,6 +9,7 @@ use windrow_common::api::jobs::{
     ArrayPropertiesDetail, AttemptContainerDetail, AttemptDetail, AttemptTaskContainerDetails,
     AttemptTaskDetails, ContainerDetail, ContainerSummary, DependencyCondition, DependencyType,
     DescribeJobs, DescribeJobsResponse, JobDependency, JobDetail, JobStatus, JobSummary,
+    NodeDetails, NodePropertiesSummary,
 };
 use windrow_common::ids::{JobRef, Name};
 use windrow_common::wire::agent::ContainerEnd;
@@ -19,7 +20,7 @@ use crate::core::arn;
 use crate::core::children::{Attempt, Child};
 use crate::core::consumables;
 use crate::core::reasons;
-use crate::core::state::{Awaited, Dependency, Job};
+use crate::core::state::{Awaited, Dependency, Job, Nodes};
 
 /// Most ids of one DescribeJobs, as AWS has it.
 const DESCRIBE_MAX: usize = 100;
@@ -58,11 +59,11 @@ fn describe(state: &State, id: JobRef, job: &Job) -> JobDetail {
 
 /// A job, an array parent or a child as it is, without a look at why it waits.
 pub(super) fn detail(state: &State, id: JobRef, job: &Job) -> JobDetail {
-    let spec = &state.specs[&job.spec].spec;
     let is_parent = job.array_size.is_some() && id.child.is_none();
-    let child = id.child.unwrap_or(0);
+    let child = id.child.unwrap_or_else(|| job.main_child());
+    let spec = &state.specs[&job.spec_of(child)].spec;
     let attempts = if is_parent { Vec::new() } else { attempts(state, id, job, child) };
-    let status = if is_parent { job.status() } else { job.children.status(child) };
+    let status = status(job, id);
     let times = times(job, id);
     let outcome = outcome(state, id, job, attempts.last());
     let ends = attempts.last().map_or(&[][..], |last| &last.task_properties).to_vec();
@@ -93,6 +94,8 @@ pub(super) fn detail(state: &State, id: JobRef, job: &Job) -> JobDetail {
         propagate_tags: job.propagate_tags,
         platform_capabilities: platform_capabilities(state, job),
         consumable_resource_properties: consumables::to_api(&spec.consumables),
+        node_properties: nodes_of(job, id).map(|nodes| nodes.properties.clone()),
+        node_details: node_details(job, id),
     }
 }
 
@@ -101,6 +104,30 @@ fn platform_capabilities(state: &State, job: &Job) -> Vec<String> {
     let (name, number) = &job.definition;
     let revision = state.definitions.get(name).and_then(|d| d.revisions.get(number));
     revision.map(|r| r.definition.platform_capabilities.clone()).unwrap_or_default()
+}
+
+/// Of the job, or of the child or node named.
+fn status(job: &Job, id: JobRef) -> JobStatus {
+    id.child.map_or_else(|| job.status(), |child| job.children.status(child))
+}
+
+/// The nodes, when the id names a multi-node job as a whole.
+fn nodes_of(job: &Job, id: JobRef) -> Option<&Nodes> {
+    job.nodes.as_deref().filter(|_| id.child.is_none())
+}
+
+fn node_details(job: &Job, id: JobRef) -> Option<NodeDetails> {
+    let (nodes, node) = (job.nodes.as_ref()?, id.child?);
+    Some(NodeDetails { node_index: node, is_main_node: node == nodes.main })
+}
+
+fn nodes_summary(job: &Job, id: JobRef) -> Option<NodePropertiesSummary> {
+    let nodes = job.nodes.as_ref()?;
+    Some(NodePropertiesSummary {
+        is_main_node: id.child.map(|node| node == nodes.main),
+        num_nodes: nodes.count(),
+        node_index: id.child,
+    })
 }
 
 fn dependency(dependency: &Dependency) -> JobDependency {
@@ -135,10 +162,14 @@ fn times(job: &Job, id: JobRef) -> (Option<u64>, Option<u64>) {
     if job.array_size.is_some() && id.child.is_none() {
         return (None, job.stopped_at.map(|at| at.0));
     }
-    let child = id.child.unwrap_or(0);
+    let child = id.child.unwrap_or_else(|| job.main_child());
     match job.children.get(child) {
         Child::Running { started_at, .. } => (Some(started_at.0), None),
-        Child::Ended { last, .. } => (last.started_at.map(|at| at.0), Some(last.ended_at.0)),
+        // The job itself goes on until all of its nodes have ended.
+        Child::Settled { last, .. } if id.child.is_none() => (last.started_at.map(|at| at.0), None),
+        Child::Ended { last, .. } | Child::Settled { last, .. } => {
+            (last.started_at.map(|at| at.0), Some(last.ended_at.0))
+        }
         Child::Untried => (None, job.children.never_ran(child).map(|ended| ended.at.0)),
         Child::Retrying { .. } | Child::Starting { .. } => (None, None),
     }
@@ -150,12 +181,13 @@ fn status_reason(job: &Job, id: JobRef, status: JobStatus) -> Option<String> {
         return (status == JobStatus::Failed)
             .then(|| given.unwrap_or_else(|| reasons::CHILD_FAILED.to_owned()));
     }
-    let child = id.child.unwrap_or(0);
+    let child = id.child.unwrap_or_else(|| job.main_child());
     if let Some(ended) = job.children.never_ran(child) {
         return Some(ended.reason.to_string());
     }
     match job.children.get(child) {
-        Child::Ended { last, .. } => Some(attempt_reason(last)),
+        Child::Settled { .. } if id.child.is_none() => None,
+        Child::Ended { last, .. } | Child::Settled { last, .. } => Some(attempt_reason(last)),
         Child::Untried | Child::Starting { .. } | Child::Running { .. } => None,
         Child::Retrying { .. } => job.children.past(child).last().map(attempt_reason),
     }
@@ -169,7 +201,7 @@ fn attempt_reason(attempt: &Attempt) -> String {
 fn attempts(state: &State, id: JobRef, job: &Job, child: u32) -> Vec<AttemptDetail> {
     let past = job.children.past(child);
     let last = match job.children.get(child) {
-        Child::Ended { last, .. } => Some(last),
+        Child::Ended { last, .. } | Child::Settled { last, .. } => Some(last),
         Child::Untried
         | Child::Retrying { .. }
         | Child::Starting { .. }
@@ -229,16 +261,18 @@ fn outcome(
     job: &Job,
     last: Option<&AttemptDetail>,
 ) -> AttemptContainerDetail {
-    match job.children.get(id.child.unwrap_or(0)) {
+    match job.children.get(id.child.unwrap_or_else(|| job.main_child())) {
         _ if job.array_size.is_some() && id.child.is_none() => AttemptContainerDetail::default(),
         Child::Running { lease, attempt, .. } => AttemptContainerDetail {
             container_instance_arn: Some(arn::agent(&state.leases[lease].agent)),
             log_stream_name: Some(log_stream(&job.definition.0, id, *attempt)),
             ..Default::default()
         },
-        Child::Untried | Child::Retrying { .. } | Child::Starting { .. } | Child::Ended { .. } => {
-            last.map(|l| l.container.clone()).unwrap_or_default()
-        }
+        Child::Untried
+        | Child::Retrying { .. }
+        | Child::Starting { .. }
+        | Child::Ended { .. }
+        | Child::Settled { .. } => last.map(|l| l.container.clone()).unwrap_or_default(),
     }
 }
 
@@ -272,15 +306,18 @@ pub(super) fn child_detail(state: &State, id: JobRef, job: &Job) -> JobDetail {
 /// A row of ListJobs.
 pub(super) fn summary(id: JobRef, job: &Job) -> JobSummary {
     let is_parent = job.array_size.is_some() && id.child.is_none();
-    let child = id.child.unwrap_or(0);
-    let status = if is_parent { job.status() } else { job.children.status(child) };
+    let child = id.child.unwrap_or_else(|| job.main_child());
+    let status = status(job, id);
     let (started_at, stopped_at) = times(job, id);
     let container = match job.children.get(child) {
-        Child::Ended { last, .. } if !is_parent => Some(ContainerSummary {
-            exit_code: last.exit_code,
-            reason: last.reason.as_ref().map(Arc::to_string),
-        }),
+        Child::Ended { last, .. } | Child::Settled { last, .. } if !is_parent => {
+            Some(ContainerSummary {
+                exit_code: last.exit_code,
+                reason: last.reason.as_ref().map(Arc::to_string),
+            })
+        }
         Child::Ended { .. }
+        | Child::Settled { .. }
         | Child::Untried
         | Child::Retrying { .. }
         | Child::Starting { .. }
@@ -301,5 +338,6 @@ pub(super) fn summary(id: JobRef, job: &Job) -> JobSummary {
         array_properties: array_properties(job, id),
         is_cancelled: job.is_cancelled,
         is_terminated: job.is_terminated,
+        node_properties: nodes_summary(job, id),
     }
 }

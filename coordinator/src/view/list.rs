@@ -32,12 +32,14 @@ const CHUNKS_MAX: usize = 256;
 pub fn list_jobs(state: &State, request: &ListJobs) -> Result<ListJobsResponse, ApiError> {
     let queue = request.job_queue.as_deref().filter(|q| !q.is_empty());
     let array = request.array_job_id.as_deref().filter(|a| !a.is_empty());
-    let page = match (queue, array) {
-        (Some(_), Some(_)) => {
-            Err(ApiError::invalid("give either jobQueue or arrayJobId, not both"))
+    let nodes = request.multi_node_job_id.as_deref().filter(|n| !n.is_empty());
+    let page = match (queue, array, nodes) {
+        (queue, None, None) => list_queue(state, request, queue),
+        (None, Some(array), None) => list_children(state, request, array),
+        (None, None, Some(nodes)) => list_nodes(state, request, nodes),
+        (Some(_), Some(_), _) | (Some(_), _, Some(_)) | (_, Some(_), Some(_)) => {
+            Err(ApiError::invalid("give either jobQueue, arrayJobId or multiNodeJobId, not both"))
         }
-        (queue, None) => list_queue(state, request, queue),
-        (None, Some(array)) => list_children(state, request, array),
     }?;
     Ok(ListJobsResponse { job_summary_list: page.rows, next_token: page.next_token })
 }
@@ -281,12 +283,31 @@ fn list_children(
     let Some((id, job)) = found.filter(|(_, job)| job.array_size.is_some()) else {
         return Err(ApiError::not_found(format!("array job `{}` does not exist", shown(array))));
     };
+    list_parts(request, id, job)
+}
+
+fn list_nodes(
+    state: &State,
+    request: &ListJobs,
+    nodes: &str,
+) -> Result<Page<JobSummary>, ApiError> {
+    let id = arn::plain(nodes).parse::<JobId>().ok();
+    let found = id.and_then(|id| Some((id, state.jobs.get(&id)?)));
+    let Some((id, job)) = found.filter(|(_, job)| job.nodes.is_some()) else {
+        let shown = shown(nodes);
+        return Err(ApiError::not_found(format!("multi-node job `{shown}` does not exist")));
+    };
+    list_parts(request, id, job)
+}
+
+/// Children of an array, or nodes, by index.
+fn list_parts(request: &ListJobs, id: JobId, job: &Job) -> Result<Page<JobSummary>, ApiError> {
     if !request.filters.is_empty() {
-        return Err(ApiError::invalid("filters do not apply to the children of an array job")
-            .hint("select children by jobStatus"));
+        return Err(ApiError::invalid("filters do not apply to the children or nodes of a job")
+            .hint("select by jobStatus"));
     }
     if is_oldest_first(request)? {
-        return Err(ApiError::invalid("children are always listed by their index"));
+        return Err(ApiError::invalid("children and nodes are always listed by their index"));
     }
     let statuses = statuses(request, &[JobStatus::Running])?;
     let limit = page_limit(request.max_results, LIST_MAX)?;
@@ -295,7 +316,7 @@ fn list_children(
         Some(token) => Some(token.parse::<u32>().map_err(|_| bad_token(token))?),
     }
     .filter(|from| *from < job.children.size());
-    let row = |child| summary(JobRef::child(id, child), job);
+    let row = |child| summary(job.part(id, child), job);
     let mut page = Page { rows: Vec::new(), next_token: None };
     let mut looks = 0;
     while let Some(start) = from {

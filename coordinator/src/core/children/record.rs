@@ -25,6 +25,24 @@ pub enum Child {
     Running { lease: LeaseId, attempt: u32, charged: u32, started_at: Timestamp },
     /// Ended for good.
     Ended { succeeded: bool, attempt: u32, last: Attempt },
+    /// A node of a multi-node job whose part in the attempt is over: what follows is decided for all
+    /// nodes at once.
+    Settled { attempt: u32, charged: u32, end: NodeEnd, last: Attempt },
+}
+
+/// How a node's part in an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NodeEnd {
+    /// By itself, well.
+    Succeeded,
+    /// By itself, badly.
+    Failed,
+    /// It ran too long.
+    TimedOut,
+    /// It was stopped, or never started, because the attempt was over.
+    Stopped,
+    /// Its host was lost, or its agent gave it back: the attempt is over.
+    Lost,
 }
 
 /// An attempt that ended.
@@ -65,7 +83,9 @@ impl Child {
             Self::Starting { attempt, charged, .. } | Self::Running { attempt, charged, .. } => {
                 Some((*attempt, *charged))
             }
-            Self::Untried | Self::Retrying { .. } | Self::Ended { .. } => None,
+            Self::Untried | Self::Retrying { .. } | Self::Ended { .. } | Self::Settled { .. } => {
+                None
+            }
         }
     }
 
@@ -73,9 +93,11 @@ impl Child {
     pub fn started_at(&self) -> Option<Timestamp> {
         match self {
             Self::Running { started_at, .. } => Some(*started_at),
-            Self::Untried | Self::Retrying { .. } | Self::Starting { .. } | Self::Ended { .. } => {
-                None
-            }
+            Self::Untried
+            | Self::Retrying { .. }
+            | Self::Starting { .. }
+            | Self::Ended { .. }
+            | Self::Settled { .. } => None,
         }
     }
 
@@ -83,9 +105,11 @@ impl Child {
     pub fn not_before(&self) -> Option<Timestamp> {
         match self {
             Self::Retrying { not_before, .. } => *not_before,
-            Self::Untried | Self::Starting { .. } | Self::Running { .. } | Self::Ended { .. } => {
-                None
-            }
+            Self::Untried
+            | Self::Starting { .. }
+            | Self::Running { .. }
+            | Self::Ended { .. }
+            | Self::Settled { .. } => None,
         }
     }
 
@@ -93,7 +117,9 @@ impl Child {
     pub fn lease(&self) -> Option<LeaseId> {
         match self {
             Self::Starting { lease, .. } | Self::Running { lease, .. } => Some(*lease),
-            Self::Untried | Self::Retrying { .. } | Self::Ended { .. } => None,
+            Self::Untried | Self::Retrying { .. } | Self::Ended { .. } | Self::Settled { .. } => {
+                None
+            }
         }
     }
 }

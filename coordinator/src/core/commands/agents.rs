@@ -13,10 +13,11 @@ use windrow_common::wire;
 use windrow_common::wire::agent::{EndCause, Ended, Held, Register};
 
 use super::report::end_of;
-use super::{Answer, Decision};
+use super::{Answer, Decision, nodes};
 use crate::core::State;
 use crate::core::event::{Event, Registered};
 use crate::core::limits::{EVENT_CHILDREN_MAX, Limits};
+use crate::core::state::Phase;
 
 /// A new session. What the agent does not hold of its leases is given out again; what it holds
 /// and is no longer its own is fenced.
@@ -43,9 +44,14 @@ pub(super) fn register(
     let (held, fenced) = sort_held(state, request);
     let mut events = Vec::new();
     if let Some(agent) = state.agents.get(&request.agent) {
+        let mut last_lease = state.last_lease;
         for id in &agent.leases {
             let held = held.get(id).cloned().unwrap_or_default();
-            events.extend(missing(state, limits, *id, &held, now));
+            let lease = &state.leases[id];
+            events.extend(match &state.jobs[&lease.job].nodes {
+                Some(_) => missing_node(state, limits, *id, &held, now, &mut last_lease),
+                None => missing(state, limits, *id, &held, now),
+            });
         }
     }
     let session = state.last_session + 1;
@@ -130,6 +136,30 @@ fn missing(
     }
     events.extend(lose(state, limits, id, &lost, now));
     events
+}
+
+/// As [`missing`], for the lease of a node. The others of its job go on: an order that did not reach
+/// the agent is given again.
+fn missing_node(
+    state: &State,
+    limits: &Limits,
+    id: LeaseId,
+    held: &RangeSet<u32>,
+    now: Timestamp,
+    last_lease: &mut LeaseId,
+) -> Vec<Event> {
+    let lease = &state.leases[&id];
+    let job = &state.jobs[&lease.job];
+    let Some(nodes) = &job.nodes else { return Vec::new() };
+    let node = lease.children.first().expect("a lease is not empty").start;
+    if held.contains(&node) || !nodes.is_ordered(node) {
+        return Vec::new();
+    }
+    let never_began = job.children.status(node) == JobStatus::Starting;
+    if never_began && nodes.phase != Phase::Ending && job.stops.is_empty() {
+        return vec![nodes::renew(lease.job, id, last_lease)];
+    }
+    lose(state, limits, id, &[node], now)
 }
 
 /// The agent is given up. What it held is given out again by follow-up work, see [`abandon`].

@@ -16,6 +16,9 @@ use crate::core::limits::{Limits, TAGS_MAX, check_size};
 use crate::core::spec;
 use crate::core::state::Revision;
 
+/// Type of the definitions of multi-node jobs.
+pub(super) const KIND_MULTINODE: &str = "multinode";
+
 pub(super) fn register(
     state: &State,
     limits: &Limits,
@@ -25,16 +28,19 @@ pub(super) fn register(
         .job_definition_name
         .parse()
         .map_err(|e| ApiError::invalid(format!("jobDefinitionName: {e}")))?;
-    if request.kind != "container" {
+    if request.kind != "container" && request.kind != KIND_MULTINODE {
         return Err(ApiError::invalid(format!(
-            "job definition type must be `container`, got `{}`",
+            "job definition type must be `container` or `{KIND_MULTINODE}`, got `{}`",
             request.kind
-        ))
-        .hint("multinode jobs are not supported by this version"));
+        )));
     }
     check_tags(&request.tags)?;
     check_size("Job definition size", request, limits.definition_kib)?;
-    spec::check_definition(request, limits)?;
+    if request.kind == KIND_MULTINODE {
+        spec::check_nodes(request, limits)?;
+    } else {
+        spec::check_definition(request, limits)?;
+    }
     let known = state.definitions.get(&name).and_then(|d| d.revisions.keys().next_back());
     let revision = known.map_or(1, |last| last + 1);
     let response = RegisterJobDefinitionResponse {

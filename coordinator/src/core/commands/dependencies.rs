@@ -65,6 +65,12 @@ fn awaited(
             .hint("a job must be submitted before others can depend on it")
     };
     let job = state.jobs.get(&on.job).filter(|job| job.has(on)).ok_or_else(unknown)?;
+    if on.is_node {
+        return Err(ApiError::invalid(format!(
+            "dependsOn: {text} is a node; others depend on a multi-node job as a whole"
+        ))
+        .hint(format!("name the job: {}", on.job)));
+    }
     match (entry.kind, on.child) {
         (Some(DependencyType::NToN), None) => check_n_to_n(on.job, job.array_size, array_size),
         (Some(DependencyType::NToN), Some(_)) => Err(ApiError::invalid(format!(

@@ -1,23 +1,56 @@
 //! Placement: the scheduler's wish becomes a lease. The only place that commits resources.
 
+use std::collections::BTreeMap;
+
 use windrow_common::api::resources::AgentStatus;
-use windrow_common::ids::LeaseId;
+use windrow_common::ids::{JobId, LeaseId, Name};
+use windrow_common::units::Resources;
 
 use crate::core::State;
-use crate::core::event::{Event, Granted};
+use crate::core::event::{Event, Granted, NodesGranted};
+use crate::core::state::{Agent, Phase};
 use crate::scheduler::Placement;
 
 pub(super) fn place(state: &State, placement: &Placement) -> Vec<Event> {
-    let agent = state.agents.get(&placement.agent);
-    let takes_work = agent.is_some_and(|agent| agent.status == AgentStatus::Up);
-    let next =
-        state.jobs.get(&placement.job).and_then(|job| job.children.next_runnable(placement.count));
-    let Some((children, attempt)) = next.filter(|_| takes_work) else { return Vec::new() };
-    vec![Event::LeaseGranted(Granted {
-        lease: LeaseId(state.last_lease.0 + 1),
-        agent: placement.agent.clone(),
-        job: placement.job,
-        children,
-        attempt,
-    })]
+    let event = match placement {
+        Placement::Children { job, agent, count } => children(state, *job, agent, *count),
+        Placement::Nodes { job, agents } => nodes(state, *job, agents),
+    };
+    event.into_iter().collect()
+}
+
+fn children(state: &State, job: JobId, agent: &Name, count: u32) -> Option<Event> {
+    up(state, agent)?;
+    let (children, attempt) = state.jobs.get(&job)?.children.next_runnable(count)?;
+    let lease = LeaseId(state.last_lease.0 + 1);
+    Some(Event::LeaseGranted(Granted { lease, agent: agent.clone(), job, children, attempt }))
+}
+
+/// All nodes, or none.
+fn nodes(state: &State, id: JobId, agents: &[Name]) -> Option<Event> {
+    let job = state.jobs.get(&id)?;
+    let nodes = job.nodes.as_ref()?;
+    let is_ready = nodes.phase == Phase::Idle
+        && job.children.readiness().is_some()
+        && job.children.runnable_count() == job.children.size()
+        && agents.len() == nodes.count() as usize;
+    if !is_ready {
+        return None;
+    }
+    let mut needs: BTreeMap<&Name, Resources> = BTreeMap::new();
+    for (node, agent) in (0..).zip(agents) {
+        let need = needs.entry(agent).or_default();
+        *need = need.plus(state.specs[&job.spec_of(node)].spec.resources);
+    }
+    for (agent, need) in needs {
+        up(state, agent).filter(|agent| agent.free().fits(need))?;
+    }
+    let numbers = agents.iter().map(|agent| state.agents[agent].number).collect();
+    let first_lease = LeaseId(state.last_lease.0 + 1);
+    Some(Event::NodesGranted(NodesGranted { job: id, first_lease, agents: numbers }))
+}
+
+/// The agent, if it takes work.
+fn up<'a>(state: &'a State, agent: &Name) -> Option<&'a Agent> {
+    state.agents.get(agent).filter(|agent| agent.status == AgentStatus::Up)
 }

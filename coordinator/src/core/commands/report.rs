@@ -9,13 +9,14 @@ use windrow_common::ids::{JobId, LeaseId};
 use windrow_common::time::Timestamp;
 use windrow_common::wire::agent::{EndCause, Ended, Report, ReportMessage};
 
-use super::{Answer, Decision};
+use super::{Answer, Decision, nodes};
 use crate::core::State;
 use crate::core::children::Attempt;
 use crate::core::event::{ChildEnd, Event, Then};
 use crate::core::limits::{HOST_LOSSES_MAX, Limits};
 use crate::core::reasons;
-use crate::core::state::{Agent, Lease};
+use crate::core::retry::Retry;
+use crate::core::state::{Agent, Lease, Phase};
 
 pub(super) fn report(
     state: &State,
@@ -46,6 +47,8 @@ pub(super) fn report(
         events: Vec::new(),
         settled: BTreeSet::new(),
         fenced: 0,
+        released: BTreeSet::new(),
+        last_lease: state.last_lease,
     };
     let mut leaving = false;
     for report in new {
@@ -78,6 +81,10 @@ struct Taking<'a> {
     /// Children this message has settled already.
     settled: BTreeSet<(LeaseId, u32)>,
     fenced: u64,
+    /// Multi-node jobs whose main node was reported to run.
+    released: BTreeSet<JobId>,
+    /// The last lease given, also by this message.
+    last_lease: LeaseId,
 }
 
 impl<'a> Taking<'a> {
@@ -105,6 +112,17 @@ impl<'a> Taking<'a> {
                 self.events.push(Event::ChildrenStarted { lease: id, started: vec![(child, at)] });
             }
         }
+        self.release_nodes(job, child);
+    }
+
+    /// The others are started once the main node runs.
+    fn release_nodes(&mut self, id: JobId, node: u32) {
+        let job = &self.state.jobs[&id];
+        let Some(nodes) = &job.nodes else { return };
+        let is_first = node == nodes.main && nodes.phase == Phase::Starting;
+        if is_first && nodes.count() > 1 && self.released.insert(id) {
+            self.events.push(nodes::release(job, id, &mut self.last_lease));
+        }
     }
 
     fn end(&mut self, report: &Ended) {
@@ -127,8 +145,13 @@ impl<'a> Taking<'a> {
         {
             let Some(lease) = self.lease(id, job, child) else { continue };
             self.settled.insert((id, child));
-            let stopped = self.state.jobs[&job].stop_reason(child).is_some();
-            if stopped {
+            let whole = &self.state.jobs[&job];
+            if let Some(nodes) = &whole.nodes
+                && nodes::can_return(whole, nodes, child)
+                && !self.released.contains(&job)
+            {
+                self.events.push(Event::NodesReturned { job });
+            } else if whole.nodes.is_some() || whole.stop_reason(child).is_some() {
                 let report = never_started(id, job, child, self.now);
                 let ended = vec![end_of(self.state, self.limits, lease, &report, self.now)];
                 self.events.push(Event::ChildrenEnded { lease: id, ended });
@@ -145,7 +168,7 @@ impl<'a> Taking<'a> {
     }
 }
 
-fn never_started(lease: LeaseId, job: JobId, child: u32, ended_at: Timestamp) -> Ended {
+pub(super) fn never_started(lease: LeaseId, job: JobId, child: u32, ended_at: Timestamp) -> Ended {
     Ended {
         lease,
         job,
@@ -169,47 +192,102 @@ pub(super) fn end_of(
     now: Timestamp,
 ) -> ChildEnd {
     let job = &state.jobs[&lease.job];
-    let spec = &state.specs[&job.spec].spec;
+    if let Some(nodes) = &job.nodes {
+        return nodes::end_of(state, nodes, lease, report);
+    }
+    let retry = &state.specs[&job.spec].spec.retry;
     let (number, charged) = job.children.get(report.child).live().unwrap_or((1, 0));
-    let losses = number - 1 - charged;
-    let again = |allowed: bool, then: Then| if allowed { then } else { Then::Failed };
-    let charged_again = again(charged + 1 < spec.retry.attempts_max, Then::Retry);
-    let (mut then, mut status_reason) = match report.cause {
-        EndCause::Exited if report.exit_code == Some(0) => (Then::Succeeded, None),
-        EndCause::Exited | EndCause::OutOfMemory => (charged_again, None),
-        EndCause::StartFailed => (charged_again, Some(reasons::START_FAILED.into())),
-        EndCause::TimedOut => (Then::Failed, Some(reasons::TIMED_OUT.into())),
-        EndCause::Stopped | EndCause::HostLost => {
-            let uncharged = again(losses < HOST_LOSSES_MAX, Then::RetryUncharged);
-            let then = if limits.charge_host_losses { charged_again } else { uncharged };
-            (then, Some(reasons::host_lost(&lease.agent).into()))
-        }
+    let mut status_reason = match report.cause {
+        EndCause::Exited | EndCause::OutOfMemory => None,
+        EndCause::StartFailed => Some(reasons::START_FAILED.into()),
+        EndCause::TimedOut => Some(reasons::TIMED_OUT.into()),
+        EndCause::Stopped | EndCause::HostLost => Some(reasons::host_lost(&lease.agent).into()),
     };
     let reason = reason_of(report);
-    let shown: &str = status_reason.as_deref().unwrap_or(reasons::ENDED);
-    let allowed = spec.retry.allows(report.exit_code, reason.as_deref().unwrap_or(""), shown);
-    if matches!(then, Then::Retry | Then::RetryUncharged) && !allowed {
-        then = Then::Failed;
-    }
+    let failure = Failure {
+        number,
+        charged,
+        exit_code: report.exit_code,
+        reason: reason.as_deref().unwrap_or(""),
+        status_reason: status_reason.as_deref().unwrap_or(reasons::ENDED),
+    };
+    let mut then = match report.cause {
+        EndCause::Exited if report.exit_code == Some(0) => Then::Succeeded,
+        EndCause::Exited | EndCause::OutOfMemory | EndCause::StartFailed => {
+            next_try(retry, &failure)
+        }
+        EndCause::TimedOut => Then::Failed,
+        EndCause::Stopped | EndCause::HostLost => host_loss(limits, retry, &failure),
+    };
     if let Some(given) = job.stop_reason(report.child)
         && then != Then::Succeeded
     {
         then = Then::Failed;
         status_reason = Some(given.clone());
     }
-    let attempt = Attempt {
+    let not_before = not_before(retry, then, charged, now);
+    let attempt = attempt_of(state, lease, report, status_reason);
+    ChildEnd { child: report.child, then, attempt, not_before }
+}
+
+/// The record of an attempt that ended.
+pub(super) fn attempt_of(
+    state: &State,
+    lease: &Lease,
+    report: &Ended,
+    status_reason: Option<Arc<str>>,
+) -> Attempt {
+    Attempt {
         agent: state.agents[&lease.agent].number,
         started_at: report.started_at,
         ended_at: report.ended_at,
         exit_code: report.exit_code,
         status_reason,
-        reason,
+        reason: reason_of(report),
         log_bytes: report.log_bytes,
         containers: (!report.containers.is_empty()).then(|| Arc::new(report.containers.clone())),
-    };
-    let backs_off = spec.retry.backoff.filter(|_| then == Then::Retry);
-    let not_before = backs_off.map(|backoff| now.plus(backoff.after(charged + 1)));
-    ChildEnd { child: report.child, then, attempt, not_before }
+    }
+}
+
+/// An attempt that did not succeed.
+pub(super) struct Failure<'a> {
+    /// Its number.
+    pub(super) number: u32,
+    /// Attempts charged before it.
+    pub(super) charged: u32,
+    pub(super) exit_code: Option<i32>,
+    pub(super) reason: &'a str,
+    pub(super) status_reason: &'a str,
+}
+
+/// What the retry strategy says of a failure that is charged.
+pub(super) fn next_try(retry: &Retry, failure: &Failure<'_>) -> Then {
+    let left = failure.charged + 1 < retry.attempts_max;
+    if left && is_allowed(retry, failure) { Then::Retry } else { Then::Failed }
+}
+
+/// What follows from the loss of a host.
+pub(super) fn host_loss(limits: &Limits, retry: &Retry, failure: &Failure<'_>) -> Then {
+    if limits.charge_host_losses {
+        return next_try(retry, failure);
+    }
+    let left = failure.number - 1 - failure.charged < HOST_LOSSES_MAX;
+    if left && is_allowed(retry, failure) { Then::RetryUncharged } else { Then::Failed }
+}
+
+fn is_allowed(retry: &Retry, failure: &Failure<'_>) -> bool {
+    retry.allows(failure.exit_code, failure.reason, failure.status_reason)
+}
+
+/// When the next attempt may start, if there is one and it has to wait.
+pub(super) fn not_before(
+    retry: &Retry,
+    then: Then,
+    charged: u32,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let backoff = retry.backoff.filter(|_| then == Then::Retry)?;
+    Some(now.plus(backoff.after(charged + 1)))
 }
 
 /// The container's reason, as long as AWS allows it.

@@ -19,7 +19,7 @@ use crate::core::arn;
 use crate::core::children::NeverRan;
 use crate::core::event::Event;
 use crate::core::limits::REASON_LENGTH_MAX;
-use crate::core::state::Job;
+use crate::core::state::{Job, Phase};
 
 pub(super) fn cancel(
     state: &State,
@@ -27,7 +27,7 @@ pub(super) fn cancel(
     now: Timestamp,
 ) -> Result<Decision, ApiError> {
     check(&request.job_id, &request.reason)?;
-    let Some((id, job, children)) = find(state, &request.job_id) else {
+    let Some((id, job, children)) = find(state, &request.job_id)? else {
         return Ok(Decision::default());
     };
     let mut events = end_idle(id, job, &children, &request.reason, now);
@@ -43,7 +43,7 @@ pub(super) fn terminate(
     now: Timestamp,
 ) -> Result<Decision, ApiError> {
     check(&request.job_id, &request.reason)?;
-    let Some((id, job, children)) = find(state, &request.job_id) else {
+    let Some((id, job, children)) = find(state, &request.job_id)? else {
         return Ok(Decision::default());
     };
     if job.status().is_terminal() {
@@ -52,9 +52,11 @@ pub(super) fn terminate(
     let mut events = end_idle(id, job, &children, &request.reason, now);
     let leased = job.children.leased_in(&children);
     let leased: RangeSet<u32> = leased.into_iter().map(|(_, child)| child..child + 1).collect();
-    if !leased.is_empty() || !events.is_empty() {
+    // An attempt of a multi-node job lasts until what follows from it has been decided.
+    let is_live = job.nodes.as_ref().is_some_and(|nodes| nodes.phase != Phase::Idle);
+    if !leased.is_empty() || !events.is_empty() || is_live {
         let reason = request.reason.as_str().into();
-        let children = leased.into_iter().collect();
+        let children = if job.nodes.is_some() { children } else { leased.into_iter().collect() };
         events.push(Event::StopRequested { job: id, children, reason });
     }
     Ok(events.into())
@@ -77,12 +79,21 @@ fn check(id: &str, reason: &str) -> Result<(), ApiError> {
     Ok(())
 }
 
+/// A job, and the children meant.
+type Found<'a> = (JobId, &'a Job, Vec<Range<u32>>);
+
 /// The job, and the children meant: one, or all.
-fn find<'a>(state: &'a State, text: &str) -> Option<(JobId, &'a Job, Vec<Range<u32>>)> {
-    let id: JobRef = arn::plain(text).parse().ok()?;
-    let job = state.jobs.get(&id.job).filter(|job| job.has(id))?;
+fn find<'a>(state: &'a State, text: &str) -> Result<Option<Found<'a>>, ApiError> {
+    let Ok(id) = arn::plain(text).parse::<JobRef>() else { return Ok(None) };
+    let Some(job) = state.jobs.get(&id.job).filter(|job| job.has(id)) else { return Ok(None) };
+    if id.is_node {
+        return Err(ApiError::invalid(format!(
+            "{id} is a node of a multi-node job, which ends only as a whole"
+        ))
+        .hint(format!("name the job: {}", id.job)));
+    }
     let children = id.child.map_or(0..job.children.size(), |child| child..child + 1);
-    Some((id.job, job, vec![children]))
+    Ok(Some((id.job, job, vec![children])))
 }
 
 fn end_idle(

@@ -1,5 +1,7 @@
 //! SubmitJob.
 
+use std::ops::Range;
+
 use sha2::{Digest, Sha256};
 use windrow_common::api::ApiError;
 use windrow_common::api::definitions::RegisterJobDefinition;
@@ -8,15 +10,17 @@ use windrow_common::api::resources::ResourceState;
 use windrow_common::codec::to_msgpack;
 use windrow_common::ids::{JobId, Name};
 use windrow_common::time::Timestamp;
+use windrow_common::wire::lease::SpecDigest;
 
-use super::definitions::{check_tags, find_revision};
+use super::definitions::{KIND_MULTINODE, check_tags, find_revision};
 use super::{Answer, Decision, dependencies};
 use crate::core::State;
 use crate::core::arn;
 use crate::core::consumables;
 use crate::core::event::{Event, Submitted};
 use crate::core::limits::{KEY_LENGTH_MAX, Limits, TAGS_MAX, check_size};
-use crate::core::spec;
+use crate::core::spec::{self, ResolvedNodes};
+use crate::core::state::{JobSpec, NodeGroup, Nodes, Phase};
 
 pub(super) fn submit(
     state: &State,
@@ -35,24 +39,22 @@ pub(super) fn submit(
     let name = check_job_name(&request.job_name)?;
     let queue = find_queue(state, &request.job_queue)?;
     let (definition, revision) = find_revision(state, &request.job_definition)?;
-    let spec = spec::resolve(&revision.definition, request, limits)?;
-    consumables::check_known(state, &spec.consumables)?;
+    let resolved = resolve(&revision.definition, request, limits)?;
+    for spec in resolved.specs() {
+        consumables::check_known(state, &spec.consumables)?;
+    }
     let (array_size, max_parallel) = check_array(request, limits)?;
     let depends_on = dependencies::check(state, limits, &request.depends_on, array_size)?;
     check_tags(&request.tags)?;
     let propagate_tags = check_propagation(&revision.definition, request)?;
-    let digest = spec::digest(&spec);
-    let mut events = Vec::with_capacity(2);
-    if !state.specs.contains_key(&digest) {
-        events.push(Event::SpecAdded { digest, spec: spec.into() });
-    }
+    let (mut events, spec, nodes) = add_specs(state, resolved);
     let mut parameters = revision.definition.parameters.clone();
     parameters.extend(request.parameters.clone());
     let submitted = Submitted {
         name: name.clone(),
         queue,
         definition,
-        spec: digest,
+        spec,
         at: now,
         array_size,
         depends_on,
@@ -63,9 +65,70 @@ pub(super) fn submit(
         propagate_tags,
         share: None,
         priority: 0,
+        nodes,
     };
     events.push(Event::JobSubmitted { job: id, submitted: Box::new(submitted) });
     Ok(Decision { events, answer: Answer::Submitted(response(id, &name)) })
+}
+
+/// What a job runs.
+enum Resolved {
+    Single(Box<JobSpec>),
+    Nodes(ResolvedNodes),
+}
+
+impl Resolved {
+    fn specs(&self) -> &[JobSpec] {
+        match self {
+            Self::Single(spec) => std::slice::from_ref(spec),
+            Self::Nodes(nodes) => &nodes.specs,
+        }
+    }
+}
+
+fn resolve(
+    definition: &RegisterJobDefinition,
+    request: &SubmitJob,
+    limits: &Limits,
+) -> Result<Resolved, ApiError> {
+    if definition.kind == KIND_MULTINODE {
+        return Ok(Resolved::Nodes(spec::resolve_nodes(definition, request, limits)?));
+    }
+    if request.node_overrides.is_some() {
+        return Err(ApiError::invalid("nodeOverrides is for job definitions of type `multinode`")
+            .hint("use containerOverrides"));
+    }
+    Ok(Resolved::Single(Box::new(spec::resolve(definition, request, limits)?)))
+}
+
+/// Interns the specs: the events that takes, the job's own (of a multi-node job the main node's), and
+/// the nodes.
+fn add_specs(state: &State, resolved: Resolved) -> (Vec<Event>, SpecDigest, Option<Box<Nodes>>) {
+    let mut events = Vec::with_capacity(2);
+    let mut add = |spec: JobSpec| {
+        let digest = spec::digest(&spec);
+        if !state.specs.contains_key(&digest) {
+            events.push(Event::SpecAdded { digest, spec: spec.into() });
+        }
+        digest
+    };
+    let nodes = match resolved {
+        Resolved::Single(spec) => {
+            let digest = add(*spec);
+            return (events, digest, None);
+        }
+        Resolved::Nodes(nodes) => nodes,
+    };
+    let specs: Vec<SpecDigest> = nodes.specs.into_iter().map(add).collect();
+    let group = |(nodes, index): (Range<u32>, usize)| NodeGroup { nodes, spec: specs[index] };
+    let nodes = Nodes {
+        main: nodes.main,
+        groups: nodes.groups.into_iter().map(group).collect(),
+        properties: nodes.properties,
+        phase: Phase::Idle,
+    };
+    let main = nodes.group(nodes.main).expect("groups cover all nodes").spec;
+    (events, main, Some(Box::new(nodes)))
 }
 
 /// A message of the submission stream: taken once, whatever comes of it.

@@ -6,6 +6,7 @@ use windrow_common::time::Timestamp;
 
 use super::agents::abandon;
 use super::dependencies::evaluate;
+use super::nodes::look_after;
 use crate::core::State;
 use crate::core::event::Event;
 use crate::core::limits::Limits;
@@ -22,6 +23,7 @@ pub(super) fn work(state: &State, limits: &Limits, now: Timestamp) -> Vec<Event>
         }
         Some(Work::Evaluate(id, ranges)) => evaluate(state, *id, ranges, now),
         Some(Work::Abandon(agent)) => abandon(state, limits, agent, now),
+        Some(Work::Nodes(job)) => look_after(state, limits, *job, now),
     };
     events.push(Event::WorkDone);
     events
