@@ -132,7 +132,7 @@ fn apply_overrides(request: &mut SubmitJob, flags: &OverrideArgs, command: &[Str
         overrides.environment.retain(|known| known.name != pair.name);
         overrides.environment.push(pair);
     }
-    for requirement in requirements(flags.vcpus.clone(), flags.memory) {
+    for requirement in requirements(flags.vcpus.clone(), flags.memory, flags.gpus) {
         overrides.resource_requirements.retain(|known| known.kind != requirement.kind);
         overrides.resource_requirements.push(requirement);
     }
@@ -165,11 +165,16 @@ pub(crate) fn environment(pairs: &[(String, String)]) -> Vec<KeyValuePair> {
 }
 
 /// Needs as the API has them.
-pub(crate) fn requirements(vcpus: Option<String>, memory: Option<u32>) -> Vec<ResourceRequirement> {
+pub(crate) fn requirements(
+    vcpus: Option<String>,
+    memory: Option<u32>,
+    gpus: Option<u32>,
+) -> Vec<ResourceRequirement> {
     let need = |kind: &str, value| ResourceRequirement { kind: kind.to_owned(), value };
     let vcpus = vcpus.map(|value| need("VCPU", value));
     let memory = memory.map(|mib| need("MEMORY", mib.to_string()));
-    vcpus.into_iter().chain(memory).collect()
+    let gpus = gpus.map(|count| need("GPU", count.to_string()));
+    vcpus.into_iter().chain(memory).chain(gpus).collect()
 }
 
 /// Container settings of an ad-hoc definition for this image, or for plain processes.
@@ -180,6 +185,7 @@ pub(crate) fn adhoc_properties(image: Option<&str>, workdir: Option<&str>) -> Co
         resource_requirements: Some(requirements(
             Some(VCPUS_DEFAULT.to_owned()),
             Some(MEMORY_DEFAULT),
+            None,
         )),
         ..Default::default()
     }

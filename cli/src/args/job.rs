@@ -61,6 +61,9 @@ pub(crate) struct OverrideArgs {
     /// Memory an attempt needs: MiB, or such as `2GiB`.
     #[arg(long, value_parser = parse_memory)]
     pub(crate) memory: Option<u32>,
+    /// Whole GPUs an attempt needs for itself.
+    #[arg(long)]
+    pub(crate) gpus: Option<u32>,
     /// Directory to run in. Default without an image or definition: the current one.
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) workdir: Option<String>,

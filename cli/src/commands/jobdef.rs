@@ -6,7 +6,7 @@ use windrow_common::api::definitions::{
     JobDefinitionDetail, RegisterJobDefinition, RegisterJobDefinitionResponse,
 };
 
-use crate::args::{JobDefinitionCommand, RegisterArgs};
+use crate::args::{JobDefinitionCommand, OverrideArgs, RegisterArgs};
 use crate::client::Client;
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Result};
@@ -87,6 +87,10 @@ fn registration(args: RegisterArgs) -> Result<RegisterJobDefinition> {
     request.parameters.extend(args.parameter);
     set_attempts(&mut request.retry_strategy, args.attempts);
     request.timeout = timeout(args.timeout_seconds).or(request.timeout);
+    let has_several = request.ecs_properties.is_some() || request.kind == "multinode";
+    if has_several && request.container_properties.is_none() {
+        return several(request, &args.overrides, &args.command.words);
+    }
     let container = request.container_properties.get_or_insert_default();
     container.image = args.overrides.image.or(container.image.take());
     container.working_directory = args.overrides.workdir.or(container.working_directory.take());
@@ -102,7 +106,7 @@ fn registration(args: RegisterArgs) -> Result<RegisterJobDefinition> {
         container.environment = None;
     }
     let needs = container.resource_requirements.get_or_insert_default();
-    for need in requirements(args.overrides.vcpus, args.overrides.memory) {
+    for need in requirements(args.overrides.vcpus, args.overrides.memory, args.overrides.gpus) {
         needs.retain(|known| known.kind != need.kind);
         needs.push(need);
     }
@@ -110,8 +114,34 @@ fn registration(args: RegisterArgs) -> Result<RegisterJobDefinition> {
     let has = |kind: &str| needs.iter().any(|need| need.kind == kind);
     let vcpus = (!has("VCPU") && container.vcpus.is_none()).then(|| VCPUS_DEFAULT.to_owned());
     let memory = (!has("MEMORY") && container.memory.is_none()).then_some(MEMORY_DEFAULT);
-    needs.extend(requirements(vcpus, memory));
+    needs.extend(requirements(vcpus, memory, None));
     Ok(request)
+}
+
+/// A definition of several containers or nodes: flags cannot say which of them they mean.
+fn several(
+    request: RegisterJobDefinition,
+    flags: &OverrideArgs,
+    command: &[String],
+) -> Result<RegisterJobDefinition> {
+    let OverrideArgs { image, env, vcpus, memory, gpus, workdir } = flags;
+    let given = [
+        ("--image", image.is_some()),
+        ("--env", !env.is_empty()),
+        ("--vcpus", vcpus.is_some()),
+        ("--memory", memory.is_some()),
+        ("--gpus", gpus.is_some()),
+        ("--workdir", workdir.is_some()),
+        ("the command", !command.is_empty()),
+    ];
+    match given.iter().find(|(_, is_given)| *is_given) {
+        Some((flag, _)) => Err(Failure::error(format!(
+            "register `{}`: {flag} does not go with a definition of several containers",
+            request.job_definition_name
+        ))
+        .hint("write it into the file, at the container that is meant")),
+        None => Ok(request),
+    }
 }
 
 async fn get(client: &Client, names: Vec<String>) -> Result<Answer> {
@@ -154,19 +184,30 @@ async fn all_pages(
     }
 }
 
+fn row(one: &JobDefinitionDetail) -> Vec<String> {
+    let tasks = one.definition.ecs_properties.iter().flat_map(|ecs| &ecs.task_properties);
+    let images: Vec<_> = tasks.flat_map(|t| &t.containers).map(|c| c.image.as_str()).collect();
+    let container = one.definition.container_properties.clone().unwrap_or_default();
+    let image = container.image.clone().filter(|image| !image.is_empty());
+    let needs = container.resource_requirements.iter().flatten();
+    let needs = needs.map(|need| format!("{} {}", need.kind, need.value));
+    let older = container.vcpus.map(|vcpus| format!("VCPU {vcpus}"));
+    let older = older.into_iter().chain(container.memory.map(|mib| format!("MEMORY {mib}")));
+    vec![
+        revision_name(one),
+        one.status.clone(),
+        match (image, images.is_empty(), one.definition.kind.as_str()) {
+            (Some(image), _, _) => image,
+            (None, false, _) => images.join(", "),
+            (None, true, "multinode") => "(nodes)".to_owned(),
+            (None, true, _) => "(process)".to_owned(),
+        },
+        needs.chain(older).collect::<Vec<_>>().join(", "),
+        or_dash(container.command.as_ref().map(|words| words.join(" "))),
+    ]
+}
+
 fn answer(definitions: Vec<JobDefinitionDetail>) -> Answer {
-    let row = |one: &JobDefinitionDetail| {
-        let container = one.definition.container_properties.clone().unwrap_or_default();
-        let needs = container.resource_requirements.iter().flatten();
-        let needs: Vec<_> = needs.map(|need| format!("{} {}", need.kind, need.value)).collect();
-        vec![
-            revision_name(one),
-            one.status.clone(),
-            container.image.clone().unwrap_or_else(|| "(process)".to_owned()),
-            needs.join(", "),
-            or_dash(container.command.as_ref().map(|words| words.join(" "))),
-        ]
-    };
     let headers = &["NAME", "STATUS", "IMAGE", "NEEDS", "COMMAND"];
     let grid = Grid::new(headers, definitions.iter().map(row).collect());
     let names = definitions.iter().map(revision_name).collect();
@@ -199,10 +240,23 @@ mod tests {
             ("x", "container")
         );
         let container = request.container_properties.unwrap();
-        let needs = requirements(Some("2".to_owned()), Some(MEMORY_DEFAULT));
+        let needs = requirements(Some("2".to_owned()), Some(MEMORY_DEFAULT), None);
         assert_eq!(container.resource_requirements, Some(needs));
         assert_eq!(container.command, Some(vec!["ls".to_owned()]));
         assert_eq!(container.environment, None);
+    }
+
+    #[test]
+    fn a_file_of_several_containers_is_registered_as_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("d.json");
+        let text = r#"{"ecsProperties": {"taskProperties": [{"containers": [{"image": "i"}]}]}}"#;
+        std::fs::write(&file, text).unwrap();
+        let file = file.to_str().unwrap();
+        let request = registered(&["x", "-f", file]).unwrap();
+        assert!(request.container_properties.is_none() && request.ecs_properties.is_some());
+        let error = registered(&["x", "-f", file, "--gpus", "1"]).unwrap_err();
+        assert!(error.message.contains("--gpus does not go with"), "{}", error.message);
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use windrow_common::api::jobs::{ArrayPropertiesDetail, AttemptDetail, JobDetail, JobSummary};
+use windrow_common::api::jobs::{
+    ArrayPropertiesDetail, AttemptDetail, JobDetail, JobSummary, TaskContainerDetail,
+};
 
 use crate::output::{Grid, age, or_dash, short, time_or_dash};
 
@@ -60,6 +62,8 @@ pub(super) fn details(job: &JobDetail) -> String {
         lines.extend(properties.working_directory.clone().map(|d| ("Directory", d)));
         lines.extend(container.outcome.exit_code.map(|code| ("Exit code", code.to_string())));
     }
+    let tasks = job.ecs_properties.iter().flat_map(|ecs| &ecs.task_properties);
+    lines.extend(tasks.flat_map(|t| &t.containers).map(|one| ("Container", container(one))));
     for dependency in &job.depends_on {
         let kind = dependency.kind.map(|kind| format!("{kind:?} ")).unwrap_or_default();
         lines.push(("Depends on", format!("{kind}{}", or_dash(dependency.job_id.as_ref()))));
@@ -73,6 +77,14 @@ pub(super) fn details(job: &JobDetail) -> String {
         writeln!(text, "{:<12}{value}", format!("{key}:")).expect("a string takes every write");
     }
     text
+}
+
+/// One of several containers: its name, image, and how it ended.
+fn container(one: &TaskContainerDetail) -> String {
+    let name = or_dash(one.properties.name.as_ref());
+    let code = one.exit_code.map(|code| format!(", exit code {code}")).unwrap_or_default();
+    let reason = one.reason.as_ref().map(|reason| format!(", {reason}")).unwrap_or_default();
+    format!("{name} {}{code}{reason}", one.properties.image)
 }
 
 fn children(array: &ArrayPropertiesDetail) -> String {
