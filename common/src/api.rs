@@ -10,6 +10,7 @@ pub mod error;
 pub mod events;
 pub mod jobs;
 pub mod overrides;
+pub mod policies;
 pub mod resources;
 pub mod tags;
 
@@ -64,6 +65,14 @@ operations! {
     "TagResource": tags::TagResource => Empty;
     "UntagResource": tags::UntagResource => Empty;
     "ListTagsForResource": tags::ListTagsForResource => tags::ListTagsForResourceResponse;
+    "CreateSchedulingPolicy": policies::CreateSchedulingPolicy
+        => policies::CreateSchedulingPolicyResponse;
+    "UpdateSchedulingPolicy": policies::UpdateSchedulingPolicy => Empty;
+    "DeleteSchedulingPolicy": policies::DeleteSchedulingPolicy => Empty;
+    "DescribeSchedulingPolicies": policies::DescribeSchedulingPolicies
+        => policies::DescribeSchedulingPoliciesResponse;
+    "ListSchedulingPolicies": policies::ListSchedulingPolicies
+        => policies::ListSchedulingPoliciesResponse;
     "DescribeCluster": resources::DescribeCluster => resources::DescribeClusterResponse;
     "CreateConsumableResource": consumables::CreateConsumableResource
         => consumables::CreateConsumableResourceResponse;

@@ -54,6 +54,8 @@ timeout_seconds_min = 1
 queues = 10000
 environments = 10000
 environments_per_queue = 100
+policies = 10000
+active_shares = 10000
 "#;
 
 /// The settings.

@@ -16,6 +16,7 @@ pub mod index;
 pub mod invariants;
 pub mod limits;
 pub mod listing;
+pub mod policies;
 pub mod reasons;
 pub mod retry;
 pub mod spec;

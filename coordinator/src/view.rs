@@ -4,6 +4,7 @@ pub mod changes;
 mod consumables;
 mod jobs;
 mod list;
+mod policies;
 mod resources;
 mod tags;
 mod waiting;
@@ -12,6 +13,7 @@ mod workload;
 pub use consumables::{describe_consumable, list_consumables, list_consumers};
 pub use jobs::describe_jobs;
 pub use list::list_jobs;
+pub use policies::{describe_policies, list_policies};
 pub use resources::{
     describe_definitions, describe_environments, describe_queues, list_agents, statistics,
 };

@@ -42,6 +42,7 @@ pub(super) async fn run(context: &Context, command: QueueCommand) -> Result<Answ
                 priority,
                 state: super::state(enable, disable),
                 compute_environment_order: order(compute_environments),
+                ..Default::default()
             };
             Ok(changed(&client.call(&request).await?, "updated"))
         }

@@ -47,6 +47,10 @@ pub struct RegisterJobDefinition {
     /// Of type `multinode`, in the place of the other properties.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node_properties: Option<NodeProperties>,
+    /// 0 to 9999; higher goes first among the jobs of a share. Without effect in a queue without
+    /// shares.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheduling_priority: Option<u32>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

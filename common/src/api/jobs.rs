@@ -118,6 +118,13 @@ pub struct SubmitJob {
     /// For a definition of type `multinode`, in the place of the other overrides.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node_overrides: Option<NodeOverrides>,
+    /// The share of the queue the job belongs to. Required when the queue has a fair-share policy,
+    /// refused when it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub share_identifier: Option<String>,
+    /// 0 to 9999, in place of the definition's `schedulingPriority`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheduling_priority_override: Option<u32>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -235,6 +242,10 @@ pub struct JobDetail {
     /// Of a node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_details: Option<NodeDetails>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share_identifier: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduling_priority: Option<u32>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

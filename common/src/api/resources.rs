@@ -35,6 +35,9 @@ pub struct CreateJobQueue {
     pub compute_environment_order: Vec<ComputeEnvironmentOrder>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
+    /// Name or ARN. Cannot be given later; exchanged for another of its kind, but not taken away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheduling_policy_arn: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +51,9 @@ pub struct UpdateJobQueue {
     pub state: Option<ResourceState>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub compute_environment_order: Vec<ComputeEnvironmentOrder>,
+    /// Name or ARN of another policy of the same kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheduling_policy_arn: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +104,8 @@ pub struct JobQueueDetail {
     pub tags: BTreeMap<String, String>,
     /// *Extension.* Jobs (array parents counted once) in the queue that have not ended.
     pub active_jobs: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduling_policy_arn: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

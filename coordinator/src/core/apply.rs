@@ -102,6 +102,10 @@ pub fn apply(state: &mut State, event: &Event) {
             }
         }
         Event::ConsumableDeleted { name } => drop(state.consumables.remove(name)),
+        Event::PolicySet { name, policy } => {
+            state.policies.insert(name.clone(), (**policy).clone());
+        }
+        Event::PolicyDeleted { name } => drop(state.policies.remove(name)),
         Event::JobUpdated { job, max_parallel } => update(state, *job, *max_parallel),
         Event::NodesGranted(granted) => nodes::grant(state, granted),
         Event::NodesRenewed { job, leases } => nodes::renew(state, *job, leases),

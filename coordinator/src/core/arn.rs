@@ -29,6 +29,11 @@ pub fn consumable(name: &Name) -> String {
     format!("{PREFIX}consumable-resource/{name}")
 }
 
+/// A scheduling policy's.
+pub fn policy(name: &Name) -> String {
+    format!("{PREFIX}scheduling-policy/{name}")
+}
+
 /// An agent's, in the place of ECS's container instance.
 pub fn agent(name: &Name) -> String {
     format!("{PREFIX}container-instance/{name}")

@@ -7,6 +7,7 @@ mod dependencies;
 mod environments;
 mod nodes;
 mod place;
+mod policies;
 mod queues;
 mod report;
 mod stop;
@@ -28,6 +29,10 @@ use windrow_common::api::definitions::{
 };
 use windrow_common::api::jobs::{
     CancelJob, SubmitJob, SubmitJobResponse, TerminateJob, UpdateJob, UpdateJobResponse,
+};
+use windrow_common::api::policies::{
+    CreateSchedulingPolicy, CreateSchedulingPolicyResponse, DeleteSchedulingPolicy,
+    UpdateSchedulingPolicy,
 };
 use windrow_common::api::resources::{
     ComputeEnvironmentResponse, CreateComputeEnvironment, CreateJobQueue, DeleteComputeEnvironment,
@@ -91,6 +96,9 @@ pub enum Command {
     UpdateConsumable(UpdateConsumableResource),
     DeleteConsumable(DeleteConsumableResource),
     UpdateJob(UpdateJob),
+    CreatePolicy(CreateSchedulingPolicy),
+    UpdatePolicy(UpdateSchedulingPolicy),
+    DeletePolicy(DeleteSchedulingPolicy),
 }
 
 /// What a command leads to.
@@ -122,6 +130,7 @@ pub enum Answer {
     ConsumableCreated(CreateConsumableResourceResponse),
     ConsumableUpdated(UpdateConsumableResourceResponse),
     JobUpdated(UpdateJobResponse),
+    Policy(CreateSchedulingPolicyResponse),
 }
 
 impl From<Vec<Event>> for Decision {
@@ -171,6 +180,9 @@ pub fn decide(
         Command::CreateConsumable(request) => consumables::create(state, limits, request, now),
         Command::UpdateConsumable(request) => consumables::update(state, request, now),
         Command::DeleteConsumable(request) => consumables::delete(state, request),
+        Command::CreatePolicy(request) => policies::create(state, limits, request),
+        Command::UpdatePolicy(request) => policies::update(state, limits, request),
+        Command::DeletePolicy(request) => policies::delete(state, request),
         Command::UpdateJob(request) => update::update(state, request),
     }
 }

@@ -14,6 +14,7 @@ use windrow_common::wire::lease::SpecDigest;
 
 use super::children::{Attempt, NeverRan, NodeEnd, Ranges};
 use super::consumables::{Consumable, Token};
+use super::policies::Policy;
 use super::state::{Dependency, Environment, JobSpec, Nodes, Queue, Revision};
 use super::tags::{Tagged, Tags};
 
@@ -174,6 +175,14 @@ pub enum Event {
     /// The main node was handed back before any node started: all go back.
     NodesReturned {
         job: JobId,
+    },
+    /// A scheduling policy was created or changed.
+    PolicySet {
+        name: Name,
+        policy: Box<Policy>,
+    },
+    PolicyDeleted {
+        name: Name,
     },
 }
 

@@ -53,6 +53,10 @@ pub struct Limits {
     pub environments: usize,
     /// Compute environments of one queue.
     pub environments_per_queue: usize,
+    /// Scheduling policies of the cluster.
+    pub policies: usize,
+    /// Active shares of one queue, and entries of a fair-share policy.
+    pub active_shares: usize,
 }
 
 impl Default for Limits {
@@ -74,6 +78,8 @@ impl Default for Limits {
             environments_per_queue: 100,
             nodes: 1000,
             node_groups: 100,
+            policies: 10_000,
+            active_shares: 10_000,
         }
     }
 }
@@ -98,6 +104,8 @@ impl Limits {
             queues: 50,
             environments: 50,
             environments_per_queue: 3,
+            policies: 500,
+            active_shares: 500,
         }
     }
 }
@@ -151,6 +159,8 @@ pub const EVENT_CHILDREN_MAX: usize = 2048;
 pub const EVENT_RANGES_MAX: usize = 16_384;
 /// Highest priority of a queue, as AWS has it.
 pub const PRIORITY_MAX: u32 = 1000;
+/// Highest scheduling priority of a job, as AWS has it.
+pub const SCHEDULING_PRIORITY_MAX: u32 = 9999;
 /// Most consumable resources one job names.
 pub const CONSUMABLES_PER_JOB_MAX: usize = 100;
 /// Largest quantity of a consumable resource: AWS's is a signed number of 64 bits.

@@ -24,6 +24,7 @@ pub use nodes::{NodeGroup, Nodes, Phase};
 use super::children::{Child, Children, Ranges};
 use super::consumables::{Consumable, Needs};
 use super::index::Index;
+use super::policies::Policy;
 use super::retry::Retry;
 use super::spec::Workload;
 
@@ -57,6 +58,8 @@ pub struct State {
     pub fenced_results: u64,
     #[serde(default)]
     pub consumables: BTreeMap<Name, Consumable>,
+    #[serde(default)]
+    pub policies: BTreeMap<Name, Policy>,
     /// Derived look-up tables.
     #[serde(skip)]
     pub index: Index,
@@ -73,6 +76,9 @@ pub struct Queue {
     pub tags: BTreeMap<String, String>,
     /// Unended jobs in it.
     pub active_jobs: u64,
+    /// The scheduling policy; absent: jobs go by submission alone.
+    #[serde(default)]
+    pub policy: Option<Name>,
 }
 
 /// A compute environment.

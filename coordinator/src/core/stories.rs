@@ -6,6 +6,7 @@ mod dependencies;
 mod events;
 mod listing;
 pub(super) mod nodes;
+mod policies;
 mod retries;
 mod tags;
 

@@ -21,6 +21,7 @@ pub enum Tagged {
     Queue(Name),
     Environment(Name),
     Consumable(Name),
+    Policy(Name),
 }
 
 impl Tagged {
@@ -61,6 +62,7 @@ impl Tagged {
             }
             "job-queue" => id.parse().ok().map(Self::Queue),
             "compute-environment" => id.parse().ok().map(Self::Environment),
+            "scheduling-policy" => id.parse().ok().map(Self::Policy),
             "consumable-resource" => id.parse().ok().map(Self::Consumable),
             _ => None,
         }
@@ -77,6 +79,7 @@ impl Tagged {
             Self::Queue(name) => state.queues.get(name).map(|queue| &queue.tags),
             Self::Environment(name) => state.environments.get(name).map(|e| &e.tags),
             Self::Consumable(name) => state.consumables.get(name).map(|c| &c.tags),
+            Self::Policy(name) => state.policies.get(name).map(|p| &p.tags),
         }
     }
 
@@ -93,6 +96,7 @@ impl Tagged {
             Self::Queue(name) => state.queues.get_mut(name).map(|queue| &mut queue.tags),
             Self::Environment(name) => state.environments.get_mut(name).map(|e| &mut e.tags),
             Self::Consumable(name) => state.consumables.get_mut(name).map(|c| &mut c.tags),
+            Self::Policy(name) => state.policies.get_mut(name).map(|p| &mut p.tags),
         };
         if let Some(place) = place {
             place.clone_from(tags);

@@ -10,6 +10,7 @@ use windrow_common::api::jobs::{
     ArrayProperties, CancelJob, DependencyType, JobDependency, JobDetail, JobStatus, SubmitJob,
     TerminateJob,
 };
+use windrow_common::api::policies::{CreateSchedulingPolicy, FairsharePolicy};
 use windrow_common::api::resources::{
     ComputeEnvironmentOrder, CreateComputeEnvironment, CreateJobQueue,
 };
@@ -79,16 +80,26 @@ impl World {
         world
     }
 
-    pub(super) fn queue(&mut self, queue: &str, priority: u32) {
-        self.does(Command::CreateQueue(CreateJobQueue {
-            job_queue_name: queue.into(),
-            priority,
-            compute_environment_order: vec![ComputeEnvironmentOrder {
-                order: 1,
-                compute_environment: "e".into(),
-            }],
+    /// A fair-share policy.
+    pub(super) fn policy(&mut self, policy: &str, rules: FairsharePolicy) {
+        self.does(Command::CreatePolicy(CreateSchedulingPolicy {
+            name: policy.into(),
+            fairshare_policy: Some(rules),
             ..Default::default()
         }));
+    }
+
+    /// A queue like the others, with this policy.
+    pub(super) fn fair_queue(&mut self, queue: &str, policy: &str) {
+        let scheduling_policy_arn = Some(policy.into());
+        self.does(Command::CreateQueue(CreateJobQueue {
+            scheduling_policy_arn,
+            ..queue_request(queue, 10)
+        }));
+    }
+
+    pub(super) fn queue(&mut self, queue: &str, priority: u32) {
+        self.does(Command::CreateQueue(queue_request(queue, priority)));
     }
 
     pub(super) fn definition(&mut self, definition: &str, vcpus: &str, memory: &str) {
@@ -348,6 +359,19 @@ impl World {
             }
             self.report(agent, reports);
         }
+    }
+}
+
+/// A queue on environment `e`.
+pub(super) fn queue_request(queue: &str, priority: u32) -> CreateJobQueue {
+    CreateJobQueue {
+        job_queue_name: queue.into(),
+        priority,
+        compute_environment_order: vec![ComputeEnvironmentOrder {
+            order: 1,
+            compute_environment: "e".into(),
+        }],
+        ..Default::default()
     }
 }
 

@@ -13,6 +13,10 @@ use windrow_common::api::definitions::{
 use windrow_common::api::jobs::{
     CancelJob, DescribeJobs, ListJobs, SubmitJob, TerminateJob, UpdateJob,
 };
+use windrow_common::api::policies::{
+    CreateSchedulingPolicy, DeleteSchedulingPolicy, DescribeSchedulingPolicies,
+    ListSchedulingPolicies, UpdateSchedulingPolicy,
+};
 use windrow_common::api::resources::{
     CreateComputeEnvironment, CreateJobQueue, DeleteComputeEnvironment, DeleteJobQueue,
     DescribeCluster, DescribeComputeEnvironments, DescribeJobQueues, DrainAgent, ListAgents,
@@ -90,6 +94,14 @@ pub fn ask(
             let request = read(operation, encoding, payload)?;
             Ok(answer(encoding.write(&view::list_consumers(state, &request)?)))
         }
+        DescribeSchedulingPolicies::NAME => {
+            let request = read(operation, encoding, payload)?;
+            Ok(answer(encoding.write(&view::describe_policies(state, &request)?)))
+        }
+        ListSchedulingPolicies::NAME => {
+            let request = read(operation, encoding, payload)?;
+            Ok(answer(encoding.write(&view::list_policies(state, &request)?)))
+        }
         ListTagsForResource::NAME => {
             let request = read(operation, encoding, payload)?;
             Ok(answer(encoding.write(&view::list_tags(state, &request)?)))
@@ -149,6 +161,9 @@ fn command(
         CreateComputeEnvironment::NAME => one(o, e, p, Command::CreateEnvironment),
         UpdateComputeEnvironment::NAME => one(o, e, p, Command::UpdateEnvironment),
         DeleteComputeEnvironment::NAME => one(o, e, p, Command::DeleteEnvironment),
+        CreateSchedulingPolicy::NAME => one(o, e, p, Command::CreatePolicy),
+        UpdateSchedulingPolicy::NAME => one(o, e, p, Command::UpdatePolicy),
+        DeleteSchedulingPolicy::NAME => one(o, e, p, Command::DeletePolicy),
         DrainAgent::NAME => one(o, e, p, Command::DrainAgent),
         CreateConsumableResource::NAME => one(o, e, p, Command::CreateConsumable),
         UpdateConsumableResource::NAME => one(o, e, p, Command::UpdateConsumable),
@@ -189,6 +204,7 @@ pub fn write_answer(encoding: Encoding, answer: &Answer) -> Bytes {
         Answer::Environment(response) => write(encoding, response),
         Answer::ConsumableCreated(response) => write(encoding, response),
         Answer::ConsumableUpdated(response) => write(encoding, response),
+        Answer::Policy(response) => write(encoding, response),
         Answer::JobUpdated(response) => write(encoding, response),
         Answer::Done | Answer::Registered { .. } | Answer::MustRegister | Answer::Refused(_) => {
             write(encoding, &Empty {})

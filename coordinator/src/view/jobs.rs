@@ -92,6 +92,8 @@ pub(super) fn detail(state: &State, id: JobRef, job: &Job) -> JobDetail {
         is_cancelled: job.is_cancelled,
         is_terminated: job.is_terminated,
         propagate_tags: job.propagate_tags,
+        share_identifier: job.share.as_ref().map(Name::to_string),
+        scheduling_priority: Some(job.priority),
         platform_capabilities: platform_capabilities(state, job),
         consumable_resource_properties: consumables::to_api(&spec.consumables),
         node_properties: nodes_of(job, id).map(|nodes| nodes.properties.clone()),

@@ -24,7 +24,7 @@ use crate::core::state::{Agent, Environment, Queue, Revision};
 const VALID: &str = "VALID";
 
 /// Rows of a map after the token, all of them or those named.
-fn named<'a, V>(
+pub(super) fn named<'a, V>(
     map: &'a BTreeMap<Name, V>,
     names: &'a [String],
     next_token: Option<&String>,
@@ -70,6 +70,7 @@ fn queue_detail(name: &Name, queue: &Queue) -> JobQueueDetail {
             .collect(),
         tags: queue.tags.clone(),
         active_jobs: queue.active_jobs,
+        scheduling_policy_arn: queue.policy.as_ref().map(arn::policy),
     }
 }
 

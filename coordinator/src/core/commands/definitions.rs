@@ -8,6 +8,7 @@ use windrow_common::api::definitions::{
 };
 use windrow_common::ids::Name;
 
+use super::submit::check_scheduling_priority;
 use super::{Answer, Decision};
 use crate::core::State;
 use crate::core::arn;
@@ -35,6 +36,7 @@ pub(super) fn register(
         )));
     }
     check_tags(&request.tags)?;
+    request.scheduling_priority.map(check_scheduling_priority).transpose()?;
     check_size("Job definition size", request, limits.definition_kib)?;
     if request.kind == KIND_MULTINODE {
         spec::check_nodes(request, limits)?;

@@ -8,7 +8,7 @@ use windrow_common::api::resources::{
 use windrow_common::ids::Name;
 
 use super::definitions::check_tags;
-use super::{Answer, Decision};
+use super::{Answer, Decision, policies};
 use crate::core::State;
 use crate::core::arn;
 use crate::core::event::Event;
@@ -36,6 +36,10 @@ pub(super) fn create(
         environments: check_environments(state, limits, &request.compute_environment_order)?,
         tags: request.tags.clone(),
         active_jobs: 0,
+        policy: match given(request.scheduling_policy_arn.as_ref()) {
+            None => None,
+            Some(text) => Some(policies::find(state, text)?.0),
+        },
     };
     Ok(set(name, queue))
 }
@@ -57,7 +61,39 @@ pub(super) fn update(
     if !request.compute_environment_order.is_empty() {
         queue.environments = check_environments(state, limits, &request.compute_environment_order)?;
     }
+    if let Some(text) = given(request.scheduling_policy_arn.as_ref()) {
+        queue.policy = Some(exchange_policy(state, &name, &queue, text)?);
+    }
     Ok(set(name, queue))
+}
+
+fn given(text: Option<&String>) -> Option<&str> {
+    text.map(String::as_str).filter(|text| !text.is_empty())
+}
+
+/// A queue's policy can be exchanged for another of its kind, and nothing else.
+fn exchange_policy(
+    state: &State,
+    name: &Name,
+    queue: &Queue,
+    text: &str,
+) -> Result<Name, ApiError> {
+    let (policy, new) = policies::find(state, text)?;
+    let Some(old) = state.rules(queue) else {
+        return Err(ApiError::invalid(format!(
+            "job queue `{name}` was created without a scheduling policy and cannot be given one"
+        ))
+        .hint("create another queue with the policy"));
+    };
+    if old.kind() != new.rules.kind() {
+        return Err(ApiError::invalid(format!(
+            "job queue `{name}` has a {}, policy `{policy}` is a {}",
+            old.kind(),
+            new.rules.kind()
+        ))
+        .hint("a queue's policy can be exchanged for one of its kind only"));
+    }
+    Ok(policy)
 }
 
 pub(super) fn delete(state: &State, request: &DeleteJobQueue) -> Result<Decision, ApiError> {

@@ -18,7 +18,7 @@ use crate::core::State;
 use crate::core::arn;
 use crate::core::consumables;
 use crate::core::event::{Event, Submitted};
-use crate::core::limits::{KEY_LENGTH_MAX, Limits, TAGS_MAX, check_size};
+use crate::core::limits::{KEY_LENGTH_MAX, Limits, SCHEDULING_PRIORITY_MAX, TAGS_MAX, check_size};
 use crate::core::spec::{self, ResolvedNodes};
 use crate::core::state::{JobSpec, NodeGroup, Nodes, Phase};
 
@@ -48,6 +48,12 @@ pub(super) fn submit(
     check_tags(&request.tags)?;
     let propagate_tags = check_propagation(&revision.definition, request)?;
     let (mut events, spec, nodes) = add_specs(state, resolved);
+    let share = check_share(state, &queue, request.share_identifier.as_deref())?;
+    let priority = request.scheduling_priority_override;
+    let priority = match priority.or(revision.definition.scheduling_priority) {
+        None => 0,
+        Some(priority) => check_scheduling_priority(priority)?,
+    };
     let mut parameters = revision.definition.parameters.clone();
     parameters.extend(request.parameters.clone());
     let submitted = Submitted {
@@ -63,8 +69,8 @@ pub(super) fn submit(
         key,
         max_parallel,
         propagate_tags,
-        share: None,
-        priority: 0,
+        share,
+        priority,
         nodes,
     };
     events.push(Event::JobSubmitted { job: id, submitted: Box::new(submitted) });
@@ -225,6 +231,35 @@ fn find_queue(state: &State, text: &str) -> Result<Name, ApiError> {
 }
 
 /// The array's size and how many children may run at a time.
+/// A scheduling priority within AWS's range.
+pub(super) fn check_scheduling_priority(priority: u32) -> Result<u32, ApiError> {
+    match priority {
+        0..=SCHEDULING_PRIORITY_MAX => Ok(priority),
+        _ => Err(ApiError::invalid(format!(
+            "scheduling priority must be from 0 to {SCHEDULING_PRIORITY_MAX}, got {priority}"
+        ))),
+    }
+}
+
+/// The share a job belongs to: one that is given if the queue is divided by shares, none otherwise.
+fn check_share(state: &State, queue: &Name, given: Option<&str>) -> Result<Option<Name>, ApiError> {
+    let given = given.filter(|share| !share.is_empty());
+    match (state.fair_share(queue), given) {
+        (None, None) => Ok(None),
+        (None, Some(share)) => Err(ApiError::invalid(format!(
+            "shareIdentifier `{share}`: job queue `{queue}` has no fair-share scheduling policy"
+        ))
+        .hint("leave it out, or name a queue that was created with such a policy")),
+        (Some(_), None) => Err(ApiError::invalid(format!(
+            "job queue `{queue}` has a fair-share scheduling policy: shareIdentifier must be given"
+        ))
+        .hint("with the command line, `--share NAME`")),
+        (Some(_), Some(share)) => {
+            share.parse().map(Some).map_err(|e| ApiError::invalid(format!("shareIdentifier: {e}")))
+        }
+    }
+}
+
 fn check_array(
     request: &SubmitJob,
     limits: &Limits,
