@@ -28,6 +28,7 @@ url = "nats://127.0.0.1:4222"
 
 [resources]
 memory_reserve = 256
+gpu_program = "nvidia-smi"
 
 [process]
 enabled = true
@@ -118,6 +119,11 @@ pub struct ResourcesConfig {
     pub memory: Option<u32>,
     /// Memory in MiB that is left to the system when `memory` is absent.
     pub memory_reserve: u32,
+    /// GPUs that jobs may use, by index or id (`["0", "GPU-8a5f..."]`); `[]`: none; absent: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpus: Option<Vec<String>>,
+    /// The program that lists GPUs.
+    pub gpu_program: PathBuf,
 }
 
 /// Plain processes.

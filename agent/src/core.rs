@@ -21,7 +21,10 @@ use std::time::Duration;
 use windrow_common::ids::LeaseId;
 use windrow_common::time::Timestamp;
 use windrow_common::units::Resources;
-use windrow_common::wire::agent::{EndCause, Ended, Held as WireHeld, Report, Session};
+use windrow_common::wire::agent::{
+    ContainerEnd, EndCause, Ended, Held as WireHeld, Report, Session,
+};
+use windrow_common::wire::container::ContainerSpec;
 use windrow_common::wire::lease::{Lease, OrderMessage, TaskSpec};
 
 use crate::executor::{AttemptKey, ExecutorEvent, StopSignal};
@@ -32,11 +35,16 @@ use outbox::{Item, Outbox};
 /// Longest detail of a report, in characters; what is longer is cut.
 const REASON_LENGTH_MAX: usize = 255;
 
+/// What AWS says of a container that its memory limit ended.
+pub const OUT_OF_MEMORY: &str = "OutOfMemoryError: Container killed due to memory usage";
+
 /// What the core must know and never changes.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// What all attempts together may use.
     pub resources: Resources,
+    /// The GPUs among it, by id.
+    pub gpus: Vec<String>,
     /// Time between SIGTERM and SIGKILL.
     pub stop_timeout: Duration,
     /// How long a child may wait here while others run before it is handed back.
@@ -78,6 +86,8 @@ pub struct StartPlan {
     pub lease: Arc<Lease>,
     /// What to run.
     pub spec: Arc<TaskSpec>,
+    /// The GPUs it gets, by id; absent: this host has none.
+    pub gpus: Option<Vec<String>>,
 }
 
 /// What the shell is to do, in this order.
@@ -140,11 +150,17 @@ impl Core {
     /// Compares what the journal says with what executors still know, once, before anything else.
     ///
     /// Gives back the running attempts that no executor knows: the shell reports them as lost.
-    pub fn adopt(&mut self, known: &[(AttemptKey, Timestamp)], now: Timestamp) -> Vec<AttemptKey> {
+    pub fn adopt(
+        &mut self,
+        known: &[(AttemptKey, Option<Timestamp>)],
+        now: Timestamp,
+    ) -> Vec<AttemptKey> {
         let mut missing: BTreeSet<_> = self.attempts.iter().map(|(key, _)| *key).collect();
         for &(key, started_at) in known {
             if missing.remove(&key) {
-                self.on_started(key, started_at, now);
+                if let Some(started_at) = started_at {
+                    self.on_started(key, started_at, now);
+                }
             } else if self.held.leases.get(&key.lease).is_some_and(|l| l.is_ended(key.child)) {
                 self.output.forgets.push(key);
             } else {
@@ -249,14 +265,16 @@ impl Core {
         for held in self.held.leases.values() {
             for (&child, begun) in &held.running {
                 let key = AttemptKey { lease: held.lease.id, child };
-                self.attempts.insert(key, new_attempt(&held.lease));
+                let grace = stop_timeout(&self.settings, &held.spec);
+                let attempt = Attempt::new(&held.lease, grace, begun.gpus.clone());
+                self.attempts.insert(key, attempt);
                 if begun.stopping {
                     stopping.push(key);
                 }
             }
         }
         for key in stopping {
-            self.end(key, EndCause::Stopped, None, self.settings.stop_timeout, now);
+            self.end(key, EndCause::Stopped, None, None, now);
         }
     }
 
@@ -265,20 +283,22 @@ impl Core {
         match observed.event {
             ExecutorEvent::Started { key, at } => self.on_started(key, at, now),
             ExecutorEvent::StartFailed { key, at, reason } => {
-                let cause = EndCause::StartFailed;
-                let outcome = Outcome { ran: false, exit_code: None, cause, reason: Some(reason) };
+                let outcome =
+                    Outcome { reason: Some(reason), ..Outcome::of(EndCause::StartFailed) };
                 self.on_ended(key, at, outcome, log_bytes);
             }
-            ExecutorEvent::Exited { key, at, exit_code, out_of_memory } => {
+            ExecutorEvent::Exited { key, at, exit_code, out_of_memory, reason, containers } => {
                 let cause = if out_of_memory { EndCause::OutOfMemory } else { EndCause::Exited };
-                let reason = out_of_memory
-                    .then(|| "OutOfMemoryError: Container killed due to memory usage".to_owned());
-                let outcome = Outcome { ran: true, exit_code: Some(exit_code), cause, reason };
+                let reason = match out_of_memory {
+                    true => Some(OUT_OF_MEMORY.to_owned()),
+                    false => reason,
+                };
+                let exit_code = Some(exit_code);
+                let outcome = Outcome { exit_code, reason, containers, ..Outcome::of(cause) };
                 self.on_ended(key, at, outcome, log_bytes);
             }
             ExecutorEvent::Lost { key, at, reason } => {
-                let cause = EndCause::HostLost;
-                let outcome = Outcome { ran: true, exit_code: None, cause, reason: Some(reason) };
+                let outcome = Outcome { reason: Some(reason), ..Outcome::of(EndCause::HostLost) };
                 self.on_ended(key, at, outcome, log_bytes);
             }
         }
@@ -303,10 +323,10 @@ impl Core {
 
     fn on_ended(&mut self, key: AttemptKey, at: Timestamp, outcome: Outcome, log_bytes: u64) {
         self.output.forgets.push(key);
-        let begun = self.held.begun(key);
+        let begun_at = self.held.begun(key).map(|begun| begun.at);
         let Some(attempt) = self.attempts.remove(key) else { return };
-        let (Some(held), Some(begun), false) =
-            (self.held.leases.get(&key.lease), begun, attempt.fenced)
+        let (Some(held), Some(begun_at), false) =
+            (self.held.leases.get(&key.lease), begun_at, attempt.fenced)
         else {
             return;
         };
@@ -320,29 +340,30 @@ impl Core {
             lease: key.lease,
             job: held.lease.job,
             child: key.child,
-            started_at: outcome.ran.then_some(attempt.started_at.unwrap_or(begun.at)),
+            started_at: outcome.ran.then_some(attempt.started_at.unwrap_or(begun_at)),
             ended_at: at,
             exit_code: outcome.exit_code.filter(|_| outcome.cause != EndCause::HostLost),
             cause: outcome.cause,
             reason: outcome.reason.map(|text| text.chars().take(REASON_LENGTH_MAX).collect()),
             log_bytes,
-            containers: Vec::new(),
+            containers: outcome.containers,
         };
         self.record(Record::Ended(ended));
         self.outbox.push(Item::Ended(key));
     }
 
-    /// Ends an attempt, unless it is being ended already: the first cause stands.
+    /// Ends an attempt, unless it is being ended already: the first cause stands. `grace`: the time it
+    /// has, if not its own.
     fn end(
         &mut self,
         key: AttemptKey,
         cause: EndCause,
         reason: Option<&'static str>,
-        grace: Duration,
+        grace: Option<Duration>,
         now: Timestamp,
     ) {
-        let kill_at = now.plus(grace);
         let ends = self.attempts.change(key, |attempt| {
+            let kill_at = now.plus(grace.unwrap_or(attempt.stop_timeout));
             let first = attempt.ending.is_none();
             attempt.ending.get_or_insert(Ending { cause, reason, kill_at });
             first
@@ -357,7 +378,7 @@ impl Core {
         self.return_waiting(None);
         let keys: Vec<_> = self.attempts.iter().map(|(key, _)| *key).collect();
         for key in keys {
-            self.end(key, EndCause::HostLost, Some("agent stopped"), grace, now);
+            self.end(key, EndCause::HostLost, Some("agent stopped"), Some(grace), now);
         }
     }
 
@@ -373,7 +394,7 @@ impl Core {
                 self.output.stops.push((key, StopSignal::Kill));
             } else {
                 let reason = Some("Job attempt duration exceeded timeout");
-                self.end(key, EndCause::TimedOut, reason, self.settings.stop_timeout, now);
+                self.end(key, EndCause::TimedOut, reason, None, now);
             }
         }
         if !self.attempts.is_empty() {
@@ -437,18 +458,45 @@ impl Core {
     }
 
     fn start(&mut self, lease: LeaseId, children: Vec<(u32, u32)>, now: Timestamp) {
-        self.record(Record::Starting { lease, children: children.clone(), at: now });
+        let indices = children.iter().flat_map(|&(first, count)| first..first + count);
+        let gpus = self.give_gpus(lease, indices.clone());
+        self.record(Record::Starting { lease, children: children.clone(), at: now, gpus });
         let held = &self.held.leases[&lease];
-        for child in children.into_iter().flat_map(|(first, count)| first..first + count) {
+        let has_gpus = !self.settings.gpus.is_empty();
+        let grace = stop_timeout(&self.settings, &held.spec);
+        for child in indices {
             let key = AttemptKey { lease, child };
-            self.attempts.insert(key, new_attempt(&held.lease));
+            let gpus = held.running.get(&child).map(|begun| begun.gpus.clone()).unwrap_or_default();
+            self.attempts.insert(key, Attempt::new(&held.lease, grace, gpus.clone()));
             self.output.starts.push(StartPlan {
                 key,
                 lease: Arc::clone(&held.lease),
                 spec: Arc::clone(&held.spec),
+                gpus: has_gpus.then_some(gpus),
             });
         }
     }
+
+    /// Free GPUs for each of the children, which fit.
+    fn give_gpus(
+        &self,
+        lease: LeaseId,
+        children: impl Iterator<Item = u32>,
+    ) -> Vec<(u32, Vec<String>)> {
+        let need = self.held.leases[&lease].lease.resources.gpu as usize;
+        if need == 0 {
+            return Vec::new();
+        }
+        let mut free = self.settings.gpus.iter().filter(|id| !self.attempts.uses_gpu(id));
+        children.map(|child| (child, free.by_ref().take(need).cloned().collect())).collect()
+    }
+}
+
+/// Time that an attempt has between SIGTERM and SIGKILL: its containers may stop one after the other.
+fn stop_timeout(settings: &Settings, spec: &TaskSpec) -> Duration {
+    let own = |seconds: u32| Duration::from_secs(seconds.into());
+    let of = |one: &ContainerSpec| one.stop_timeout_seconds.map_or(settings.stop_timeout, own);
+    spec.containers.iter().map(of).sum()
 }
 
 /// How an attempt ended by itself.
@@ -457,11 +505,14 @@ struct Outcome {
     exit_code: Option<i32>,
     cause: EndCause,
     reason: Option<String>,
+    containers: Vec<ContainerEnd>,
 }
 
-fn new_attempt(lease: &Lease) -> Attempt {
-    let limit = lease.timeout_seconds.map(|seconds| Duration::from_secs(seconds.into()));
-    Attempt::new(lease.resources, limit)
+impl Outcome {
+    fn of(cause: EndCause) -> Self {
+        let ran = cause != EndCause::StartFailed;
+        Self { ran, exit_code: None, cause, reason: None, containers: Vec::new() }
+    }
 }
 
 fn find_report(held: &Held, attempts: &Attempts, item: &Item) -> Option<Report> {

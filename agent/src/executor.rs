@@ -12,11 +12,13 @@ use serde::{Deserialize, Serialize};
 use windrow_common::ids::{JobId, LeaseId};
 use windrow_common::time::Timestamp;
 use windrow_common::units::Resources;
+use windrow_common::wire::agent::ContainerEnd;
 use windrow_common::wire::lease::TaskSpec;
 
 pub mod docker;
 pub mod log_files;
 pub mod process;
+mod secrets;
 
 pub use docker::{DockerConfig, DockerExecutor};
 pub use log_files::LogFiles;
@@ -86,8 +88,9 @@ pub enum Error {
 pub struct Adopted {
     /// Which.
     pub key: AttemptKey,
-    /// When it started; when it was tried, if it never ran.
-    pub started_at: Timestamp,
+    /// When it started; when it was tried, if it never ran. Absent while some of its containers wait
+    /// for others: the event of its start follows.
+    pub started_at: Option<Timestamp>,
     /// Whether it still runs. If not, the event with its end follows.
     pub running: bool,
 }
@@ -135,8 +138,10 @@ pub struct StartRequest {
     pub environments: Vec<Environment>,
     /// What all of it may use.
     pub resources: Resources,
-    /// The file that receives its output, standard output and error in the order written. The
-    /// executor creates it (and appends).
+    /// The GPUs of each container, by id.
+    pub gpus: Vec<Vec<String>>,
+    /// The file that receives its output, standard output and error in the order written; of
+    /// several containers with their name before each line. The executor creates it (and appends).
     pub log_file: PathBuf,
     /// A directory for this attempt alone; a process without a working directory of its own runs in
     /// it. The executor creates it when used and removes it when the attempt ended.
@@ -172,6 +177,10 @@ pub enum ExecutorEvent {
         exit_code: i32,
         /// Whether its memory limit ended it.
         out_of_memory: bool,
+        /// Why, where the exit status does not tell.
+        reason: Option<String>,
+        /// How each container ended, of an attempt with several.
+        containers: Vec<ContainerEnd>,
     },
     /// The executor lost sight of it: how it ended cannot be known. It does not run any more.
     Lost {

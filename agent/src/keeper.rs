@@ -20,6 +20,7 @@ use nix::sys::prctl::set_child_subreaper;
 use nix::unistd::{close, setsid};
 
 mod cgroup;
+mod launch;
 pub(crate) mod protocol;
 mod reap;
 mod scratch;
@@ -27,7 +28,7 @@ mod server;
 mod spawn;
 mod table;
 
-pub use cgroup::{ENTER, enter};
+pub use launch::{LAUNCH, launch};
 
 use scratch::Scratches;
 use table::{State, Table};

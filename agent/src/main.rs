@@ -69,8 +69,8 @@ struct RunArguments {
 fn main() -> ExitCode {
     // Before anything else: these run in the place of a job, many times a second.
     let mut raw = std::env::args_os().skip(1);
-    if raw.next().is_some_and(|first| first == keeper::ENTER) {
-        eprintln!("windrow: {:#}", keeper::enter(raw));
+    if raw.next().is_some_and(|first| first == keeper::LAUNCH) {
+        eprintln!("windrow: {:#}", keeper::launch(raw));
         return ExitCode::from(126);
     }
     let arguments = Arguments::parse();

@@ -4,6 +4,7 @@ pub mod agent;
 pub mod directory;
 pub mod event_loop;
 pub mod executors;
+pub mod gpus;
 pub mod inventory;
 pub mod journal;
 pub mod link;

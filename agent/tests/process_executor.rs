@@ -18,7 +18,7 @@ use windrow_agent::executor::{
 };
 use windrow_common::ids::{JobId, LeaseId};
 use windrow_common::units::Resources;
-use windrow_common::wire::container::ContainerSpec;
+use windrow_common::wire::container::{ContainerSpec, Secret, Ulimit};
 use windrow_common::wire::lease::TaskSpec;
 
 /// Long enough for a loaded machine; only a failing test waits for it.
@@ -91,6 +91,7 @@ impl World {
                 ("GREETING".into(), "hello world".into()),
             ])],
             resources: Resources::new(1000, 64),
+            gpus: Vec::new(),
             log_file: path.join(format!("{}.log", self.next_child)),
             scratch: path.join(format!("{}.scratch", self.next_child)),
         }
@@ -472,4 +473,27 @@ async fn a_keeper_whose_directory_was_deleted_leaves_its_successor_alone() {
     wait_for("the keeper to leave", || kill(keeper, None).is_err().then_some(())).await;
     world.reopen();
     assert_eq!(world.run(shell("exit 4")).await.0, 4);
+}
+
+#[tokio::test]
+async fn limits_and_secrets_reach_the_process() {
+    let mut world = World::new();
+    let file = world.directory.path().join("key");
+    fs::write(&file, "s3cret\n").unwrap();
+    let secret = |from: String| vec![Secret { name: "KEY".into(), from }];
+    let limits = vec![
+        Ulimit { name: "nofile".into(), soft: 64, hard: 128 },
+        Ulimit { name: "core".into(), soft: 0, hard: 0 },
+    ];
+    let limited = ContainerSpec {
+        ulimits: limits,
+        secrets: secret(format!("file:{}", file.display())),
+        ..shell("ulimit -n; ulimit -Hn; ulimit -c; echo $KEY $GREETING")
+    };
+    assert_eq!(world.run(limited).await, (0, "64\n128\n0\ns3cret hello world\n".into()));
+    let unknown = Ulimit { name: "cores".into(), soft: 0, hard: 0 };
+    world.start(ContainerSpec { ulimits: vec![unknown], ..shell("true") }).await;
+    assert!(world.failure().await.contains("no ulimit `cores`"));
+    world.start(ContainerSpec { secrets: secret("env:NO_SUCH".into()), ..shell("true") }).await;
+    assert!(world.failure().await.starts_with("ResourceInitializationError: "));
 }

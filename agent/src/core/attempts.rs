@@ -12,6 +12,7 @@ use std::time::Duration;
 use windrow_common::time::Timestamp;
 use windrow_common::units::Resources;
 use windrow_common::wire::agent::EndCause;
+use windrow_common::wire::lease::Lease;
 
 use crate::executor::AttemptKey;
 
@@ -35,6 +36,10 @@ pub struct Attempt {
     pub started_at: Option<Timestamp>,
     /// Limit of its run time.
     pub time_limit: Option<Duration>,
+    /// Time between SIGTERM and SIGKILL.
+    pub stop_timeout: Duration,
+    /// The GPUs it has for itself, by id.
+    pub gpus: Vec<String>,
     /// Set once it is being ended.
     pub ending: Option<Ending>,
     /// The coordinator gave it up: nothing is reported.
@@ -44,9 +49,17 @@ pub struct Attempt {
 
 impl Attempt {
     /// A new one, ordered.
-    pub fn new(resources: Resources, time_limit: Option<Duration>) -> Self {
-        let (started_at, ending, timer) = (None, None, None);
-        Self { resources, started_at, time_limit, ending, fenced: false, timer }
+    pub fn new(lease: &Lease, stop_timeout: Duration, gpus: Vec<String>) -> Self {
+        Self {
+            resources: lease.resources,
+            started_at: None,
+            time_limit: lease.timeout_seconds.map(|seconds| Duration::from_secs(seconds.into())),
+            stop_timeout,
+            gpus,
+            ending: None,
+            fenced: false,
+            timer: None,
+        }
     }
 
     fn due_at(&self) -> Option<Timestamp> {
@@ -63,12 +76,18 @@ pub struct Attempts {
     all: BTreeMap<AttemptKey, Attempt>,
     timers: BTreeSet<(Timestamp, AttemptKey)>,
     used: Resources,
+    gpus: BTreeSet<String>,
 }
 
 impl Attempts {
     /// What all of them use.
     pub fn used(&self) -> Resources {
         self.used
+    }
+
+    /// Whether one of them has this GPU.
+    pub fn uses_gpu(&self, id: &str) -> bool {
+        self.gpus.contains(id)
     }
 
     /// Whether there is none.
@@ -94,6 +113,10 @@ impl Attempts {
     /// Adds one.
     pub fn insert(&mut self, key: AttemptKey, attempt: Attempt) {
         self.used = self.used.plus(attempt.resources);
+        for id in &attempt.gpus {
+            let is_free = self.gpus.insert(id.clone());
+            assert!(is_free, "a GPU belongs to one attempt");
+        }
         let previous = self.all.insert(key, attempt);
         assert!(previous.is_none(), "an attempt starts once");
     }
@@ -102,6 +125,9 @@ impl Attempts {
     pub fn remove(&mut self, key: AttemptKey) -> Option<Attempt> {
         let attempt = self.all.remove(&key)?;
         self.used = self.used.less(attempt.resources);
+        for id in &attempt.gpus {
+            self.gpus.remove(id);
+        }
         if let Some(timer) = attempt.timer {
             self.timers.remove(&(timer, key));
         }

@@ -10,12 +10,13 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 /// The variables of a container of child `child` of `lease`, later ones winning over earlier ones: for a process
 /// (`home` given) a search path and home directory, then the user's, then AWS Batch's. A container's
-/// image brings its own path and home.
+/// image brings its own path and home. `gpus`: those it has, on a host with some.
 pub fn environment(
     lease: &Lease,
     child: u32,
     spec: &ContainerSpec,
     home: Option<&str>,
+    gpus: Option<&[String]>,
 ) -> Environment {
     let mut variables = Environment(Vec::with_capacity(spec.environment.len() + 9));
     if let Some(home) = home {
@@ -42,6 +43,14 @@ pub fn environment(
         set_node(&mut variables, child, nodes);
     }
     variables.set("AWS_EXECUTION_ENV", "AWS_ECS_EC2");
+    if let Some(gpus) = gpus {
+        // What has none must not find those of others.
+        let visible = if gpus.is_empty() { "void".to_owned() } else { gpus.join(",") };
+        variables.set("NVIDIA_VISIBLE_DEVICES", &visible);
+        if home.is_some() {
+            variables.set("CUDA_VISIBLE_DEVICES", &gpus.join(","));
+        }
+    }
     variables
 }
 
@@ -94,7 +103,7 @@ mod tests {
             environment: of_user.map(|(k, v)| (k.to_owned(), v.to_owned())).to_vec(),
             ..ContainerSpec::default()
         };
-        let variables = environment(&lease(&spec, Some(10)), 7, &spec, Some("/scratch"));
+        let variables = environment(&lease(&spec, Some(10)), 7, &spec, Some("/scratch"), None);
         let job = "01900000-0000-7000-8000-000000000001:7";
         for (key, value) in [
             ("PATH", "/opt"),
@@ -114,9 +123,24 @@ mod tests {
     }
 
     #[test]
+    fn gpus_are_shown_to_those_that_have_them() {
+        let spec = ContainerSpec::default();
+        let of = |gpus: &[&str], home| {
+            let gpus: Vec<_> = gpus.iter().map(|id| (*id).to_owned()).collect();
+            let all = environment(&lease(&spec, None), 0, &spec, home, Some(&gpus));
+            let shown = |key| find(&all, key).map(str::to_owned);
+            (shown("NVIDIA_VISIBLE_DEVICES"), shown("CUDA_VISIBLE_DEVICES"))
+        };
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(of(&["GPU-a", "GPU-b"], Some("/")), (text("GPU-a,GPU-b"), text("GPU-a,GPU-b")));
+        assert_eq!(of(&[], Some("/")), (text("void"), text("")));
+        assert_eq!(of(&["GPU-a"], None), (text("GPU-a"), None), "a container has no others");
+    }
+
+    #[test]
     fn single_containers() {
         let spec = ContainerSpec::default();
-        let variables = environment(&lease(&spec, None), 0, &spec, None);
+        let variables = environment(&lease(&spec, None), 0, &spec, None, None);
         let job = "01900000-0000-7000-8000-000000000001";
         assert_eq!(find(&variables, "AWS_BATCH_JOB_ID"), Some(job));
         for absent in ["PATH", "HOME", "AWS_BATCH_JOB_ARRAY_INDEX", "AWS_BATCH_JOB_ARRAY_SIZE"] {
@@ -130,7 +154,7 @@ mod tests {
         let nodes = Nodes { count: 3, main: 1, main_address: Some("10.0.0.7".to_owned()) };
         let lease = Lease { nodes: Some(nodes), ..lease(&spec, None) };
         let address = "AWS_BATCH_JOB_MAIN_NODE_PRIVATE_IPV4_ADDRESS";
-        let other = environment(&lease, 2, &spec, None);
+        let other = environment(&lease, 2, &spec, None, None);
         for (key, value) in [
             ("AWS_BATCH_JOB_ID", "01900000-0000-7000-8000-000000000001#2"),
             ("AWS_BATCH_JOB_NODE_INDEX", "2"),
@@ -140,7 +164,7 @@ mod tests {
         ] {
             assert_eq!(find(&other, key), Some(value), "{key}");
         }
-        let main = environment(&lease, 1, &spec, None);
+        let main = environment(&lease, 1, &spec, None, None);
         assert_eq!(find(&main, "AWS_BATCH_JOB_NODE_INDEX"), Some("1"));
         assert_eq!(find(&main, address), None);
     }

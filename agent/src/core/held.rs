@@ -36,6 +36,9 @@ pub enum Record {
         children: Vec<(u32, u32)>,
         /// When.
         at: Timestamp,
+        /// The GPUs that children get, by id.
+        #[serde(default)]
+        gpus: Vec<(u32, Vec<String>)>,
     },
     /// Running children are to stop by order.
     Stopping {
@@ -66,12 +69,14 @@ pub enum Record {
 }
 
 /// A child whose start was ordered and whose end is not known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Begun {
     /// When the start was ordered.
     pub at: Timestamp,
     /// Whether the coordinator wants it stopped.
     pub stopping: bool,
+    /// The GPUs it has, by id.
+    pub gpus: Vec<String>,
 }
 
 /// A lease and where each of its children is: in exactly one of the four.
@@ -122,8 +127,8 @@ impl Held {
     }
 
     /// The running child, if it is one.
-    pub fn begun(&self, key: AttemptKey) -> Option<Begun> {
-        self.leases.get(&key.lease)?.running.get(&key.child).copied()
+    pub fn begun(&self, key: AttemptKey) -> Option<&Begun> {
+        self.leases.get(&key.lease)?.running.get(&key.child)
     }
 
     /// Takes a fact in. Facts about leases that are not held change nothing.
@@ -138,10 +143,15 @@ impl Held {
             Record::Accepted(lease) => self.accept(lease),
             Record::Highest(lease) => self.last_lease = self.last_lease.max(*lease),
             Record::Session => self.last_lease = LeaseId::default(),
-            Record::Starting { lease, children, at } => self.with(*lease, |held| {
-                let begun = Begun { at: *at, stopping: false };
+            Record::Starting { lease, children, at, gpus } => self.with(*lease, |held| {
+                let begun = Begun { at: *at, stopping: false, gpus: Vec::new() };
                 let started = held.waiting.remove(children);
-                held.running.extend(started.indices().map(|child| (child, begun)));
+                held.running.extend(started.indices().map(|child| (child, begun.clone())));
+                for (child, gpus) in gpus {
+                    if let Some(begun) = held.running.get_mut(child) {
+                        begun.gpus.clone_from(gpus);
+                    }
+                }
             }),
             Record::Stopping { lease, children } => self.with(*lease, |held| {
                 for child in keys_in(&held.running, children) {
@@ -188,7 +198,9 @@ impl Held {
             records.push(Record::Accepted((*held.lease).clone()));
             for (&child, begun) in &held.running {
                 let children = vec![(child, 1)];
-                records.push(Record::Starting { lease, children: children.clone(), at: begun.at });
+                let gpus = Some((child, begun.gpus.clone())).filter(|(_, ids)| !ids.is_empty());
+                let (at, gpus) = (begun.at, gpus.into_iter().collect());
+                records.push(Record::Starting { lease, children: children.clone(), at, gpus });
                 if begun.stopping {
                     records.push(Record::Stopping { lease, children });
                 }

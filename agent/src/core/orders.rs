@@ -110,7 +110,7 @@ impl Core {
         self.record(Record::Stopping { lease: stop.lease, children: children.to_vec() });
         for child in running {
             let key = AttemptKey { lease: stop.lease, child };
-            self.end(key, EndCause::Stopped, None, self.settings.stop_timeout, now);
+            self.end(key, EndCause::Stopped, None, None, now);
         }
     }
 

@@ -1,10 +1,10 @@
 //! Runs attempts as Docker containers.
 //!
-//! One task follows one attempt through its life: image, create, start, logs, wait. Containers
-//! carry labels that say whose they are, so that a restarted agent finds its own and only these.
-//! Knows nothing of leases beyond their numbers.
+//! One task follows one attempt through its life: images, create, start, logs, wait. All containers
+//! of an attempt are created before the first one starts, and carry labels that say whose they are
+//! and when they may start, so that a restarted agent finds its own and only these, and goes on
+//! where it was. Knows nothing of leases beyond their numbers.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -12,24 +12,30 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bollard::models::ContainerSummary;
-use bollard::query_parameters::ListContainersOptionsBuilder;
+use bollard::query_parameters::{ListContainersOptionsBuilder, ListVolumesOptionsBuilder};
 use bollard::{API_DEFAULT_VERSION, Docker};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Sender;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use windrow_common::ids::Name;
+use windrow_common::time::wall_clock;
 
 use super::{Adopted, AttemptKey, Error, ExecutorEvent, StartRequest, StopSignal};
 
 mod attempt;
 mod container;
+mod engine;
+mod group;
 mod images;
+mod life;
 mod logs;
+mod pause;
 
-use container::labels;
+use group::{Found, Group, labels, read_labels, volume_owner};
+use life::Stage;
 
 /// Longest wait for the engine's answer: it is slow when it starts many containers.
 const ANSWER_SECONDS: u64 = 120;
@@ -53,6 +59,9 @@ pub struct DockerConfig {
     /// Containers created or removed at the same time; more only wait inside the engine.
     #[serde(default = "default_starts_max")]
     pub starts_max: usize,
+    /// Time between SIGTERM and SIGKILL of a container that has none of its own.
+    #[serde(default = "default_stop_timeout")]
+    pub stop_timeout: Duration,
 }
 
 fn default_socket() -> PathBuf {
@@ -65,6 +74,10 @@ fn default_network() -> String {
 
 fn default_starts_max() -> usize {
     8
+}
+
+fn default_stop_timeout() -> Duration {
+    Duration::from_secs(30)
 }
 
 /// A handle on the agent's containers. Dropped, it leaves them running.
@@ -87,14 +100,17 @@ struct Inner {
 }
 
 /// What is known of an attempt that is not forgotten.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Record {
-    /// The container's name.
-    container: String,
-    /// The strongest stop asked for.
-    stop: Option<StopSignal>,
-    /// Whether the container has been started, so that a signal reaches it.
-    started: bool,
+    group: Group,
+    /// Tells its task to stop it.
+    stop: watch::Sender<Stop>,
+}
+
+/// A wish that an attempt ends; each one sent counts, so that a kill can be repeated.
+#[derive(Clone, Copy, Debug, Default)]
+struct Stop {
+    signal: Option<StopSignal>,
 }
 
 impl DockerExecutor {
@@ -134,86 +150,153 @@ impl DockerExecutor {
         let filters = HashMap::from([("label".to_owned(), wanted)]);
         let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
         let listed = self.inner.docker.list_containers(Some(options)).await;
-        let listed = listed.map_err(|source| Error::Docker {
-            action: "list the agent's containers",
-            source: Box::new(source),
-        })?;
-        let mut adopted = Vec::new();
+        let listed = listed.map_err(|source| refused("list the agent's containers", source))?;
+        let mut groups: BTreeMap<AttemptKey, Vec<Found>> = BTreeMap::new();
         for summary in listed {
-            adopted.extend(self.adopt_one(&summary).await?);
+            match read_labels(&summary) {
+                Some(found) => groups.entry(found.key).or_default().push(found),
+                None => {
+                    tracing::warn!(id = ?summary.id, "container with labels of ours that cannot be read")
+                }
+            }
+        }
+        let mut volumes = self.volumes(&filters).await?;
+        let mut adopted = Vec::new();
+        for (key, found) in groups {
+            let volumes = volumes.remove(&key).unwrap_or_default();
+            adopted.extend(self.adopt_one(key, &found, volumes).await?);
+        }
+        // The agent was killed between removing an attempt's containers and its volumes.
+        for volume in volumes.into_values().flatten() {
+            let inner = Arc::clone(&self.inner);
+            self.spawn(async move { inner.remove_volume(&volume).await });
         }
         Ok(adopted)
     }
 
-    async fn adopt_one(&self, summary: &ContainerSummary) -> Result<Option<Adopted>, Error> {
-        let Some(found) = container::read_labels(summary) else {
-            tracing::warn!(id = ?summary.id, "container with labels of ours that cannot be read");
-            return Ok(None);
-        };
-        let inspected = self.inner.docker.inspect_container(&found.container, None).await;
-        let state = match inspected {
-            Ok(inspected) => inspected.state.unwrap_or_default(),
-            Err(e) if container::is_gone(&e) => return Ok(None),
-            Err(source) => {
-                let source = Box::new(source);
-                return Err(Error::Docker { action: "inspect an adopted container", source });
+    /// The agent's named volumes, by attempt.
+    async fn volumes(
+        &self,
+        filters: &HashMap<String, Vec<String>>,
+    ) -> Result<BTreeMap<AttemptKey, Vec<String>>, Error> {
+        let options = ListVolumesOptionsBuilder::default().filters(filters).build();
+        let listed = self.inner.docker.list_volumes(Some(options)).await;
+        let listed = listed.map_err(|source| refused("list the agent's volumes", source))?;
+        let mut volumes: BTreeMap<AttemptKey, Vec<String>> = BTreeMap::new();
+        for volume in listed.volumes.into_iter().flatten() {
+            if let Some(key) = volume_owner(&volume) {
+                volumes.entry(key).or_default().push(volume.name);
             }
-        };
-        let started_at = container::time_of(state.started_at.as_deref());
-        let running = started_at.is_some() && container::is_live(&state);
-        let key = found.key;
-        let record = Record { container: found.container.clone(), stop: None, started: true };
-        self.inner.attempts().insert(key, record);
-        let inner = Arc::clone(&self.inner);
-        if let Some(started_at) = started_at {
-            self.spawn(async move { inner.follow(key, &found.container, &found.log_file).await });
-            return Ok(Some(Adopted { key, started_at, running }));
         }
-        self.spawn(async move { inner.abandon(key, &found.container).await });
-        Ok(Some(Adopted { key, started_at: found.created_at, running }))
+        Ok(volumes)
+    }
+
+    async fn adopt_one(
+        &self,
+        key: AttemptKey,
+        found: &[Found],
+        volumes: Vec<String>,
+    ) -> Result<Option<Adopted>, Error> {
+        let group = Group::found(found, volumes.clone());
+        let Some(group) = group else {
+            return Ok(self.abandon(key, found, volumes, "containers of it were missing"));
+        };
+        let mut stages = Vec::with_capacity(group.containers.len());
+        let (mut is_live, mut last_start) = (false, None);
+        for container in &group.containers {
+            let inspected = self.inner.docker.inspect_container(container, None).await;
+            let state = match inspected {
+                Ok(inspected) => inspected.state.unwrap_or_default(),
+                Err(e) if container::is_gone(&e) => {
+                    let reason = "its container was removed by somebody else";
+                    return Ok(self.abandon(key, found, volumes, reason));
+                }
+                Err(e) => return Err(refused("inspect an adopted container", e)),
+            };
+            let started_at = container::time_of(state.started_at.as_deref());
+            is_live |= started_at.is_some() && container::is_live(&state);
+            last_start = last_start.max(started_at);
+            stages.push(started_at.map_or(Stage::Waiting, Stage::running));
+        }
+        let Some(last_start) = last_start else {
+            let reason = "the agent stopped before it could start the container";
+            return Ok(self.abandon(key, found, volumes, reason));
+        };
+        let all_started = stages.iter().all(|stage| *stage != Stage::Waiting);
+        let stop = self.record(&group);
+        let inner = Arc::clone(&self.inner);
+        self.spawn(async move { inner.follow(&group, stages, stop).await });
+        let started_at = all_started.then_some(last_start);
+        Ok(Some(Adopted { key, started_at, running: is_live }))
+    }
+
+    /// Gives up an attempt that cannot be followed: removes what is left of it.
+    fn abandon(
+        &self,
+        key: AttemptKey,
+        found: &[Found],
+        volumes: Vec<String>,
+        reason: &'static str,
+    ) -> Option<Adopted> {
+        let first = found.first()?;
+        let group = Group {
+            key,
+            log_file: first.log_file.clone(),
+            members: Vec::new(),
+            containers: found.iter().map(|one| one.container.clone()).collect(),
+            pause: None,
+            volumes,
+        };
+        self.record(&group);
+        let inner = Arc::clone(&self.inner);
+        self.spawn(async move { inner.abandon(&group, reason).await });
+        Some(Adopted { key, started_at: Some(first.created_at), running: false })
+    }
+
+    /// Remembers an attempt; what is sent to its record arrives at the receiver.
+    fn record(&self, group: &Group) -> watch::Receiver<Stop> {
+        let (stop, receiver) = watch::channel(Stop::default());
+        self.inner.attempts().insert(group.key, Record { group: group.clone(), stop });
+        receiver
     }
 
     /// Starts attempts; the outcome arrives as events.
     pub async fn start(&self, requests: Vec<StartRequest>) {
         for request in requests {
-            let container = container::name(&request);
-            let record = Record { container, stop: None, started: false };
-            match self.inner.attempts().entry(request.key) {
-                Entry::Vacant(vacant) => {
-                    vacant.insert(record);
-                }
+            if self.inner.attempts().contains_key(&request.key) {
                 // It is on its way already.
-                Entry::Occupied(_) => continue,
+                continue;
             }
             let inner = Arc::clone(&self.inner);
-            self.spawn(async move { inner.run(request).await });
+            match Group::of(&request, &self.inner.config) {
+                Ok(group) => {
+                    let stop = self.record(&group);
+                    self.spawn(async move { inner.run(request, group, stop).await });
+                }
+                Err(reason) => {
+                    let (key, at) = (request.key, wall_clock());
+                    let event = ExecutorEvent::StartFailed { key, at, reason };
+                    self.spawn(async move { inner.tell(event).await });
+                }
+            }
         }
     }
 
     /// Signals an attempt; one that has not begun does not begin. Nothing happens when it ended.
     pub async fn stop(&self, key: AttemptKey, signal: StopSignal) {
-        let target = {
-            let mut attempts = self.inner.attempts();
-            let Some(record) = attempts.get_mut(&key) else { return };
-            if record.stop != Some(StopSignal::Kill) {
-                record.stop = Some(signal);
-            }
-            record.started.then(|| record.container.clone())
-        };
-        if let Some(container) = target {
-            let inner = Arc::clone(&self.inner);
-            self.spawn(async move { inner.signal(&container, signal).await });
+        if let Some(record) = self.inner.attempts().get(&key) {
+            // Fails only when its task is over.
+            let _ = record.stop.send(Stop { signal: Some(signal) });
         }
     }
 
-    /// Removes the containers of attempts whose end the agent has on disk, with their anonymous
-    /// volumes.
+    /// Removes the containers of attempts whose end the agent has on disk, with their volumes.
     pub async fn forget(&self, keys: Vec<AttemptKey>) {
         for key in keys {
             let record = self.inner.attempts().remove(&key);
-            if let Some(Record { container, .. }) = record {
+            if let Some(Record { group, .. }) = record {
                 let inner = Arc::clone(&self.inner);
-                self.spawn(async move { inner.remove(&container).await });
+                self.spawn(async move { inner.remove_group(&group).await });
             }
         }
     }
@@ -244,6 +327,10 @@ impl Inner {
         // Fails only when nobody is interested any more.
         let _ = self.events.send(vec![event]).await;
     }
+}
+
+fn refused(action: &'static str, source: bollard::errors::Error) -> Error {
+    Error::Docker { action, source: Box::new(source) }
 }
 
 /// Asks the engine for a sign of life, without the asynchronous client, whose caller may block.

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{self, Sender};
 
-use super::{Adopted, AttemptKey, Error, ExecutorEvent, StartRequest, StopSignal};
+use super::{Adopted, AttemptKey, Error, ExecutorEvent, StartRequest, StopSignal, secrets};
 use crate::keeper::protocol::{Known, Order, Request};
 
 mod connect;
@@ -82,7 +82,7 @@ impl ProcessExecutor {
         let found = std::mem::take(&mut *self.found.lock().unwrap_or_else(PoisonError::into_inner));
         let adopted = found.iter().map(|known| Adopted {
             key: known.key,
-            started_at: known.started_at,
+            started_at: Some(known.started_at),
             running: known.end.is_none(),
         });
         let adopted = adopted.collect();
@@ -100,7 +100,7 @@ impl ProcessExecutor {
         let mut refused = Vec::new();
         let mut orders = Vec::with_capacity(requests.len());
         for request in requests {
-            match order(request, self.cgroup) {
+            match order(request, self.cgroup).await {
                 Ok(order) => orders.push(Request::Start(Box::new(order))),
                 Err(event) => refused.push(event),
             }
@@ -131,13 +131,14 @@ impl ProcessExecutor {
 }
 
 /// The keeper's order for a request, or why it cannot run as a process.
-fn order(request: StartRequest, cgroup: bool) -> Result<Order, ExecutorEvent> {
-    let StartRequest { key, job: _, spec, environments, resources, log_file, scratch } = request;
+async fn order(mut request: StartRequest, cgroup: bool) -> Result<Order, ExecutorEvent> {
+    let mut environments = std::mem::take(&mut request.environments);
+    let StartRequest { key, spec, resources, log_file, scratch, .. } = request;
     let refuse = |reason: String| {
         let at = windrow_common::time::wall_clock();
         Err(ExecutorEvent::StartFailed { key, at, reason })
     };
-    let (Some(process), [environment]) = (spec.containers.first(), &*environments) else {
+    let (Some(process), [environment]) = (spec.containers.first(), &mut *environments) else {
         let count = spec.containers.len();
         return refuse(format!("a job without images is one process, not {count}"));
     };
@@ -147,15 +148,19 @@ fn order(request: StartRequest, cgroup: bool) -> Result<Order, ExecutorEvent> {
     if process.command.is_empty() {
         return refuse("the job has no command and no image to take it from".to_owned());
     }
+    if let Err(reason) = secrets::add(&process.secrets, environment).await {
+        return refuse(reason);
+    }
     Ok(Order {
         key,
         command: process.command.clone(),
-        environment: environment.clone(),
+        environment: std::mem::take(environment),
         working_directory: process.working_directory.as_ref().map(PathBuf::from),
         scratch,
         log_file,
         user: process.user.clone(),
         resources,
         cgroup,
+        ulimits: process.ulimits.clone(),
     })
 }

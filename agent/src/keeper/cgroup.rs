@@ -1,16 +1,13 @@
 //! Control groups: limit and weigh an attempt, tell whether its memory limit killed it, and end
 //! all of it, escaped processes included. Speaks version 1 (`memory` and `cpu`) and version 2.
 
-use std::ffi::OsString;
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::Context;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Gid, Pid, Uid};
+use nix::unistd::Pid;
 use windrow_common::units::Resources;
 
 use crate::executor::AttemptKey;
@@ -19,16 +16,11 @@ const ROOT: &str = "/sys/fs/cgroup";
 /// Our place in each tree.
 const OURS: &str = "windrow";
 
-/// The first argument that makes this program the launcher, see [`enter`].
-pub const ENTER: &str = "enter-cgroup";
-
 /// Where this keeper's groups are.
 pub(super) struct Hierarchy {
     version_2: bool,
     /// The parent of the attempts' groups: one directory, or one in each controller's tree.
     parents: Vec<PathBuf>,
-    /// This program, as the launcher.
-    launcher: PathBuf,
 }
 
 /// The group of one attempt.
@@ -36,7 +28,6 @@ pub(super) struct Hierarchy {
 pub(super) struct Cgroup {
     version_2: bool,
     directories: Vec<PathBuf>,
-    launcher: PathBuf,
 }
 
 impl Hierarchy {
@@ -58,8 +49,7 @@ impl Hierarchy {
             }
             parents.push(parent);
         }
-        let launcher = std::env::current_exe().context("find the path of this program")?;
-        let hierarchy = Self { version_2, parents, launcher };
+        let hierarchy = Self { version_2, parents };
         hierarchy.clear()?;
         Ok(hierarchy)
     }
@@ -69,11 +59,8 @@ impl Hierarchy {
             for entry in fs::read_dir(parent)? {
                 let entry = entry?;
                 if entry.file_type()?.is_dir() {
-                    let left = Cgroup {
-                        version_2: self.version_2,
-                        directories: vec![entry.path()],
-                        launcher: self.launcher.clone(),
-                    };
+                    let left =
+                        Cgroup { version_2: self.version_2, directories: vec![entry.path()] };
                     left.kill();
                     left.remove();
                 }
@@ -86,8 +73,7 @@ impl Hierarchy {
     pub(super) fn make(&self, key: AttemptKey, resources: Resources) -> Result<Cgroup, String> {
         let name = format!("{}-{}", key.lease, key.child);
         let directories: Vec<_> = self.parents.iter().map(|p| p.join(&name)).collect();
-        let cgroup =
-            Cgroup { version_2: self.version_2, directories, launcher: self.launcher.clone() };
+        let cgroup = Cgroup { version_2: self.version_2, directories };
         cgroup.set_up(resources).map_err(|e| {
             cgroup.remove();
             format!("cannot set up the control group `{name}`: {e}")
@@ -148,15 +134,9 @@ impl Cgroup {
         fs::write(self.directories[1].join("cpu.shares"), shares.to_string())
     }
 
-    /// A command that enters the group, becomes the user, and then the program. The job's whole
-    /// command (its name for the program first) is to be added as arguments.
-    pub(super) fn launcher(&self, program: &Path, identity: Option<(Uid, Gid)>) -> Command {
-        let mut command = Command::new(&self.launcher);
-        command.arg(ENTER).arg(self.directories.len().to_string());
-        command.args(self.directories.iter().map(|d| d.join("cgroup.procs")));
-        let identity = identity.map(|(user, group)| format!("{user}:{group}"));
-        command.arg(identity.unwrap_or_default()).arg(program);
-        command
+    /// Where a process enters the group.
+    pub(super) fn directories(&self) -> &[PathBuf] {
+        &self.directories
     }
 
     /// Sends SIGKILL to every process in the group.
@@ -197,30 +177,4 @@ fn optional(result: io::Result<()>) -> io::Result<()> {
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => Ok(()),
         other => other,
     }
-}
-
-/// The launcher: enters control groups, becomes the user, then the job's program. `arguments` are
-/// those that [`Cgroup::launcher`] wrote, after [`ENTER`]. Returns only on failure.
-pub fn enter(mut arguments: impl Iterator<Item = OsString>) -> anyhow::Error {
-    match prepare(&mut arguments) {
-        Ok(mut command) => anyhow::Error::new(command.exec()).context("execute the job's program"),
-        Err(error) => error,
-    }
-}
-
-fn prepare(arguments: &mut impl Iterator<Item = OsString>) -> anyhow::Result<Command> {
-    let mut next = || arguments.next().context("too few arguments; the keeper gives them");
-    let count: usize = next()?.to_string_lossy().parse().context("number of control groups")?;
-    for _ in 0..count {
-        let file = PathBuf::from(next()?);
-        fs::write(&file, "0").with_context(|| format!("enter `{}`", file.display()))?;
-    }
-    let identity = next()?.to_string_lossy().into_owned();
-    let mut command = Command::new(next()?);
-    command.arg0(next()?);
-    if let Some((user, group)) = identity.split_once(':') {
-        command.uid(user.parse().context("user id")?).gid(group.parse().context("group id")?);
-    }
-    command.args(arguments);
-    Ok(command)
 }

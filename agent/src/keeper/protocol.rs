@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use windrow_common::codec;
 use windrow_common::time::Timestamp;
 use windrow_common::units::Resources;
+use windrow_common::wire::container::Ulimit;
 
 use crate::executor::{AttemptKey, Environment, StopSignal};
 
@@ -50,6 +51,9 @@ pub(crate) struct Order {
     pub(crate) resources: Resources,
     /// Whether to limit and watch the attempt by a control group.
     pub(crate) cgroup: bool,
+    /// Limits of its processes.
+    #[serde(default)]
+    pub(crate) ulimits: Vec<Ulimit>,
 }
 
 /// From the keeper.

@@ -14,6 +14,7 @@ use std::process::{Child, Command, Stdio};
 use nix::unistd::{Gid, Group, Uid, User};
 
 use super::cgroup::Cgroup;
+use super::launch;
 use super::protocol::Order;
 use super::scratch::Scratches;
 
@@ -44,7 +45,7 @@ pub(super) fn spawn(
     };
     let directory = order.working_directory.as_deref().unwrap_or(&order.scratch);
     let spawned = resolve(name, &order.environment.0, directory)
-        .and_then(|program| launch(order, &program, directory, null, identity, cgroup));
+        .and_then(|program| start(order, &program, directory, null, identity, cgroup));
     match spawned {
         Ok(child) => Ok(Spawned { child, scratch }),
         Err(reason) => {
@@ -54,7 +55,7 @@ pub(super) fn spawn(
     }
 }
 
-fn launch(
+fn start(
     order: &Order,
     program: &Path,
     directory: &Path,
@@ -66,22 +67,21 @@ fn launch(
         .map_err(|e| format!("cannot open the log file `{}`: {e}", order.log_file.display()))?;
     let handles = || -> io::Result<(File, File)> { Ok((null.try_clone()?, log.try_clone()?)) };
     let (input, errors) = handles().map_err(|e| format!("cannot duplicate a file handle: {e}"))?;
-    let mut command = match cgroup {
-        Some(cgroup) => cgroup.launcher(program, identity.map(|i| (i.user, i.group))),
-        None => Command::new(program),
-    };
-    match (cgroup, identity) {
-        (Some(_), _) => {
-            command.args(&order.command);
-        }
-        (None, Some(identity)) => {
+    let mut command = if cgroup.is_some() || !order.ulimits.is_empty() {
+        launch::check(&order.ulimits)?;
+        let groups = cgroup.map_or(&[][..], Cgroup::directories);
+        let identity = identity.map(|identity| (identity.user, identity.group));
+        let mut command = launch::launcher(groups, &order.ulimits, identity, program);
+        command.args(&order.command);
+        command
+    } else {
+        let mut command = Command::new(program);
+        if let Some(identity) = identity {
             command.uid(identity.user.as_raw()).gid(identity.group.as_raw());
-            command.arg0(&order.command[0]).args(&order.command[1..]);
         }
-        (None, None) => {
-            command.arg0(&order.command[0]).args(&order.command[1..]);
-        }
-    }
+        command.arg0(&order.command[0]).args(&order.command[1..]);
+        command
+    };
     command
         .env_clear()
         .envs(order.environment.0.iter().map(|(name, value)| (name, value)))

@@ -15,6 +15,7 @@ use windrow_common::wire::agent::Executor;
 use super::directory::StateDirectory;
 use super::event_loop::{EventLoop, Parts};
 use super::executors::Executors;
+use super::gpus;
 use super::inventory;
 use super::journal::Journal;
 use super::link::Link;
@@ -37,13 +38,15 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let directory = StateDirectory::open(&config.state_directory)?;
     let agent = directory.name(config.name.as_ref(), &inventory::host_name())?;
     let (journal, held) = Journal::open(&directory.journal())?;
-    let resources = inventory::resources(&config.resources);
+    let gpus = gpus::find(&config.resources).await?;
+    let resources = inventory::resources(&config.resources, &gpus);
     let now = wall_clock();
     let (event_sender, events) = mpsc::channel(64);
     let mut executors = open_executors(&config, &directory, &agent, &held, &event_sender).await?;
     let adopted = executors.adopt().await?;
     let settings = Settings {
         resources,
+        gpus: gpus.iter().map(|gpu| gpu.id.clone()).collect(),
         stop_timeout: config.stop_timeout.0,
         backlog_limit: config.backlog_limit.0,
     };
@@ -74,7 +77,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         resources,
         executors: executors.kinds(),
         address: config.address.map(|address| address.to_string()),
-        gpus: Vec::new(),
+        gpus,
     };
     let reason = "the attempt ended while its agent was away";
     let lost = |key| ExecutorEvent::Lost { key, at: now, reason: reason.to_owned() };
@@ -116,6 +119,7 @@ async fn open_executors(
         agent: agent.clone(),
         state_directory: directory.path().to_owned(),
         starts_max: config.docker.starts_max,
+        stop_timeout: config.stop_timeout.0,
     };
     let mut containers =
         held.leases.values().filter(|lease| lease.spec.executor() == Executor::Docker);

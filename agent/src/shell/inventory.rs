@@ -2,17 +2,18 @@
 
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 use windrow_common::units::{MiB, MilliCpu, Resources};
+use windrow_common::wire::agent::Gpu;
 
 use crate::config::ResourcesConfig;
 
 /// What jobs may use: configured values, or what the host (or the container the agent runs in) has,
 /// less the reserve.
-pub fn resources(config: &ResourcesConfig) -> Resources {
+pub fn resources(config: &ResourcesConfig, gpus: &[Gpu]) -> Resources {
     let cpu = config.vcpus.map_or_else(host_cpu, |vcpus| vcpus.0);
     let memory = config
         .memory
         .map_or_else(|| MiB(host_memory().0.saturating_sub(config.memory_reserve)), MiB);
-    Resources { cpu, memory, gpu: 0 }
+    Resources { cpu, memory, gpu: u32::try_from(gpus.len()).unwrap_or(u32::MAX) }
 }
 
 /// Processor architecture as AWS Batch spells it.

@@ -231,7 +231,12 @@ mod tests {
         vec![
             Record::Spec(spec.digest(), spec),
             Record::Accepted(lease),
-            Record::Starting { lease: id, children: vec![(10, 4)], at: Timestamp(4) },
+            Record::Starting {
+                lease: id,
+                children: vec![(10, 4)],
+                at: Timestamp(4),
+                gpus: Vec::new(),
+            },
             Record::Stopping { lease: id, children: vec![(12, 1)] },
             Record::Ended(ended),
             Record::Returned { lease: id, children: vec![(25, 5)] },

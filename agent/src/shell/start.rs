@@ -14,23 +14,34 @@ use crate::executor::StartRequest;
 /// Everything an executor needs to start the attempt.
 pub fn start_request(plan: &StartPlan, log_file: PathBuf, scratch: &Path) -> StartRequest {
     let scratch = scratch.join(format!("{}-{}", plan.key.lease.0, plan.key.child));
-    let of = |container: &ContainerSpec| {
+    let gpus = split_gpus(plan);
+    let of = |(container, gpus): (&ContainerSpec, &Vec<String>)| {
         let home = match (&container.image, &container.user) {
             (Some(_), _) => None,
             (None, None) => Some(scratch.to_string_lossy().into_owned()),
             (None, Some(user)) => Some(home_of(user).unwrap_or_else(|| "/".to_owned())),
         };
-        environment(&plan.lease, plan.key.child, container, home.as_deref())
+        let gpus = plan.gpus.as_ref().map(|_| gpus.as_slice());
+        environment(&plan.lease, plan.key.child, container, home.as_deref(), gpus)
     };
     StartRequest {
         key: plan.key,
         job: plan.lease.job,
         spec: Arc::clone(&plan.spec),
-        environments: plan.spec.containers.iter().map(of).collect(),
+        environments: plan.spec.containers.iter().zip(&gpus).map(of).collect(),
         resources: plan.lease.resources,
+        gpus,
         log_file,
         scratch,
     }
+}
+
+/// The attempt's GPUs, by container.
+fn split_gpus(plan: &StartPlan) -> Vec<Vec<String>> {
+    let mut rest = plan.gpus.iter().flatten();
+    let mut of =
+        |one: &ContainerSpec| rest.by_ref().take(one.resources.gpu as usize).cloned().collect();
+    plan.spec.containers.iter().map(&mut of).collect()
 }
 
 /// Home directory of `user` or `user:group`, by name or number.

@@ -1,190 +1,206 @@
-//! The life of one attempt: image, create, start, follow, end; signals and removal beside.
+//! The life of one attempt: images, containers, their starts, ends and output.
 
-use std::path::Path;
 use std::time::Duration;
 
-use bollard::errors::Error as EngineError;
-use bollard::models::ContainerState;
-use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, KillContainerOptionsBuilder, RemoveContainerOptionsBuilder,
-    WaitContainerOptionsBuilder,
-};
+use bollard::query_parameters::CreateContainerOptionsBuilder;
 use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use tokio::sync::watch;
 use windrow_common::time::{Timestamp, wall_clock};
 
-use super::container::{self, is_gone, message, status};
-use super::{Inner, images, logs};
-use crate::executor::{AttemptKey, ExecutorEvent, StartRequest, StopSignal};
+use super::container::{self, message};
+use super::group::Group;
+use super::life::{Health, Life, Outcome, Stage, Step};
+use super::{Inner, Stop, images, logs, pause};
+use crate::executor::{AttemptKey, ExecutorEvent, StartRequest, secrets};
 
-/// Exit code of what SIGKILL ended.
-const EXIT_KILLED: i32 = 137;
-/// First pause when the engine does not answer; doubled up to the limit.
-const PAUSE: Duration = Duration::from_millis(200);
-const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// Tries to signal or remove a container.
-const TRIES: u32 = 8;
-
-/// How a container ended.
-enum End {
-    Exited { at: Timestamp, exit_code: i32, out_of_memory: bool },
-    Gone,
-}
+/// How often the health of a container is asked for while others wait for it.
+const HEALTH_PERIOD: Duration = Duration::from_millis(500);
+/// Nothing is waited for that long; every wait is repeated.
+const WAIT_MAX: Duration = Duration::from_secs(3600);
 
 impl Inner {
     /// Starts the attempt and follows it to its end.
-    pub(super) async fn run(&self, request: StartRequest) {
-        let key = request.key;
-        let name = container::name(&request);
-        match self.begin(&request, &name).await {
-            Ok(at) => {
-                self.tell(ExecutorEvent::Started { key, at }).await;
-                self.follow(key, &name, &request.log_file).await;
+    pub(super) async fn run(
+        &self,
+        request: StartRequest,
+        group: Group,
+        stop: watch::Receiver<Stop>,
+    ) {
+        match self.create(&request, &group, &stop).await {
+            Ok(()) => {
+                let stages = vec![Stage::Waiting; group.members.len()];
+                self.follow(&group, stages, stop).await;
             }
             Err(reason) => {
-                let at = wall_clock();
-                self.tell(ExecutorEvent::StartFailed { key, at, reason }).await;
+                self.remove_group(&group).await;
+                self.tell(start_failed(request.key, reason)).await;
             }
         }
     }
 
-    /// Creates and starts the container. The error is for the user; no container is left then.
-    async fn begin(&self, request: &StartRequest, name: &str) -> Result<Timestamp, String> {
-        let image = request
-            .spec
-            .containers
-            .first()
-            .and_then(|one| one.image.as_deref())
-            .filter(|image| !image.is_empty());
-        let image = images::with_tag(image.ok_or("the job names no image")?);
-        self.images.ensure(&self.docker, &image).await?;
+    /// Creates all containers and starts none of the job's. The error is for the user.
+    async fn create(
+        &self,
+        request: &StartRequest,
+        group: &Group,
+        stop: &watch::Receiver<Stop>,
+    ) -> Result<(), String> {
+        let mut images = Vec::with_capacity(group.members.len());
+        for spec in &request.spec.containers {
+            let image = spec.image.as_deref().filter(|image| !image.is_empty());
+            let image = images::with_tag(image.ok_or("the job names no image")?);
+            self.images.ensure(&self.docker, &image).await?;
+            images.push(image);
+        }
+        let mut environments = request.environments.clone();
+        for (spec, environment) in request.spec.containers.iter().zip(&mut environments) {
+            secrets::add(&spec.secrets, environment).await?;
+        }
         let closed = |_| "the agent is shutting down".to_owned();
         let _slot = self.slots.acquire().await.map_err(closed)?;
-        self.refuse_if_stopped(request.key)?;
-        let body = container::body(request, &self.config, &image, wall_clock())?;
+        if stop.borrow().signal.is_some() {
+            return Err("stopped before it started".to_owned());
+        }
+        if let Some(name) = &group.pause {
+            pause::ensure(&self.docker).await?;
+            let body = container::pause_body(request, &self.config, wall_clock());
+            self.create_container(name, body).await?;
+            self.start_container(name).await?;
+        }
+        for (index, (image, environment)) in images.iter().zip(&environments).enumerate() {
+            let now = wall_clock();
+            let body =
+                container::body(request, group, index, image, environment, &self.config, now)?;
+            self.create_container(&group.containers[index], body).await?;
+        }
+        Ok(())
+    }
+
+    async fn create_container(
+        &self,
+        name: &str,
+        body: bollard::models::ContainerCreateBody,
+    ) -> Result<(), String> {
         let options = CreateContainerOptionsBuilder::default().name(name).build();
-        if let Err(e) = self.docker.create_container(Some(options), body).await {
-            if status(&e).is_none() {
-                // No answer came: it may have been created all the same.
-                self.remove(name).await;
-            }
-            return Err(format!("CannotCreateContainerError: {}", message(&e)));
+        match self.docker.create_container(Some(options), body).await {
+            Ok(_) => Ok(()),
+            Err(e) => Err(format!("CannotCreateContainerError: {}", message(&e))),
         }
-        if let Err(e) = self.docker.start_container(name, None).await {
-            self.remove(name).await;
-            return Err(format!("CannotStartContainerError: {}", message(&e)));
-        }
-        let at = wall_clock();
-        if let Some(signal) = self.note_started(request.key) {
-            self.signal(name, signal).await;
-        }
-        Ok(at)
     }
 
-    fn refuse_if_stopped(&self, key: AttemptKey) -> Result<(), String> {
-        let stopped = self.attempts().get(&key).is_none_or(|record| record.stop.is_some());
-        if stopped { Err("stopped before it started".to_owned()) } else { Ok(()) }
+    async fn start_container(&self, name: &str) -> Result<(), String> {
+        let started = self.docker.start_container(name, None).await;
+        started.map_err(|e| format!("CannotStartContainerError: {}", message(&e)))
     }
 
-    /// From now on signals reach the container; gives the one that came too early to.
-    fn note_started(&self, key: AttemptKey) -> Option<StopSignal> {
-        let mut attempts = self.attempts();
-        let record = attempts.get_mut(&key)?;
-        record.started = true;
-        record.stop
-    }
-
-    /// Copies the output and waits for the end of a container that was started.
-    pub(super) async fn follow(&self, key: AttemptKey, name: &str, log_file: &Path) {
-        let (end, ()) =
-            tokio::join!(self.await_end(name), logs::follow(&self.docker, name, log_file));
-        let event = match end {
-            End::Exited { at, exit_code, out_of_memory } => {
-                ExecutorEvent::Exited { key, at, exit_code, out_of_memory }
-            }
-            End::Gone => lost(key, "its container was removed by somebody else"),
+    /// Starts what is not started yet, copies the output, and waits for the end of all containers.
+    pub(super) async fn follow(
+        &self,
+        group: &Group,
+        stages: Vec<Stage>,
+        mut stop: watch::Receiver<Stop>,
+    ) {
+        let mut life = Life::new(group.members.clone(), stages);
+        // An attempt that was adopted is known to have started.
+        let mut is_told = life.all_started().is_some();
+        let ending = |i: usize| async move { (i, self.await_end(&group.containers[i]).await) };
+        let copying = |i: usize| {
+            logs::follow(&self.docker, &group.containers[i], &group.log_file, group.tag(i))
         };
-        self.tell(event).await;
-    }
-
-    /// Gives up a container that was created and never started.
-    pub(super) async fn abandon(&self, key: AttemptKey, name: &str) {
-        self.remove(name).await;
-        self.tell(lost(key, "the agent stopped before it could start the container")).await;
-    }
-
-    async fn await_end(&self, name: &str) -> End {
-        let mut pause = PAUSE;
+        let mut ends: FuturesUnordered<_> = life.running().into_iter().map(ending).collect();
+        let mut copies: FuturesUnordered<_> = life.running().into_iter().map(copying).collect();
+        let mut is_gone = false;
+        heed(&mut life, &mut stop);
         loop {
-            match self.wait_once(name).await {
-                Ok(end) => return end,
-                Err(e) if is_gone(&e) => return End::Gone,
-                Err(error) => tracing::warn!(name, %error, "waiting for a container failed"),
+            match life.next(wall_clock()) {
+                Step::Start(i) => match self.start_container(&group.containers[i]).await {
+                    Ok(()) => {
+                        life.started(i, wall_clock());
+                        ends.push(ending(i));
+                        copies.push(copying(i));
+                        if let Some(at) = life.all_started().filter(|_| !is_told) {
+                            is_told = true;
+                            self.tell(ExecutorEvent::Started { key: group.key, at }).await;
+                        }
+                    }
+                    Err(reason) => life.start_failed(i, reason),
+                },
+                Step::Signal(i, signal) => self.signal(&group.containers[i], signal).await,
+                Step::Over => break,
+                Step::Wait(until) => tokio::select! {
+                    Some((i, exit)) = ends.next() => match exit {
+                        Some(exit) => life.ended(i, exit),
+                        None => {
+                            is_gone = true;
+                            break;
+                        }
+                    },
+                    Some(()) = copies.next() => {}
+                    Ok(()) = stop.changed() => heed(&mut life, &mut stop),
+                    found = self.examine(group, life.watched()) => {
+                        found.into_iter().for_each(|(i, health)| life.examined(i, health));
+                    }
+                    () = tokio::time::sleep(wait(until)) => {}
+                },
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSE_MAX);
         }
+        if let Some(pause) = &group.pause {
+            self.remove(pause).await;
+        }
+        if is_gone {
+            self.remove_group(group).await;
+            self.tell(lost(group.key, "its container was removed by somebody else")).await;
+            return;
+        }
+        // What the containers wrote comes before the attempt's end.
+        while copies.next().await.is_some() {}
+        if life.never_ran() {
+            let reason = life.failure().unwrap_or("stopped before it started").to_owned();
+            self.remove_group(group).await;
+            self.tell(start_failed(group.key, reason)).await;
+            return;
+        }
+        self.tell(exited(group.key, life.outcome(wall_clock()))).await;
     }
 
-    async fn wait_once(&self, name: &str) -> Result<End, EngineError> {
-        let options = WaitContainerOptionsBuilder::default().condition("not-running").build();
-        let mut waiting = Box::pin(self.docker.wait_container(name, Some(options)));
-        match waiting.next().await {
-            // A code that is not zero comes as an error; the state below tells it either way.
-            Some(Ok(_) | Err(EngineError::DockerContainerWaitError { .. })) | None => {}
-            Some(Err(e)) => return Err(e),
+    /// Asks for the health of these containers, after a while; never ready when there are none.
+    async fn examine(&self, group: &Group, watched: Vec<usize>) -> Vec<(usize, Health)> {
+        if watched.is_empty() {
+            std::future::pending::<()>().await;
         }
-        let state = self.docker.inspect_container(name, None).await?.state.unwrap_or_default();
-        if container::is_live(&state) {
-            let text = "the engine broke off, the container runs".to_owned();
-            return Err(EngineError::DockerStreamError { error: text });
+        tokio::time::sleep(HEALTH_PERIOD).await;
+        let mut found = Vec::with_capacity(watched.len());
+        for i in watched {
+            found.push((i, self.health(&group.containers[i]).await));
         }
-        Ok(end_of(&state))
+        found
     }
 
-    /// Sends a signal to the container's main process.
-    pub(super) async fn signal(&self, name: &str, signal: StopSignal) {
-        let word = match signal {
-            StopSignal::Terminate => "SIGTERM",
-            StopSignal::Kill => "SIGKILL",
-        };
-        let mut pause = PAUSE;
-        for _ in 0..TRIES {
-            let options = KillContainerOptionsBuilder::default().signal(word).build();
-            match self.docker.kill_container(name, Some(options)).await {
-                Ok(()) => return,
-                // It does not run, or does not exist.
-                Err(e) if matches!(status(&e), Some(404 | 409)) => return,
-                Err(error) => tracing::warn!(name, word, %error, "signalling a container failed"),
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSE_MAX);
-        }
-    }
-
-    /// Removes the container and its anonymous volumes.
-    pub(super) async fn remove(&self, name: &str) {
-        let mut pause = PAUSE;
-        for _ in 0..TRIES {
-            let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
-            match self.docker.remove_container(name, Some(options)).await {
-                Ok(()) => return,
-                // It does not exist, or is being removed.
-                Err(e) if matches!(status(&e), Some(404 | 409)) => return,
-                Err(error) => tracing::warn!(name, %error, "removing a container failed"),
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSE_MAX);
-        }
+    /// Gives up an attempt that the agent was killed over before it had begun.
+    pub(super) async fn abandon(&self, group: &Group, reason: &str) {
+        self.remove_group(group).await;
+        self.tell(lost(group.key, reason)).await;
     }
 }
 
-fn end_of(state: &ContainerState) -> End {
-    let exit_code = state.exit_code.and_then(|code| i32::try_from(code).ok());
-    let exit_code = exit_code.unwrap_or(EXIT_KILLED);
-    // The engine also says so when only a child of the main process was killed.
-    let out_of_memory = state.oom_killed == Some(true) && exit_code == EXIT_KILLED;
-    let at = container::time_of(state.finished_at.as_deref()).unwrap_or_else(wall_clock);
-    End::Exited { at, exit_code, out_of_memory }
+fn heed(life: &mut Life, stop: &mut watch::Receiver<Stop>) {
+    if let Some(signal) = stop.borrow_and_update().signal {
+        life.stop(signal, wall_clock());
+    }
+}
+
+fn wait(until: Option<Timestamp>) -> Duration {
+    until.map_or(WAIT_MAX, |at| at.since(wall_clock()))
+}
+
+fn exited(key: AttemptKey, outcome: Outcome) -> ExecutorEvent {
+    let Outcome { at, exit_code, out_of_memory, reason, containers } = outcome;
+    ExecutorEvent::Exited { key, at, exit_code, out_of_memory, reason, containers }
+}
+
+fn start_failed(key: AttemptKey, reason: String) -> ExecutorEvent {
+    ExecutorEvent::StartFailed { key, at: wall_clock(), reason }
 }
 
 fn lost(key: AttemptKey, reason: &str) -> ExecutorEvent {

@@ -230,7 +230,8 @@ pub(super) fn translate(event: Event) -> Option<ExecutorEvent> {
         Event::Started { key, at, pid: _ } => ExecutorEvent::Started { key, at },
         Event::StartFailed { key, at, reason } => ExecutorEvent::StartFailed { key, at, reason },
         Event::Exited { key, at, exit_code, out_of_memory } => {
-            ExecutorEvent::Exited { key, at, exit_code, out_of_memory }
+            let (reason, containers) = (None, Vec::new());
+            ExecutorEvent::Exited { key, at, exit_code, out_of_memory, reason, containers }
         }
     })
 }
