@@ -21,7 +21,7 @@ use reader::{Chunk, Reader};
 /// How long the rest of the output is waited for once the job has ended.
 const REST_LIMIT: Duration = Duration::from_secs(10);
 /// Arrays with more children than this are not asked child by child how much they wrote.
-const EXACT_CHILDREN_MAX: u32 = 1_000;
+const EXACT_CHILDREN_MAX: usize = 1_000;
 /// For those: how long no more output must come before the output counts as complete.
 const QUIET: Duration = Duration::from_secs(5);
 
@@ -90,6 +90,25 @@ pub(crate) async fn follow(
     write_out(&join.finish())
 }
 
+/// The children of an array or the nodes of a multi-node job; none when the id names a part itself, or
+/// the job is a single one.
+pub(crate) fn parts(id: JobRef, job: &JobDetail) -> Option<impl ExactSizeIterator<Item = JobRef>> {
+    let children = job.array_properties.as_ref().and_then(|array| array.size);
+    let nodes = job.node_properties.as_ref().map(|nodes| nodes.num_nodes);
+    let count = children.or(nodes)?;
+    let part = move |index| match nodes {
+        Some(_) => JobRef::node(id.job, index),
+        None => JobRef::child(id.job, index),
+    };
+    Some((0..count).map(part))
+}
+
+/// Whether the job's output is that of several children or nodes.
+pub(crate) fn has_parts(job: &JobDetail) -> bool {
+    job.node_properties.is_some()
+        || job.array_properties.as_ref().is_some_and(|array| array.size.is_some())
+}
+
 /// When to stop following a job that has ended.
 struct End {
     /// What must have been read; none when it is not known.
@@ -99,15 +118,14 @@ struct End {
 
 impl End {
     async fn of(client: &Client, what: Selection, job: &JobDetail) -> Result<Self> {
-        let size = job.array_properties.as_ref().and_then(|array| array.size);
+        let parts = parts(what.job, job);
         let now = Instant::now();
-        let needed = match size {
+        let needed = match parts {
             None => needed(&[(what.job.child.unwrap_or(0), job.clone())], what.attempt),
-            Some(size) if size <= EXACT_CHILDREN_MAX => {
-                let child = |index| JobRef { child: Some(index), ..what.job };
-                let ids: Vec<JobRef> = (0..size).map(child).collect();
+            Some(parts) if parts.len() <= EXACT_CHILDREN_MAX => {
+                let ids: Vec<JobRef> = parts.collect();
                 let jobs = describe(client, &ids).await?;
-                needed(&(0..size).zip(jobs).collect::<Vec<_>>(), what.attempt)
+                needed(&(0..).zip(jobs).collect::<Vec<_>>(), what.attempt)
             }
             Some(_) => return Ok(Self { needed: None, deadline: now + QUIET }),
         };

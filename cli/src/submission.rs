@@ -3,11 +3,13 @@
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
-use windrow_common::api::definitions::{ContainerProperties, KeyValuePair, ResourceRequirement};
-use windrow_common::api::definitions::{JobTimeout, RetryStrategy};
+use windrow_common::api::definitions::{
+    ContainerProperties, JobTimeout, KeyValuePair, NodeProperties, NodeRangeProperty,
+    RegisterJobDefinition, ResourceRequirement, RetryStrategy,
+};
 use windrow_common::api::jobs::{
     ArrayProperties, ContainerOverrides, DependencyCondition, DependencyType, JobDependency,
-    SubmitJob,
+    NodePropertyOverride, SubmitJob,
 };
 use windrow_common::ids::{JobRef, NAME_LENGTH_MAX};
 
@@ -20,6 +22,8 @@ pub(crate) const QUEUE_DEFAULT: &str = "default";
 pub(crate) const DEFINITION_DEFAULT: &str = "adhoc";
 /// vCPUs of ad-hoc jobs.
 pub(crate) const VCPUS_DEFAULT: &str = "1";
+/// The node range of ad-hoc multi-node jobs.
+const ALL_NODES: &str = "0:";
 /// MiB of ad-hoc jobs: small, so that as many fit on a machine as it has cores.
 pub(crate) const MEMORY_DEFAULT: u32 = 128;
 
@@ -97,6 +101,9 @@ pub(crate) fn apply_words(request: &mut SubmitJob, words: &JobWords, command: &[
     set_text(&mut request.job_queue, words.queue.as_deref());
     if let Some(size) = words.array {
         request.array_properties = Some(ArrayProperties { size: Some(size), ..Default::default() });
+    }
+    if words.nodes.is_some() {
+        request.node_overrides.get_or_insert_default().num_nodes = words.nodes;
     }
     request.depends_on.extend(dependencies(words));
     request.tags.extend(words.tag.iter().cloned());
@@ -197,6 +204,36 @@ pub(crate) fn adhoc_name(image: &str) -> String {
     into_name(&format!("{DEFINITION_DEFAULT}-{image}"))
 }
 
+/// A multi-node definition whose nodes all run what this container is.
+pub(crate) fn adhoc_nodes(name: &str, container: ContainerProperties) -> RegisterJobDefinition {
+    let range = NodeRangeProperty {
+        target_nodes: ALL_NODES.to_owned(),
+        container: Some(container),
+        ..Default::default()
+    };
+    RegisterJobDefinition {
+        job_definition_name: format!("{name}-nodes").chars().take(NAME_LENGTH_MAX).collect(),
+        kind: "multinode".to_owned(),
+        node_properties: Some(NodeProperties {
+            num_nodes: 1,
+            main_node: 0,
+            node_range_properties: vec![range],
+        }),
+        ..Default::default()
+    }
+}
+
+/// Makes overrides of a container overrides of all nodes.
+pub(crate) fn override_all_nodes(request: &mut SubmitJob) {
+    let overrides = NodePropertyOverride {
+        target_nodes: ALL_NODES.to_owned(),
+        container_overrides: request.container_overrides.take(),
+        ..Default::default()
+    };
+    let nodes = request.node_overrides.get_or_insert_default();
+    nodes.node_property_overrides = vec![overrides];
+}
+
 /// A job's name from its command, else from its definition.
 fn name_for(request: &SubmitJob, command: &[String]) -> String {
     let program = command.first().map(|program| program.rsplit('/').next().unwrap_or(program));
@@ -234,6 +271,20 @@ mod tests {
         let mut request = parse(file, Format::Yaml, "test").unwrap();
         apply_words(&mut request, &args.words, &args.command.words);
         request
+    }
+
+    #[test]
+    fn nodes_of_adhoc_jobs_all_run_the_command() {
+        let mut request = submitted("{}", &["--nodes", "3", "--vcpus", "2", "--", "mpi"]);
+        override_all_nodes(&mut request);
+        assert_eq!(request.container_overrides, None);
+        let nodes = request.node_overrides.unwrap();
+        assert_eq!(nodes.num_nodes, Some(3));
+        let overrides = nodes.node_property_overrides[0].container_overrides.clone().unwrap();
+        assert_eq!(overrides.command, vec!["mpi"]);
+        let definition = adhoc_nodes("adhoc", adhoc_properties(None, None));
+        let range = &definition.node_properties.unwrap().node_range_properties[0];
+        assert_eq!(range.target_nodes, nodes.node_property_overrides[0].target_nodes);
     }
 
     #[test]

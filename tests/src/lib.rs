@@ -1,6 +1,7 @@
 //! What the end-to-end tests share: the real programs, a cluster of them in a directory of its own,
 //! and waiting on conditions with a limit. Everything panics on failure, as tests want.
 
+pub mod agent;
 pub mod cluster;
 pub mod example;
 pub mod part;

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use windrow_tests::part::{Part, is_alive, processes_with, signal};
-use windrow_tests::{Cluster, wait_until};
+use windrow_tests::part::{is_alive, signal};
+use windrow_tests::{Cluster, agent, wait_until};
 
 const CHILDREN: usize = 10_000;
 /// Far more than the slowest run here took; reached only when something is stuck.
@@ -144,22 +144,6 @@ fn killed_agent_adopts_a_running_job_and_reports_its_exit_code() {
     assert_eq!(job["attempts"][0]["container"]["exitCode"], 7, "{job:#}");
 }
 
-/// An agent outside `windrow up`, so that nobody restarts it.
-fn start_agent(cluster: &Cluster, name: &str) -> Part {
-    let directory = cluster.scratch().join(name);
-    let mut command = cluster.program("windrow-agent");
-    command.args(["--nats-url", &cluster.nats_url(), "--cluster", "windrow", "--name", name]);
-    command.args(["--state-directory", directory.to_str().unwrap()]);
-    command.args(["--compute-environment", "default", "--vcpus", "8", "--memory", "4096"]);
-    Part::start(&mut command, &cluster.scratch().join(format!("{name}.log")))
-}
-
-/// Keepers of that agent: the processes that hold its jobs.
-fn keepers(cluster: &Cluster, agent: &str) -> Vec<i32> {
-    let directory = cluster.scratch().join(agent);
-    processes_with(&["windrow-agent", "keeper", directory.to_str().unwrap()])
-}
-
 #[test]
 fn jobs_of_an_agent_that_stays_away_run_elsewhere() {
     let cluster = Cluster::start_with(&[
@@ -170,16 +154,13 @@ fn jobs_of_an_agent_that_stays_away_run_elsewhere() {
         "--coordinator-set",
         "heartbeat=500ms",
     ]);
-    let mut doomed = start_agent(&cluster, "doomed");
+    let mut doomed = agent::start(&cluster, "doomed", "8");
     let array = CountingArray::submit(&cluster, "0.02");
     array.wait_for_written(2_000);
-    doomed.kill();
-    for keeper in keepers(&cluster, "doomed") {
-        signal(keeper, Signal::SIGKILL);
-    }
+    agent::kill_host(&cluster, "doomed", &mut doomed);
     array.assert_unfinished();
 
-    let _heir = start_agent(&cluster, "heir");
+    let _heir = agent::start(&cluster, "heir", "8");
     array.assert_complete();
 }
 
@@ -193,16 +174,17 @@ fn late_results_of_an_agent_that_was_given_up_are_fenced() {
         "--coordinator-set",
         "heartbeat=500ms",
     ]);
-    let frozen = start_agent(&cluster, "frozen");
+    let frozen = agent::start(&cluster, "frozen", "8");
     let array = CountingArray::submit(&cluster, "0.02");
     array.wait_for_written(2_000);
-    let stopped: Vec<i32> = keepers(&cluster, "frozen").into_iter().chain([frozen.pid()]).collect();
+    let stopped: Vec<i32> =
+        agent::keepers(&cluster, "frozen").into_iter().chain([frozen.pid()]).collect();
     for &pid in &stopped {
         signal(pid, Signal::SIGSTOP);
     }
     array.assert_unfinished();
 
-    let _heir = start_agent(&cluster, "heir");
+    let _heir = agent::start(&cluster, "heir", "8");
     wait_until("the frozen agent to count as lost", 60, || {
         let agents = cluster.windrow(&["agent", "list", "-o", "json"]).json();
         let agents = agents["agents"].as_array().unwrap().clone();

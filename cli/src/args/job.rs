@@ -22,6 +22,10 @@ pub(crate) struct JobWords {
     /// Run an array of this many children, told apart by AWS_BATCH_JOB_ARRAY_INDEX.
     #[arg(long, value_name = "SIZE")]
     pub(crate) array: Option<u32>,
+    /// Run a multi-node parallel job on this many nodes, all at once; told apart by
+    /// AWS_BATCH_JOB_NODE_INDEX, the first one being the main node.
+    #[arg(long, value_name = "COUNT", conflicts_with = "array")]
+    pub(crate) nodes: Option<u32>,
     /// Wait until a job SUCCEEDED: `ID`, `ID:INDEX` of a child, `N_TO_N:ID` (each child for the
     /// child of the same index), `SEQUENTIAL` (each child for the one before it). May be given
     /// more than once.
@@ -122,7 +126,7 @@ pub(crate) enum JobCommand {
     /// Show everything about jobs.
     #[command(visible_alias = "describe")]
     Get {
-        /// Job ids, or `ID:INDEX` of a child.
+        /// Job ids, `ID:INDEX` of a child, or `ID#INDEX` of a node.
         #[arg(required = true)]
         ids: Vec<JobRef>,
     },
@@ -183,6 +187,9 @@ pub(crate) struct ListArgs {
     /// The children of this array job.
     #[arg(long, alias = "array", value_name = "ID", conflicts_with_all = ["queue", "name", "definition", "since", "before"])]
     pub(crate) children: Option<String>,
+    /// The nodes of this multi-node job.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["queue", "name", "definition", "since", "before", "children", "oldest_first"])]
+    pub(crate) nodes: Option<String>,
     /// List at most this many.
     #[arg(long)]
     pub(crate) limit: Option<usize>,
@@ -190,7 +197,7 @@ pub(crate) struct ListArgs {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct LogsArgs {
-    /// Job id, or `ID:INDEX` of a child.
+    /// Job id, `ID:INDEX` of a child, or `ID#INDEX` of a node.
     pub(crate) id: JobRef,
     /// Go on until the job has ended.
     #[arg(short, long)]
@@ -198,7 +205,7 @@ pub(crate) struct LogsArgs {
     /// Only this attempt, from 1.
     #[arg(long)]
     pub(crate) attempt: Option<u32>,
-    /// Put `[INDEX]` before each line; always so for arrays.
+    /// Put `[INDEX]` before each line; always so for arrays and multi-node jobs.
     #[arg(long)]
     pub(crate) prefix: bool,
 }

@@ -19,8 +19,16 @@ pub(super) async fn run(context: &Context, command: JobCommand) -> Result<Outcom
     match command {
         JobCommand::List(args) => list::run(context, args).await,
         JobCommand::Get { ids } => {
-            let jobs = describe(&context.client().await?, &ids).await?;
-            let text = jobs.iter().map(show::details).collect::<Vec<_>>().join("\n");
+            let client = context.client().await?;
+            let jobs = describe(&client, &ids).await?;
+            let mut texts = Vec::with_capacity(jobs.len());
+            for (id, job) in ids.iter().zip(&jobs) {
+                let nodes = job_logs::parts(*id, job).filter(|_| job.node_properties.is_some());
+                let nodes: Vec<JobRef> = nodes.into_iter().flatten().collect();
+                let nodes = describe(&client, &nodes).await?;
+                texts.push(show::details(job) + &show::nodes(&nodes));
+            }
+            let text = texts.join("\n");
             let names = jobs.iter().map(|job| job.job_id.clone()).collect();
             let response = DescribeJobsResponse { jobs };
             Ok(Answer::list(&response, "jobs", names, View::Text(text)).into())
@@ -61,8 +69,7 @@ fn done(ids: &[JobRef], what: &str) -> Answer {
 pub(super) async fn logs(context: &Context, args: LogsArgs) -> Result<Outcome> {
     let client = context.waiting_client().await?;
     let job = &describe(&client, &[args.id]).await?[0];
-    let is_array = job.array_properties.as_ref().is_some_and(|array| array.size.is_some());
-    let prefix = args.prefix || is_array;
+    let prefix = args.prefix || job_logs::has_parts(job);
     let what = Selection { job: args.id, attempt: args.attempt, prefix };
     if !args.follow {
         job_logs::print_kept(&client, &context.printer, what).await?;

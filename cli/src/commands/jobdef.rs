@@ -62,6 +62,7 @@ pub(crate) async fn ensure_definition(
 fn is_same(known: &JobDefinitionDetail, wanted: &RegisterJobDefinition) -> bool {
     let known = &known.definition;
     known.container_properties == wanted.container_properties
+        && known.node_properties == wanted.node_properties
         && known.parameters == wanted.parameters
         && known.retry_strategy == wanted.retry_strategy
         && known.timeout == wanted.timeout

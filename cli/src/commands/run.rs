@@ -22,8 +22,9 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Result<Outcome> {
     let response = submit(&client, SubmitJob::default(), &args.words, &args.command.words).await?;
     let id = parse_id(&response)?;
     let is_array = args.words.array.is_some();
+    let has_parts = is_array || args.words.nodes.is_some();
     let job = tokio::select! {
-        ended = attend(context, &client, id.into(), is_array) => ended?,
+        ended = attend(context, &client, id.into(), has_parts) => ended?,
         () = limit(context.timeout()) => {
             return Err(detached(id, Exit::TimedOut, "the time limit ran out"));
         }
@@ -48,7 +49,7 @@ async fn attend(
     context: &Context,
     client: &Client,
     id: JobRef,
-    is_array: bool,
+    has_parts: bool,
 ) -> Result<JobDetail> {
     let (ended, end) = watch::channel(None);
     let wait = async {
@@ -58,7 +59,7 @@ async fn attend(
         ended.send_replace(Some(job.clone()));
         Ok(job)
     };
-    let what = Selection { job: id, attempt: None, prefix: is_array };
+    let what = Selection { job: id, attempt: None, prefix: has_parts };
     let show = logs::follow(client, &context.printer, what, end);
     let (job, ()) = tokio::try_join!(wait, show)?;
     Ok(job)

@@ -9,7 +9,10 @@ use crate::client::Client;
 use crate::context::Context;
 use crate::failure::{Attempt, Failure, Result};
 use crate::output::{Answer, Outcome};
-use crate::submission::{self, DEFINITION_DEFAULT, adhoc_name, adhoc_properties, apply_words};
+use crate::submission::{
+    self, DEFINITION_DEFAULT, adhoc_name, adhoc_nodes, adhoc_properties, apply_words,
+    override_all_nodes,
+};
 use crate::wait;
 
 pub(super) async fn run(context: &Context, args: SubmitArgs) -> Result<Outcome> {
@@ -64,13 +67,21 @@ async fn choose_definition(
 ) -> Result<()> {
     let flags = &words.overrides;
     if let Some(image) = &flags.image {
-        let definition = RegisterJobDefinition {
-            job_definition_name: adhoc_name(image),
-            kind: "container".to_owned(),
-            container_properties: Some(adhoc_properties(Some(image), flags.workdir.as_deref())),
-            ..Default::default()
+        let name = adhoc_name(image);
+        let container = adhoc_properties(Some(image), flags.workdir.as_deref());
+        let definition = match &request.node_overrides {
+            Some(_) => adhoc_nodes(&name, container),
+            None => RegisterJobDefinition {
+                job_definition_name: name,
+                kind: "container".to_owned(),
+                container_properties: Some(container),
+                ..Default::default()
+            },
         };
         request.job_definition = super::ensure_definition(client, &definition).await?;
+        if request.node_overrides.is_some() {
+            override_all_nodes(request);
+        }
     } else if request.job_definition.is_empty() {
         request.job_definition = DEFINITION_DEFAULT.to_owned();
         let overrides = request.container_overrides.get_or_insert_default();
@@ -78,6 +89,11 @@ async fn choose_definition(
             let current =
                 std::env::current_dir().attempt(|| "find the current directory".to_owned())?;
             overrides.working_directory = Some(current.to_string_lossy().into_owned());
+        }
+        if request.node_overrides.is_some() {
+            let definition = adhoc_nodes(DEFINITION_DEFAULT, adhoc_properties(None, None));
+            request.job_definition = super::ensure_definition(client, &definition).await?;
+            override_all_nodes(request);
         }
     }
     Ok(())

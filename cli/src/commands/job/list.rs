@@ -80,6 +80,7 @@ fn request(args: ListArgs) -> Result<ListJobs> {
     Ok(ListJobs {
         job_queue: args.queue,
         array_job_id: args.children,
+        multi_node_job_id: args.nodes,
         job_status,
         filters,
         sort: args.oldest_first.then(|| "OLDEST_FIRST".to_owned()),

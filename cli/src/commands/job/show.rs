@@ -52,6 +52,11 @@ pub(super) fn details(job: &JobDetail) -> String {
         lines.extend(array.size.map(|size| ("Size", size.to_string())));
         lines.extend(array.size.map(|_| ("Children", children(array))));
     }
+    if let Some(node) = &job.node_details {
+        let main = if node.is_main_node { " (main node)" } else { "" };
+        lines.push(("Node", format!("{}{main}", node.node_index)));
+    }
+    lines.extend(job.node_properties.as_ref().map(|nodes| ("Nodes", nodes.num_nodes.to_string())));
     if let Some(container) = &job.container {
         let properties = &container.properties;
         lines.extend(properties.image.clone().map(|image| ("Image", image)));
@@ -85,6 +90,25 @@ fn container(one: &TaskContainerDetail) -> String {
     let code = one.exit_code.map(|code| format!(", exit code {code}")).unwrap_or_default();
     let reason = one.reason.as_ref().map(|reason| format!(", {reason}")).unwrap_or_default();
     format!("{name} {}{code}{reason}", one.properties.image)
+}
+
+/// The nodes of a multi-node job, a line each.
+pub(super) fn nodes(nodes: &[JobDetail]) -> String {
+    let line = |node: &JobDetail| {
+        let details = node.node_details.unwrap_or_default();
+        let outcome = node.container.as_ref().map(|container| &container.outcome);
+        let agent = outcome.and_then(|outcome| outcome.container_instance_arn.as_deref());
+        let main = if details.is_main_node { " (main)" } else { "" };
+        format!(
+            "{:<12}{}{main}: {}, exit code {}, on {}\n",
+            "Node:",
+            details.node_index,
+            node.status,
+            or_dash(outcome.and_then(|outcome| outcome.exit_code)),
+            or_dash(agent.map(short)),
+        )
+    };
+    nodes.iter().map(line).collect()
 }
 
 fn children(array: &ArrayPropertiesDetail) -> String {
