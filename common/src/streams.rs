@@ -49,6 +49,10 @@ pub struct Retention {
     pub event_age: Duration,
     /// Size of all kept events, in bytes; the oldest go first.
     pub event_bytes: i64,
+    /// Age after which records of finished jobs are removed.
+    pub history_age: Duration,
+    /// Size of all records of finished jobs, in bytes; the oldest go first.
+    pub history_bytes: i64,
 }
 
 impl Streams {
@@ -111,6 +115,17 @@ impl Streams {
             max_bytes: retention.event_bytes,
             duplicate_window: Duration::from_millis(100),
             ..self.file("event", self.subjects.event_all(), retention)
+        }
+    }
+
+    /// Records of finished jobs. A record that is stored again replaces itself.
+    pub fn history(&self, retention: &Retention) -> stream::Config {
+        stream::Config {
+            max_age: retention.history_age,
+            max_bytes: retention.history_bytes,
+            max_messages_per_subject: 1,
+            duplicate_window: Duration::from_millis(100),
+            ..self.file("history", self.subjects.history_all(), retention)
         }
     }
 

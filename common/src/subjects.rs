@@ -10,6 +10,7 @@
 //! | `P.log.JOB.CHILD.ATTEMPT` | agents | CLI, gateway, from stream |
 //! | `P.dead.SOURCE` | coordinator | operators, from stream |
 //! | `P.event.QUEUE.JOB` | coordinator | CLI, users, from stream or as they come |
+//! | `P.history.QUEUE.JOB.PIECE.PART` | coordinator | coordinator, from stream |
 //! | `P.agent.AGENT.register` | that agent (request) | coordinator |
 //! | `P.agent.AGENT.beat` | that agent | coordinator |
 //! | `P.agent.AGENT.control` | coordinator | that agent |
@@ -154,6 +155,16 @@ impl Subjects {
     /// State changes of all jobs.
     pub fn event_all(&self) -> String {
         format!("{}.event.*.*", self.prefix)
+    }
+
+    /// Records of a finished job's children: one part of one piece.
+    pub fn history(&self, queue: &Name, job: JobId, piece: u32, part: u32) -> String {
+        format!("{}.history.{queue}.{job}.{piece}.{part}", self.prefix)
+    }
+
+    /// The whole history.
+    pub fn history_all(&self) -> String {
+        format!("{}.history.*.*.*.*", self.prefix)
     }
 
     /// Where an agent asks to join.

@@ -29,6 +29,12 @@ log_mib = 10240
 # Events are removed after this time, or beyond this size (the oldest first).
 event_age = "2d"
 event_mib = 1024
+# How long a finished job keeps its children's records in memory, before they go to the history store.
+finished_in_memory = "5m"
+# Finished jobs are known for this time; their children's records are removed then, or beyond this size
+# (the oldest first).
+history_age = "7d"
+history_mib = 4096
 
 [nats]
 url = "nats://127.0.0.1:4222"
@@ -73,6 +79,9 @@ pub struct Config {
     pub log_mib: u32,
     pub event_age: HumanDuration,
     pub event_mib: u32,
+    pub finished_in_memory: HumanDuration,
+    pub history_age: HumanDuration,
+    pub history_mib: u32,
     pub nats: Nats,
     pub limits: Limits,
 }
@@ -118,6 +127,16 @@ impl Config {
         check(self.snapshot_every > 0, "snapshot_every must be at least 1".to_owned());
         check(self.log_mib > 0, "log_mib must be at least 1".to_owned());
         check(self.event_mib > 0, "event_mib must be at least 1".to_owned());
+        check(self.history_mib > 0, "history_mib must be at least 1".to_owned());
+        let (keep, known) = (self.finished_in_memory.0, self.history_age.0);
+        check(
+            keep <= known,
+            format!(
+                "history_age ({}) must be at least finished_in_memory ({})",
+                humantime(known),
+                humantime(keep)
+            ),
+        );
         check(
             (2..=10_000_000).contains(&self.limits.array_size),
             format!("limits.array_size must be from 2 to 10000000, got {}", self.limits.array_size),
@@ -135,6 +154,8 @@ impl Config {
             log_bytes: i64::from(self.log_mib) << 20,
             event_age: self.event_age.0,
             event_bytes: i64::from(self.event_mib) << 20,
+            history_age: self.history_age.0,
+            history_bytes: i64::from(self.history_mib) << 20,
         }
     }
 }

@@ -12,6 +12,7 @@ mod commands;
 pub mod consumables;
 pub mod deadlines;
 pub mod event;
+pub mod finished;
 pub mod index;
 pub mod invariants;
 pub mod limits;

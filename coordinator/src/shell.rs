@@ -4,6 +4,7 @@
 pub mod dispatch;
 pub mod event_loop;
 pub mod event_stream;
+pub mod history;
 pub mod inputs;
 pub mod journal;
 pub mod leader;

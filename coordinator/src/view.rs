@@ -2,6 +2,7 @@
 
 pub mod changes;
 mod consumables;
+pub mod history;
 mod jobs;
 mod list;
 mod policies;

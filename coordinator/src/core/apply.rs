@@ -90,6 +90,8 @@ pub fn apply(state: &mut State, event: &Event) {
             change_agent(state, agent, |a| a.status = status);
         }
         Event::TagsSet { resource, tags } => resource.set(state, tags),
+        Event::JobsArchived { jobs } => archive(state, jobs),
+        Event::JobsForgotten { jobs } => forget(state, jobs),
         Event::ReportsTaken { agent, upto } => {
             change_agent(state, agent, |a| a.confirmed_reports = *upto);
         }
@@ -150,6 +152,7 @@ fn submit(state: &mut State, id: JobId, submitted: &Submitted) {
         share: submitted.share.clone(),
         priority: submitted.priority,
         nodes: submitted.nodes.clone(),
+        key: submitted.key.as_ref().map(|(key, _)| key.clone()),
     };
     if let Some(queue) = state.queues.get_mut(&job.queue) {
         queue.active_jobs += 1;
@@ -161,8 +164,34 @@ fn submit(state: &mut State, id: JobId, submitted: &Submitted) {
     index.wait_for(state, id, &submitted.depends_on);
     index.listing.enter(id, &state.jobs[&id], JobStatus::Submitted);
     index.consume(state, id);
+    index.finished.enter(id, &state.jobs[&id]);
     state.index = index;
     state.work.push_back(Work::Admit(id));
+}
+
+/// The history has these jobs' records.
+fn archive(state: &mut State, jobs: &[JobId]) {
+    for id in jobs {
+        let job = state.jobs.get_mut(id).expect("decided on a known job");
+        job.children.archive();
+        let at = job.stopped_at.expect("decided on a finished job");
+        state.index.finished.archive(*id, at);
+    }
+}
+
+/// These jobs are unknown from now on, with their keys, and with their specs when nobody else has them.
+fn forget(state: &mut State, jobs: &[JobId]) {
+    for id in jobs {
+        let job = state.jobs.remove(id).expect("decided on a known job");
+        if let Some(key) = &job.key {
+            state.idempotency.remove(key);
+        }
+        let mut index = std::mem::take(&mut state.index);
+        for unused in index.forget(state, *id, &job) {
+            state.specs.remove(&unused);
+        }
+        state.index = index;
+    }
 }
 
 fn update(state: &mut State, id: JobId, max_parallel: Option<u32>) {
@@ -181,6 +210,12 @@ fn change(state: &mut State, id: JobId, with: impl FnOnce(&mut Children)) {
     let after = job.status();
     if before != after {
         state.index.listing.move_job(id, job, before, after);
+    }
+    if before.is_terminal()
+        && !after.is_terminal()
+        && let Some(at) = job.stopped_at.take()
+    {
+        state.index.finished.reopen(id, job, at);
     }
     let children = job.children.take_moved();
     let whole = (before != after).then_some(after);
@@ -202,7 +237,10 @@ fn settled(
     let job = state.jobs.get_mut(&id).expect("decided on a known job");
     let ended = job.children.all_ended();
     if ended && job.stopped_at.is_none() {
+        // An agent's clock may be far behind, and how long the job is known goes by this.
+        let at = at.max(job.created_at);
         job.stopped_at = Some(at);
+        state.index.finished.end(id, job, at);
         if let Some(queue) = state.queues.get_mut(&job.queue) {
             queue.active_jobs = queue.active_jobs.saturating_sub(1);
         }

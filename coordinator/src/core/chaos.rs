@@ -10,8 +10,8 @@ use windrow_common::ids::{JobId, Name};
 use windrow_common::wire::agent::{EndCause, Held, Report};
 use windrow_common::wire::lease::Lease;
 
-use super::next_deadline;
 use super::world::{World, n_to_n, name, on, sequential};
+use super::{Command, next_deadline};
 
 /// One step of somebody.
 #[derive(Clone, Debug)]
@@ -62,6 +62,10 @@ enum Step {
         count: u32,
         attempts: u32,
     },
+    /// Finished jobs go to the history, and older ones are forgotten.
+    Archive {
+        forget: bool,
+    },
     /// Stops are carried out.
     Obey {
         agent: u8,
@@ -87,6 +91,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (1u8..12).prop_map(|seconds| Step::Wait { seconds }),
         1 => (1u32..4, 1u32..3).prop_map(|(count, attempts)| Step::Nodes { count, attempts }),
         1 => agent.prop_map(|agent| Step::Obey { agent }),
+        1 => any::<bool>().prop_map(|forget| Step::Archive { forget }),
     ]
 }
 
@@ -137,6 +142,14 @@ impl Chaos {
             Step::Wait { seconds } => self.w.advance(seconds.into()),
             Step::Nodes { count, attempts } => self.submit_nodes(count, attempts),
             Step::Obey { agent } => self.obey(agent),
+            Step::Archive { forget } => {
+                let finished = &self.w.state.index.finished;
+                let due = finished.with_records(self.w.now).collect();
+                self.w.does(Command::Archive(due));
+                if forget {
+                    self.w.does(Command::Forget(self.w.now));
+                }
+            }
             Step::Register { agent, cpus, keep } => self.register(agent, cpus, keep),
             Step::Lose { agent } => self.w.lose(&Self::agent(agent)),
             Step::Start { agent } => {
@@ -193,7 +206,8 @@ impl Chaos {
     fn submit(&mut self, size: u32, attempts: u32, waits: u8, backs_off: bool) {
         let array =
             (size > 1).then_some(ArrayProperties { size: Some(size), ..Default::default() });
-        let last = self.jobs.last().copied();
+        let known = |job: &JobId| self.w.state.jobs.contains_key(job);
+        let last = self.jobs.last().copied().filter(known);
         let same_size = |job: JobId| self.w.state.jobs[&job].array_size == Some(size);
         let depends_on = match (waits, last) {
             (1, Some(job)) => {
@@ -237,7 +251,7 @@ impl Chaos {
         }
         self.settle();
         for job in &self.jobs {
-            let job = &self.w.state.jobs[job];
+            let Some(job) = self.w.state.jobs.get(job) else { continue };
             prop_assert!(job.children.all_ended(), "stuck: {job:?}");
         }
         prop_assert!(self.w.state.leases.is_empty());

@@ -12,6 +12,7 @@
 //! SUBMITTED, PENDING, RUNNABLE -> FAILED (cancelled, terminated, dependency failed)
 //! ```
 
+pub mod archive;
 mod back_off;
 mod nodes;
 mod record;
@@ -27,6 +28,7 @@ use windrow_common::api::jobs::JobStatus;
 use windrow_common::ids::LeaseId;
 use windrow_common::time::Timestamp;
 
+pub use archive::Archived;
 pub use record::{Attempt, Child, NeverRan, NodeEnd};
 
 /// Children a record chunk holds: the unit in which memory is taken as an array runs.
@@ -50,6 +52,9 @@ pub struct Children {
     /// Those of the children to be retried that may not run yet, by when they may.
     #[serde(default)]
     backing_off: BTreeSet<(Timestamp, u32)>,
+    /// Instead of records, once the history has them.
+    #[serde(default)]
+    archived: Option<Box<Archived>>,
     /// Children that changed their status since they were last taken out, each range in one way. Not
     /// part of the state.
     #[serde(skip)]
@@ -74,6 +79,7 @@ impl Children {
             past: BTreeMap::new(),
             counts,
             backing_off: BTreeSet::new(),
+            archived: None,
             moved: Vec::new(),
             settled: 0,
         }
@@ -103,11 +109,16 @@ impl Children {
     /// The child's record.
     pub fn get(&self, child: u32) -> &Child {
         let chunk = self.chunks.get(&(child / CHUNK));
-        chunk.and_then(|c| c.get((child % CHUNK) as usize)).unwrap_or(&Child::Untried)
+        let record = chunk.and_then(|c| c.get((child % CHUNK) as usize));
+        let of_archived = || self.archived.as_ref().and_then(|archived| archived.record());
+        record.or_else(of_archived).unwrap_or(&Child::Untried)
     }
 
     /// The child's status.
     pub fn status(&self, child: u32) -> JobStatus {
+        if let Some(archived) = &self.archived {
+            return archived.status(child);
+        }
         match self.get(child) {
             Child::Untried if self.never_ran.contains_key(&child) => JobStatus::Failed,
             Child::Untried if !self.admitted => JobStatus::Submitted,
@@ -182,6 +193,9 @@ impl Children {
     /// The part of `within` that waits for dependencies.
     pub fn pending_in(&self, within: &[Range<u32>]) -> Ranges {
         let mut waiting = RangeSet::new();
+        if self.is_archived() {
+            return Vec::new();
+        }
         for range in within {
             let range = range.start..range.end.min(self.size);
             if range.is_empty() {
@@ -233,6 +247,9 @@ impl Children {
     ///
     /// One look takes a stretch that was never tried, however long, or one chunk of records.
     pub fn with_status(&self, status: JobStatus, from: u32) -> (Ranges, Option<u32>) {
+        if let Some(archived) = &self.archived {
+            return (archived.with_status(status, &(from..self.size)), None);
+        }
         let chunk = from / CHUNK;
         let next_tried = self.chunks.range(chunk..).next().map(|(index, _)| *index);
         let end = match next_tried {

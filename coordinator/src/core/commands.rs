@@ -1,6 +1,7 @@
 //! Commands and what they decide. One file for each group of commands.
 
 mod agents;
+mod archive;
 mod consumables;
 mod definitions;
 mod dependencies;
@@ -90,6 +91,10 @@ pub enum Command {
     Place(Placement),
     /// The first piece of follow-up work.
     Work,
+    /// The history has what archiving these finished jobs loses; each with the time of its end.
+    Archive(Vec<(Timestamp, JobId)>),
+    /// Jobs that ended at or before this time need not be known any longer.
+    Forget(Timestamp),
     /// The first thing that is due by time, if there is one; asked for until nothing is due.
     Tick,
     CreateConsumable(CreateConsumableResource),
@@ -175,6 +180,8 @@ pub fn decide(
         Command::Tag(request) => tags::tag(state, request),
         Command::Untag(request) => tags::untag(state, request),
         Command::Place(placement) => Ok(place::place(state, placement).into()),
+        Command::Archive(stored) => Ok(archive::archive(state, stored).into()),
+        Command::Forget(upto) => Ok(archive::forget(state, *upto).into()),
         Command::Work => Ok(work::work(state, limits, now).into()),
         Command::Tick => Ok(tick::tick(state, now).into()),
         Command::CreateConsumable(request) => consumables::create(state, limits, request, now),

@@ -184,6 +184,14 @@ pub enum Event {
     PolicyDeleted {
         name: Name,
     },
+    /// The history has the records of these finished jobs; here they are given up.
+    JobsArchived {
+        jobs: Vec<JobId>,
+    },
+    /// These finished jobs are unknown from now on.
+    JobsForgotten {
+        jobs: Vec<JobId>,
+    },
 }
 
 /// A job as submitted.

@@ -13,6 +13,7 @@ use windrow_common::api::jobs::JobStatus;
 use windrow_common::ids::{JobId, Name};
 use windrow_common::units::Resources;
 use windrow_common::wire::agent::{Architecture, Executor};
+use windrow_common::wire::lease::SpecDigest;
 
 pub use agents::{Agents, Group, Kind};
 pub use holders::Holders;
@@ -21,6 +22,7 @@ pub use sorted::Sorted;
 
 use super::children::Ranges;
 use super::deadlines::{Deadlines, Due};
+use super::finished::Finished;
 use super::listing::Listing;
 use super::state::{Agent, Dependency, Job, JobSpec, State};
 
@@ -81,6 +83,8 @@ pub struct Index {
     pub listing: Listing,
     /// What is due by time alone.
     pub deadlines: Deadlines,
+    /// Jobs that have ended, and what keeps them known.
+    pub finished: Finished,
 }
 
 /// What one event changed in a job.
@@ -101,6 +105,7 @@ impl Index {
             index.consume(state, *id);
             index.place_job(state, *id);
             index.listing.enter(*id, job, job.status());
+            index.finished.enter(*id, job);
         }
         for agent in state.agents.values() {
             index.agents.put(agent);
@@ -134,6 +139,28 @@ impl Index {
     /// Known jobs that take of a consumable resource, oldest first.
     pub fn consumers(&self, name: &Name) -> impl DoubleEndedIterator<Item = &JobId> {
         self.consumers.get(name).into_iter().flatten()
+    }
+
+    /// Removes a job that nothing waits for. Gives those of its specs that nothing has any more.
+    pub(super) fn forget(&mut self, state: &State, id: JobId, job: &Job) -> Vec<SpecDigest> {
+        for on in job.depends_on.iter().map(|d| d.job(id)) {
+            if let Some(waiting) = self.dependents.get_mut(&on) {
+                waiting.remove(&id);
+                if waiting.is_empty() {
+                    self.dependents.remove(&on);
+                }
+            }
+        }
+        for (name, _) in job.specs().flat_map(|spec| state.specs[&spec].spec.consumables.iter()) {
+            if let Some(consumers) = self.consumers.get_mut(name) {
+                consumers.remove(&id);
+                if consumers.is_empty() {
+                    self.consumers.remove(name);
+                }
+            }
+        }
+        self.listing.leave(job);
+        self.finished.forget(id, job)
     }
 
     /// Puts the job where its readiness belongs.

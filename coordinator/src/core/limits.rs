@@ -157,6 +157,8 @@ pub const SPEC_BYTES_MAX: usize = 384 * 1024;
 pub const EVENT_CHILDREN_MAX: usize = 2048;
 /// Most ranges of children of one event, for the same reason.
 pub const EVENT_RANGES_MAX: usize = 16_384;
+/// Most finished jobs forgotten in one step.
+pub const FORGET_MAX: usize = 1000;
 /// Highest priority of a queue, as AWS has it.
 pub const PRIORITY_MAX: u32 = 1000;
 /// Highest scheduling priority of a job, as AWS has it.

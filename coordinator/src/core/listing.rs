@@ -97,6 +97,18 @@ impl Listing {
         listed.by_status.entry(to).or_default().insert(placed, id);
     }
 
+    /// Removes a job.
+    pub(super) fn leave(&mut self, job: &Job) {
+        let placed = placed(job);
+        let Some(listed) = self.queues.get_mut(&job.queue) else { return };
+        listed.take(job.status(), placed);
+        listed.by_name.remove(&(folded(&job.name), Reverse(placed)));
+        listed.by_definition.remove(&(job.definition.0.clone(), Reverse(placed)));
+        if listed.by_name.is_empty() {
+            self.queues.remove(&job.queue);
+        }
+    }
+
     /// How many jobs of the queue have this status.
     pub fn count(&self, queue: &Name, status: JobStatus) -> usize {
         let listed = self.queues.get(queue).and_then(|listed| listed.by_status.get(&status));

@@ -171,6 +171,9 @@ pub struct Job {
     /// Of a multi-node parallel job: its children are the nodes.
     #[serde(default)]
     pub nodes: Option<Box<Nodes>>,
+    /// Its idempotency key, which is forgotten with it.
+    #[serde(default)]
+    pub key: Option<String>,
 }
 
 impl Job {

@@ -4,6 +4,7 @@ mod consumables;
 mod definitions;
 mod dependencies;
 mod events;
+mod history;
 mod listing;
 pub(super) mod nodes;
 mod policies;

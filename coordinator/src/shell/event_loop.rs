@@ -25,6 +25,7 @@ use windrow_common::wire::lease::Order;
 
 use super::dispatch::{self, Dispatch};
 use super::event_stream::{EventStream, Told};
+use super::history::History;
 use super::inputs::Input;
 use super::journal::{self, Group, Journal, Stored};
 use super::liveness::Liveness;
@@ -36,9 +37,11 @@ use crate::scheduler::Pass;
 use crate::view;
 use crate::view::changes::{Change, changes};
 
+mod archive;
 pub(super) mod outputs;
 mod submissions;
 
+pub use archive::Archiving;
 pub use outputs::{OpenStreams, Outlet};
 
 /// Most inputs of one turn.
@@ -65,6 +68,8 @@ pub struct EventLoop {
     turn: Turn,
     snapshots: super::snapshot_task::Snapshots,
     events: EventStream,
+    archiving: Archiving,
+    history: History,
 }
 
 /// Leases on their way to an agent.
@@ -129,6 +134,8 @@ pub struct Parts {
     pub lease_ttl: Duration,
     pub snapshots: super::snapshot_task::Snapshots,
     pub events: EventStream,
+    pub archiving: Archiving,
+    pub history: History,
 }
 
 impl EventLoop {
@@ -157,6 +164,8 @@ impl EventLoop {
             turn: Turn::default(),
             snapshots: parts.snapshots,
             events: parts.events,
+            archiving: parts.archiving,
+            history: parts.history,
         }
     }
 
@@ -257,6 +266,7 @@ impl EventLoop {
                 let source = "agent";
                 self.turn.dead.push(DeadLetter { source, subject, payload, reason });
             }
+            Input::Archived(complete) => self.archiving.on_stored(complete),
             Input::ReaderFailed(reason) => return Err(journal::Error::Unavailable(reason)),
         }
         Ok(())
@@ -270,13 +280,16 @@ impl EventLoop {
         reply: Option<Subject>,
         now: Timestamp,
     ) {
-        let asked = requests::ask(&self.state, operation, encoding, payload);
-        let result = asked.and_then(|asked| match asked {
-            Asked::Answered(bytes) => Ok(bytes),
-            Asked::Command(command) => {
+        let result = match requests::ask(&self.state, operation, encoding, payload) {
+            Err(refused) => Err(refused),
+            Ok(Asked::Later(later)) => {
+                return self.outlet.answer_later(&self.history, *later, reply, encoding);
+            }
+            Ok(Asked::Answered(bytes)) => Ok(bytes),
+            Ok(Asked::Command(command)) => {
                 self.decide(&command, now).map(|answer| requests::write_answer(encoding, &answer))
             }
-            Asked::Agents => {
+            Ok(Asked::Agents) => {
                 let now = Instant::now();
                 let heard = |agent: &Name| {
                     let silence = self.liveness.silence(agent, now)?;
@@ -284,7 +297,7 @@ impl EventLoop {
                 };
                 Ok(encoding.write(&view::list_agents(&self.state, heard)).into())
             }
-            Asked::Cluster => {
+            Ok(Asked::Cluster) => {
                 let mut statistics = view::statistics(&self.state);
                 statistics.cluster = self.outlet.cluster.to_string();
                 statistics.version = env!("CARGO_PKG_VERSION").to_owned();
@@ -292,7 +305,7 @@ impl EventLoop {
                 statistics.memory_bytes = resident_bytes();
                 Ok(encoding.write(&statistics).into())
             }
-        });
+        };
         if let Some(to) = reply {
             self.turn.replies.push(Reply { to, encoding, result });
         }
@@ -343,6 +356,7 @@ impl EventLoop {
             self.decide(&Command::Work, now).ok();
             steps += 1;
         }
+        self.archive(now);
         let mut pass = Pass::new(&self.state, now);
         steps = 0;
         while steps < TURN_STEPS

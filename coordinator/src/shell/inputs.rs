@@ -10,8 +10,9 @@ use futures::StreamExt;
 use tokio::sync::mpsc::Sender;
 use tokio::task::JoinSet;
 use windrow_common::codec::{self, Encoding};
-use windrow_common::ids::Name;
+use windrow_common::ids::{JobId, Name};
 use windrow_common::subjects::{AgentSubject, Subjects};
+use windrow_common::time::Timestamp;
 use windrow_common::wire::agent::{Beat, Register, ReportMessage};
 
 /// Inputs waiting to be taken; beyond that readers wait.
@@ -35,6 +36,8 @@ pub enum Input {
     Report { sequence: u64, message: ReportMessage },
     /// Something an agent sent cannot be read.
     Unreadable { subject: String, payload: Bytes, reason: String },
+    /// The history has everything of these finished jobs; each with the time of its end.
+    Archived(Vec<(Timestamp, JobId)>),
     /// A reader ended: the connection or a stream is not as it should be.
     ReaderFailed(String),
 }

@@ -15,8 +15,9 @@ use windrow_common::streams::Streams;
 use windrow_common::subjects::Subjects;
 use windrow_common::time::wall_clock;
 
-use super::event_loop::{EventLoop, Parts};
+use super::event_loop::{Archiving, EventLoop, Parts};
 use super::event_stream::{EventStream, Told};
+use super::history::History;
 use super::inputs::{self, Input};
 use super::journal::{Error, Journal, Position};
 use super::snapshot;
@@ -77,6 +78,12 @@ async fn lead(config: &Config, stop: &CancellationToken, term_led: &mut u64) -> 
     *term_led = state.term;
     info!(term = state.term, jobs = state.jobs.len(), agents = state.agents.len(), "leading");
     read_all(&mut readers, &client, &subjects, &streams, &sender).await?;
+    let history = History::new(context.clone(), streams.history.clone(), subjects.clone());
+    let (batches, to_store) = mpsc::channel(1);
+    let (keep, known) = (config.finished_in_memory.0, config.history_age.0);
+    let archiving = Archiving::new(batches, keep, known);
+    let storing = history.clone().run(to_store, sender.clone());
+    inputs::spawn(&mut readers, "history", sender.clone(), storing);
     let snapshots = Snapshots::new(
         streams.snapshots,
         streams.journal,
@@ -96,6 +103,8 @@ async fn lead(config: &Config, stop: &CancellationToken, term_led: &mut u64) -> 
         lease_ttl: config.lease_ttl.0,
         snapshots,
         events,
+        archiving,
+        history,
     });
     event_loop.run(receiver, over).await
 }
@@ -126,6 +135,7 @@ struct Opened {
     submissions: Stream,
     snapshots: ObjectStore,
     events: Stream,
+    history: Stream,
     outlet: super::event_loop::OpenStreams,
 }
 
@@ -156,6 +166,7 @@ async fn open(
         submissions: ensure(names.submissions(&retention)).await?,
         snapshots,
         events: ensure(names.events(&retention)).await?,
+        history: ensure(names.history(&retention)).await?,
         outlet: super::event_loop::OpenStreams {
             leases: ensure(names.leases()).await?,
             reports: ensure(names.reports()).await?,

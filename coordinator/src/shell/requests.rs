@@ -30,6 +30,7 @@ use windrow_common::streams::REQUEST_BYTES_MAX;
 
 use crate::core::{Answer, Command, State};
 use crate::view;
+use crate::view::history::Later;
 
 /// What a request turned out to be.
 #[derive(Debug)]
@@ -38,6 +39,8 @@ pub enum Asked {
     Command(Box<Command>),
     /// A question, answered.
     Answered(Bytes),
+    /// A question whose answer lacks what the history has.
+    Later(Box<Later>),
     /// A question about the cluster, which the loop completes.
     Cluster,
     /// A question about agents, which the loop completes.
@@ -64,11 +67,19 @@ pub fn ask(
     match operation {
         DescribeJobs::NAME => {
             let request = read(operation, encoding, payload)?;
-            Ok(answer(encoding.write(&view::describe_jobs(state, &request)?)))
+            Ok(now_or_later(
+                state,
+                encoding,
+                view::history::Answer::Described(view::describe_jobs(state, &request)?),
+            ))
         }
         ListJobs::NAME => {
             let request = read(operation, encoding, payload)?;
-            Ok(answer(encoding.write(&view::list_jobs(state, &request)?)))
+            Ok(now_or_later(
+                state,
+                encoding,
+                view::history::Answer::Listed(view::list_jobs(state, &request)?),
+            ))
         }
         DescribeJobQueues::NAME => {
             let request = read(operation, encoding, payload)?;
@@ -115,6 +126,21 @@ pub fn ask(
             Err(ApiError::not_found(format!("there is no operation `{shown}`"))
                 .hint("operations are named as in AWS Batch, such as SubmitJob"))
         }
+    }
+}
+
+fn now_or_later(state: &State, encoding: Encoding, answer: view::history::Answer) -> Asked {
+    match Later::new(state, answer) {
+        Ok(later) => Asked::Later(Box::new(later)),
+        Err(answer) => Asked::Answered(write_later(encoding, &answer)),
+    }
+}
+
+/// An answer about jobs, as the asker gets it.
+pub fn write_later(encoding: Encoding, answer: &view::history::Answer) -> Bytes {
+    match answer {
+        view::history::Answer::Described(answer) => encoding.write(answer).into(),
+        view::history::Answer::Listed(answer) => encoding.write(answer).into(),
     }
 }
 

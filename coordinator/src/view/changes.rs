@@ -49,7 +49,7 @@ pub fn changes(state: &State, changed: &[Changed]) -> Vec<Change> {
             children,
         };
         let whole = whole.map(|_| change(detail(state, JobRef::from(*id), job), None));
-        if job.array_size.is_none() {
+        if job.array_size.is_none() && job.nodes.is_none() {
             changes.extend(whole);
             continue;
         }
@@ -57,7 +57,7 @@ pub fn changes(state: &State, changed: &[Changed]) -> Vec<Change> {
         let (before, after) = if ended { (None, whole) } else { (whole, None) };
         changes.extend(before);
         for children in children {
-            let child = |index| child_detail(state, JobRef::child(*id, index), job);
+            let child = |index| child_detail(state, job.part(*id, index), job);
             if len(children) > 1 && are_alike(job, children.start) {
                 changes.push(change(child(children.start), Some(children.clone())));
             } else {
@@ -70,8 +70,11 @@ pub fn changes(state: &State, changed: &[Changed]) -> Vec<Change> {
 }
 
 /// Whether children that changed together with this one differ in nothing but their index: they
-/// were never tried before.
+/// were never tried before. Nodes differ in what they run.
 fn are_alike(job: &Job, first: u32) -> bool {
+    if job.nodes.is_some() {
+        return false;
+    }
     match job.children.get(first) {
         Child::Untried | Child::Starting { attempt: 1, .. } => true,
         Child::Starting { .. }

@@ -301,6 +301,7 @@ pub(super) fn child_detail(state: &State, id: JobRef, job: &Job) -> JobDetail {
         }),
         attempts,
         array_properties: array_properties(job, id),
+        node_details: node_details(job, id),
         ..JobDetail::default()
     }
 }

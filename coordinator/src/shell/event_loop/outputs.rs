@@ -1,10 +1,12 @@
 //! What the loop gives out, once the journal has the events.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::{self, stream::Stream};
-use async_nats::{Client, HeaderMap};
+use async_nats::{Client, HeaderMap, Subject};
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::{info, warn};
 use windrow_common::codec::{Encoding, to_msgpack};
@@ -15,8 +17,12 @@ use windrow_common::wire::agent::{Control, RegisterReply, Session};
 
 use super::{DeadLetter, Joined, Reply};
 use crate::core::state::State;
-use crate::shell::journal;
+use crate::shell::history::History;
+use crate::shell::{journal, requests};
+use crate::view::history::Later;
 
+/// Answers that wait for the history at the same time; others wait for these.
+const LATER_AT_ONCE: usize = 64;
 /// How often taken reports are removed from their stream.
 const FORGET_EVERY: Duration = Duration::from_secs(1);
 
@@ -37,6 +43,8 @@ pub struct Outlet {
     heartbeat: Duration,
     pub(super) cluster: Name,
     forgot: Option<Instant>,
+    /// Turns of answers that wait for the history.
+    later: Arc<Semaphore>,
 }
 
 impl Outlet {
@@ -48,7 +56,8 @@ impl Outlet {
         heartbeat: Duration,
         cluster: Name,
     ) -> Self {
-        Self { client, context, subjects, streams, heartbeat, cluster, forgot: None }
+        let later = Arc::new(Semaphore::new(LATER_AT_ONCE));
+        Self { client, context, subjects, streams, heartbeat, cluster, forgot: None, later }
     }
 
     /// Publishes; what is lost here is asked for again by agents and clients.
@@ -70,41 +79,26 @@ impl Outlet {
     }
 
     pub(super) async fn reply(&self, reply: Reply) {
-        let (mut headers, payload) = (
-            HeaderMap::new(),
-            match &reply.result {
-                Ok(bytes) => bytes.clone(),
-                Err(error) => reply.encoding.write(error).into(),
-            },
-        );
-        headers.insert("Content-Type", reply.encoding.content_type());
-        if let Err(error) = &reply.result {
-            headers.insert(HEADER_ERROR, error.code.as_str());
-        }
-        let (headers, payload) = self.within_limit(headers, payload, reply.encoding);
-        if let Err(e) = self.client.publish_with_headers(reply.to, headers, payload).await {
-            warn!(error = %e, "reply failed");
-        }
+        send_reply(&self.client, reply).await;
     }
 
-    /// An answer larger than the server takes becomes an error that says so.
-    fn within_limit(
+    /// Answers beside the loop, as soon as the history has given what the answer lacks.
+    pub(super) fn answer_later(
         &self,
-        mut headers: HeaderMap,
-        payload: Bytes,
+        history: &History,
+        later: Later,
+        to: Option<Subject>,
         encoding: Encoding,
-    ) -> (HeaderMap, Bytes) {
-        let max = self.client.server_info().max_payload;
-        if payload.len() + 1024 <= max {
-            return (headers, payload);
-        }
-        let error = windrow_common::api::ApiError::new(
-            windrow_common::api::ErrorKind::TooLarge,
-            format!("the answer is {} bytes large, NATS takes {max}", payload.len()),
-        )
-        .hint("ask for fewer jobs, or a smaller page with maxResults");
-        headers.insert(HEADER_ERROR, error.code.as_str());
-        (headers, encoding.write(&error).into())
+    ) {
+        let Some(to) = to else { return };
+        let (client, history, turns) = (self.client.clone(), history.clone(), self.later.clone());
+        tokio::spawn(async move {
+            // Never closed: it waits only for its turn.
+            let _turn = turns.acquire_owned().await;
+            let pieces = history.read(later.wanted.iter().cloned().collect()).await;
+            let result = Ok(requests::write_later(encoding, &later.finish(pieces)));
+            send_reply(&client, Reply { to, encoding, result }).await;
+        });
     }
 
     /// Stores a dead letter. Waits for it to be stored, as its message is acknowledged after that.
@@ -191,4 +185,40 @@ impl Outlet {
             }
         });
     }
+}
+
+async fn send_reply(client: &Client, reply: Reply) {
+    let mut headers = HeaderMap::new();
+    let payload = match &reply.result {
+        Ok(bytes) => bytes.clone(),
+        Err(error) => reply.encoding.write(error).into(),
+    };
+    headers.insert("Content-Type", reply.encoding.content_type());
+    if let Err(error) = &reply.result {
+        headers.insert(HEADER_ERROR, error.code.as_str());
+    }
+    let (headers, payload) = within_limit(client, headers, payload, reply.encoding);
+    if let Err(e) = client.publish_with_headers(reply.to, headers, payload).await {
+        warn!(error = %e, "reply failed");
+    }
+}
+
+/// An answer larger than the server takes becomes an error that says so.
+fn within_limit(
+    client: &Client,
+    mut headers: HeaderMap,
+    payload: Bytes,
+    encoding: Encoding,
+) -> (HeaderMap, Bytes) {
+    let max = client.server_info().max_payload;
+    if payload.len() + 1024 <= max {
+        return (headers, payload);
+    }
+    let error = windrow_common::api::ApiError::new(
+        windrow_common::api::ErrorKind::TooLarge,
+        format!("the answer is {} bytes large, NATS takes {max}", payload.len()),
+    )
+    .hint("ask for fewer jobs, or a smaller page with maxResults");
+    headers.insert(HEADER_ERROR, error.code.as_str());
+    (headers, encoding.write(&error).into())
 }

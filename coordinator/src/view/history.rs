@@ -1,0 +1,113 @@
+//! Questions about jobs whose records are in the history: what is missing here, and the answer once it
+//! is there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use windrow_common::api::jobs::{DescribeJobs, DescribeJobsResponse, ListJobsResponse};
+use windrow_common::ids::{JobId, JobRef, Name};
+
+use super::jobs::{describe_jobs, summary};
+use crate::core::State;
+use crate::core::children::archive::Piece;
+
+/// Names a piece of the history.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Wanted {
+    pub queue: Name,
+    pub job: JobId,
+    pub piece: u32,
+}
+
+/// An answer that waits for pieces of the history.
+#[derive(Debug)]
+pub struct Later {
+    pub wanted: BTreeSet<Wanted>,
+    /// The jobs concerned, and what it takes to describe them.
+    excerpt: State,
+    ids: Vec<JobRef>,
+    answer: Answer,
+}
+
+/// The answer as it is without them.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    Described(DescribeJobsResponse),
+    Listed(ListJobsResponse),
+}
+
+impl Later {
+    /// Whether the answer lacks something that the history has; if so, what it takes to complete it.
+    pub fn new(state: &State, answer: Answer) -> Result<Self, Answer> {
+        let ids: Vec<JobRef> = match &answer {
+            Answer::Described(answer) => parse(answer.jobs.iter().map(|job| &job.job_id)),
+            // Of a job as a whole, all that lists show is here.
+            Answer::Listed(answer) => {
+                let ids = parse(answer.job_summary_list.iter().map(|job| &job.job_id));
+                ids.into_iter().filter(|id| id.child.is_some()).collect()
+            }
+        };
+        let mut wanted = BTreeSet::new();
+        let mut excerpt = State::default();
+        let ids: Vec<JobRef> = ids
+            .into_iter()
+            .filter(|id| {
+                let Some(job) = state.jobs.get(&id.job) else { return false };
+                let is_parent = job.array_size.is_some() && id.child.is_none();
+                let child = id.child.unwrap_or_else(|| job.main_child());
+                let piece = job.children.piece_needed(child);
+                let Some(piece) = piece.filter(|_| !is_parent) else { return false };
+                wanted.insert(Wanted { queue: job.queue.clone(), job: id.job, piece });
+                excerpt.jobs.entry(id.job).or_insert_with(|| job.clone());
+                for spec in job.specs() {
+                    excerpt.specs.entry(spec).or_insert_with(|| state.specs[&spec].clone());
+                }
+                let definition = &job.definition.0;
+                if let Some(found) = state.definitions.get(definition) {
+                    excerpt.definitions.insert(definition.clone(), found.clone());
+                }
+                true
+            })
+            .collect();
+        if wanted.is_empty() {
+            return Err(answer);
+        }
+        excerpt.agent_numbers.clone_from(&state.agent_numbers);
+        Ok(Self { wanted, excerpt, ids, answer })
+    }
+
+    /// The answer with these pieces. What the history has lost stays as it was.
+    pub fn finish(mut self, pieces: Vec<(Wanted, Piece)>) -> Answer {
+        for (wanted, piece) in pieces {
+            if let Some(job) = self.excerpt.jobs.get_mut(&wanted.job) {
+                job.children.restore(piece);
+            }
+        }
+        match self.answer {
+            Answer::Described(mut answer) => {
+                let ids = DescribeJobs { jobs: self.ids.iter().map(JobRef::to_string).collect() };
+                let again = describe_jobs(&self.excerpt, &ids).unwrap_or_default();
+                let mut again: BTreeMap<String, _> =
+                    again.jobs.into_iter().map(|job| (job.job_id.clone(), job)).collect();
+                for job in &mut answer.jobs {
+                    if let Some(complete) = again.remove(&job.job_id) {
+                        *job = complete;
+                    }
+                }
+                Answer::Described(answer)
+            }
+            Answer::Listed(mut answer) => {
+                let mut ids = self.ids.iter().peekable();
+                for row in &mut answer.job_summary_list {
+                    if let Some(id) = ids.next_if(|id| id.to_string() == row.job_id) {
+                        *row = summary(*id, &self.excerpt.jobs[&id.job]);
+                    }
+                }
+                Answer::Listed(answer)
+            }
+        }
+    }
+}
+
+fn parse<'a>(ids: impl Iterator<Item = &'a String>) -> Vec<JobRef> {
+    ids.filter_map(|id| id.parse().ok()).collect()
+}
