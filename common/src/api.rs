@@ -43,6 +43,9 @@ operations! {
     "ListJobs": jobs::ListJobs => jobs::ListJobsResponse;
     "CancelJob": jobs::CancelJob => Empty;
     "TerminateJob": jobs::TerminateJob => Empty;
+    "CancelJobs": jobs::CancelJobs => jobs::BulkResponse;
+    "TerminateJobs": jobs::TerminateJobs => jobs::BulkResponse;
+    "RerunJob": jobs::RerunJob => jobs::RerunJobResponse;
     "UpdateJob": jobs::UpdateJob => jobs::UpdateJobResponse;
     "RegisterJobDefinition": definitions::RegisterJobDefinition
         => definitions::RegisterJobDefinitionResponse;

@@ -52,6 +52,7 @@ nodes = 1000
 node_groups = 100
 # Whether an attempt lost with its host is charged to the job's attempts.
 charge_host_losses = false
+bulk_jobs = 1000
 consumables = 1000000
 submit_kib = 256
 definition_kib = 256

@@ -43,7 +43,8 @@ pub(super) async fn run(context: &Context, command: CeCommand) -> Result<Answer>
         }
         CeCommand::Update { name, enable, disable } => {
             let state = super::state(enable, disable);
-            let request = UpdateComputeEnvironment { compute_environment: name, state };
+            let request =
+                UpdateComputeEnvironment { compute_environment: name, state, ..Default::default() };
             Ok(changed(&client.call(&request).await?, "updated"))
         }
         CeCommand::Delete { name } => {

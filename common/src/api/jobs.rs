@@ -246,6 +246,9 @@ pub struct JobDetail {
     pub share_identifier: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduling_priority: Option<u32>,
+    /// *Extension.* Id of the job of which this is a rerun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rerun_of: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -473,6 +476,74 @@ pub struct CancelJob {
     pub job_id: String,
     /// Becomes the status reason; required, at most 1024 characters.
     pub reason: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct CancelJobs {
+    /// Job ids, child ids or ARNs.
+    pub jobs: Vec<String>,
+    /// Becomes the status reason of each; required, at most 1024 characters.
+    pub reason: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct TerminateJobs {
+    /// Job ids, child ids or ARNs.
+    pub jobs: Vec<String>,
+    /// Becomes the status reason of each; required, at most 1024 characters.
+    pub reason: String,
+}
+
+/// What became of each job of a bulk request.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BulkResponse {
+    /// Ids as given: accepted, or nothing to do. Unknown ones are among them.
+    pub successful: Vec<String>,
+    pub errors: Vec<BulkError>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BulkError {
+    /// The id as given.
+    pub job: String,
+    pub code: String,
+    pub message: String,
+}
+
+/// *Extension.* Runs an ended job once more.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct RerunJob {
+    /// Id or ARN; of a child only with `inPlace`.
+    pub job_id: String,
+    /// Children that SUCCEEDED count as SUCCEEDED in the new job and do not run again; the others
+    /// keep their index, and the array its size.
+    pub only_failed: bool,
+    /// No new job: FAILED children of this one wait for their dependencies again and run again, with
+    /// as many attempts as at first. Jobs that failed because this one had stay FAILED.
+    pub in_place: bool,
+    /// What the new job waits for. It does not wait again for what the old one waited for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<JobDependency>,
+    /// A second request with the same key and content answers with the first one's job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RerunJobResponse {
+    /// The new job's, or the same job's.
+    pub job_arn: String,
+    pub job_id: String,
+    pub job_name: String,
+    /// How many children run again; absent when the request was made before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub children: Option<u32>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

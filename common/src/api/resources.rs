@@ -95,7 +95,7 @@ pub struct JobQueueDetail {
     pub job_queue_name: String,
     pub job_queue_arn: String,
     pub state: ResourceState,
-    /// `VALID`.
+    /// `VALID`, or `DELETING` until its last job has ended.
     pub status: String,
     pub status_reason: String,
     pub priority: u32,
@@ -123,6 +123,9 @@ pub struct CreateComputeEnvironment {
     pub service_role: Option<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
+    /// Of managed environments, which are not there yet: refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compute_resources: Option<serde_json::Value>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,6 +135,13 @@ pub struct UpdateComputeEnvironment {
     pub compute_environment: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<ResourceState>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unmanagedv_cpus: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_role: Option<String>,
+    /// Of managed environments, which are not there yet: refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compute_resources: Option<serde_json::Value>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -180,6 +190,10 @@ pub struct ComputeEnvironmentDetail {
     pub status_reason: String,
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unmanagedv_cpus: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_role: Option<String>,
     /// *Extension.* Agents that are up.
     pub agents: u32,
     /// *Extension.* vCPUs of those, in thousandths.

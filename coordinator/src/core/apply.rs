@@ -26,6 +26,16 @@ pub fn apply(state: &mut State, event: &Event) {
         Event::TermStarted { term } => state.term = *term,
         Event::QueueSet { name, queue } => set_queue(state, name, queue.clone()),
         Event::QueueDeleted { name } => drop(state.queues.remove(name)),
+        Event::QueueDeleting { name } => {
+            if let Some(queue) = state.queues.get_mut(name) {
+                queue.is_deleting = true;
+                state.work.push_back(Work::EmptyQueue(name.clone(), None));
+            }
+        }
+        Event::QueueEmptied { name, upto } => state.work.push_back(match upto {
+            Some(_) => Work::EmptyQueue(name.clone(), *upto),
+            None => Work::RemoveQueue(name.clone()),
+        }),
         Event::EnvironmentSet { name, environment } => {
             state.environments.insert(name.clone(), environment.clone());
         }
@@ -55,14 +65,24 @@ pub fn apply(state: &mut State, event: &Event) {
             change(state, *job, |all| all.fail_idle(children, ended));
             settled(state, *job, children.clone(), ended.at);
         }
-        Event::JobCancelled { job } => {
-            state.jobs.get_mut(job).expect("decided on a known job").is_cancelled = true;
+        Event::JobCancelled { job, children, reason, whole } => {
+            let job = state.jobs.get_mut(job).expect("decided on a known job");
+            job.is_cancelled |= whole;
+            job.cancelled.extend(children.iter().cloned());
+            job.end_reason = job.end_reason.take().or_else(|| whole.then(|| reason.clone()));
         }
-        Event::StopRequested { job: id, children, reason } => {
+        Event::StopRequested { job: id, children, reason, whole } => {
             let job = state.jobs.get_mut(id).expect("decided on a known job");
-            job.is_terminated = true;
+            job.is_terminated |= whole;
             job.stops.push((children.clone(), reason.clone()));
+            job.end_reason = job.end_reason.take().or_else(|| whole.then(|| reason.clone()));
             nodes::look_after(state, *id);
+        }
+        Event::ChildrenReopened { job, children, key, at: _ } => {
+            if let Some((key, digest)) = key {
+                state.idempotency.insert(key.clone(), (*job, *digest));
+            }
+            reopen(state, *job, children);
         }
         Event::BackOffEnded { job, children } => {
             change(state, *job, |all| all.end_back_off(children));
@@ -131,7 +151,12 @@ fn submit(state: &mut State, id: JobId, submitted: &Submitted) {
     }
     let nodes = submitted.nodes.as_ref().map(|nodes| nodes.count());
     let size = nodes.or(submitted.array_size).unwrap_or(1);
-    let job = Job {
+    let mut children = Children::new(size);
+    let before = submitted.rerun_of.filter(|_| submitted.only_failed);
+    if let Some(before) = before.and_then(|id| state.jobs.get(&id)) {
+        children.carry(&before.children);
+    }
+    let mut job = Job {
         name: submitted.name.clone(),
         queue: submitted.queue.clone(),
         definition: submitted.definition.clone(),
@@ -146,22 +171,26 @@ fn submit(state: &mut State, id: JobId, submitted: &Submitted) {
         is_cancelled: false,
         is_terminated: false,
         stopped_at: None,
-        children: Children::new(size),
+        children,
         max_parallel: submitted.max_parallel,
         propagate_tags: submitted.propagate_tags,
         share: submitted.share.clone(),
         priority: submitted.priority,
         nodes: submitted.nodes.clone(),
         key: submitted.key.as_ref().map(|(key, _)| key.clone()),
+        cancelled: RangeSet::new(),
+        end_reason: None,
+        rerun_of: submitted.rerun_of,
     };
     if let Some(queue) = state.queues.get_mut(&job.queue) {
         queue.active_jobs += 1;
     }
+    let carried = job.children.take_moved();
     state.jobs.insert(id, job);
     let whole = Some(JobStatus::Submitted);
-    state.index.changed.push(Changed { job: id, children: Vec::new(), whole });
+    state.index.changed.push(Changed { job: id, children: carried, whole });
     let mut index = std::mem::take(&mut state.index);
-    index.wait_for(state, id, &submitted.depends_on);
+    index.wait_for(id, &submitted.depends_on);
     index.listing.enter(id, &state.jobs[&id], JobStatus::Submitted);
     index.consume(state, id);
     index.finished.enter(id, &state.jobs[&id]);
@@ -205,9 +234,9 @@ fn update(state: &mut State, id: JobId, max_parallel: Option<u32>) {
 /// Changes children of a job and puts everything derived from them right.
 fn change(state: &mut State, id: JobId, with: impl FnOnce(&mut Children)) {
     let job = state.jobs.get_mut(&id).expect("decided on a known job");
-    let before = job.status();
+    let (before, waited) = (job.status(), job.children.waits());
     with(&mut job.children);
-    let after = job.status();
+    let (after, waits) = (job.status(), job.children.waits());
     if before != after {
         state.index.listing.move_job(id, job, before, after);
     }
@@ -221,6 +250,11 @@ fn change(state: &mut State, id: JobId, with: impl FnOnce(&mut Children)) {
     let whole = (before != after).then_some(after);
     if whole.is_some() || !children.is_empty() {
         state.index.changed.push(Changed { job: id, children, whole });
+    }
+    match (waited, waits) {
+        (false, true) => state.index.wait_for(id, &job.depends_on),
+        (true, false) => state.index.wait_no_more(id, &job.depends_on),
+        (true, true) | (false, false) => {}
     }
     let mut index = std::mem::take(&mut state.index);
     index.place_job(state, id);
@@ -243,6 +277,9 @@ fn settled(
         state.index.finished.end(id, job, at);
         if let Some(queue) = state.queues.get_mut(&job.queue) {
             queue.active_jobs = queue.active_jobs.saturating_sub(1);
+            if queue.is_deleting && queue.active_jobs == 0 {
+                state.work.push_back(Work::RemoveQueue(job.queue.clone()));
+            }
         }
     }
     let Some(dependents) = state.index.dependents.get(&id).cloned() else { return };
@@ -253,9 +290,27 @@ fn settled(
             state.work.push_back(Work::Evaluate(dependent, touched));
         }
     }
-    if ended {
-        state.index.dependents.remove(&id);
+}
+
+/// FAILED children wait for their dependencies again; what was asked for before their end is past.
+fn reopen(state: &mut State, id: JobId, children: &[Range<u32>]) {
+    let job = state.jobs.get_mut(&id).expect("decided on a known job");
+    let reopened: RangeSet<u32> = children.iter().cloned().collect();
+    for (stopped, _) in &mut job.stops {
+        let mut rest: RangeSet<u32> = stopped.iter().cloned().collect();
+        children.iter().for_each(|range| rest.remove(range.clone()));
+        *stopped = rest.into_iter().collect();
     }
+    job.stops.retain(|(stopped, _)| !stopped.is_empty());
+    reopened.iter().for_each(|range| job.cancelled.remove(range.clone()));
+    (job.is_cancelled, job.is_terminated, job.end_reason) = (false, false, None);
+    if job.stopped_at.is_some()
+        && let Some(queue) = state.queues.get_mut(&job.queue)
+    {
+        queue.active_jobs += 1;
+    }
+    change(state, id, |all| all.reopen(children));
+    state.work.push_back(Work::Evaluate(id, children.to_vec()));
 }
 
 /// Children of `waiting` that may get on because `children` of `id` ended.

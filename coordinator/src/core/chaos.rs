@@ -5,7 +5,7 @@ mod nodes;
 use proptest::prelude::*;
 use windrow_common::api::definitions::RetryBackoff;
 use windrow_common::api::jobs::DependencyCondition::{Any, Failed};
-use windrow_common::api::jobs::{ArrayProperties, JobDependency, SubmitJob};
+use windrow_common::api::jobs::{ArrayProperties, JobDependency, RerunJob, SubmitJob};
 use windrow_common::ids::{JobId, Name};
 use windrow_common::wire::agent::{EndCause, Held, Report};
 use windrow_common::wire::lease::Lease;
@@ -70,6 +70,10 @@ enum Step {
     Obey {
         agent: u8,
     },
+    Rerun {
+        job: u8,
+        in_place: bool,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -92,6 +96,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (1u32..4, 1u32..3).prop_map(|(count, attempts)| Step::Nodes { count, attempts }),
         1 => agent.prop_map(|agent| Step::Obey { agent }),
         1 => any::<bool>().prop_map(|forget| Step::Archive { forget }),
+        2 => (0u8..8, any::<bool>()).prop_map(|(job, in_place)| Step::Rerun { job, in_place }),
     ]
 }
 
@@ -138,6 +143,17 @@ impl Chaos {
         match *step {
             Step::Submit { size, attempts, waits, backs_off } => {
                 self.submit(size, attempts, waits, backs_off);
+            }
+            Step::Rerun { job, in_place } => {
+                let Some(job) = self.jobs.get(usize::from(job)) else { return };
+                let (job_id, only_failed) = (job.to_string(), true);
+                let request = RerunJob { job_id, only_failed, in_place, ..RerunJob::default() };
+                let id = JobId::from_u128(1_000_000 + self.jobs.len() as u128);
+                let command = Command::Rerun { id, request: Box::new(request) };
+                // Refused if nothing has failed.
+                if self.w.tries(command).is_ok() && !in_place {
+                    self.jobs.push(id);
+                }
             }
             Step::Wait { seconds } => self.w.advance(seconds.into()),
             Step::Nodes { count, attempts } => self.submit_nodes(count, attempts),

@@ -10,12 +10,15 @@
 //!                            | +-return--+           |
 //!                            +--------retry, host lost
 //! SUBMITTED, PENDING, RUNNABLE -> FAILED (cancelled, terminated, dependency failed)
+//! FAILED -> PENDING (reopened by a rerun in place: the only way out of an end)
+//! SUBMITTED -> SUCCEEDED (it did in the job that this one reruns)
 //! ```
 
 pub mod archive;
 mod back_off;
 mod nodes;
 mod record;
+mod rerun;
 #[cfg(test)]
 mod tests;
 
@@ -55,6 +58,15 @@ pub struct Children {
     /// Instead of records, once the history has them.
     #[serde(default)]
     archived: Option<Box<Archived>>,
+    /// Children that SUCCEEDED in the job that this one reruns.
+    #[serde(default)]
+    carried: RangeSet<u32>,
+    /// Those of the children with a record that wait for dependencies, since they were reopened.
+    #[serde(default)]
+    reopened: RangeSet<u32>,
+    /// Attempts that children had when they were reopened.
+    #[serde(default)]
+    attempts_before: BTreeMap<u32, u32>,
     /// Children that changed their status since they were last taken out, each range in one way. Not
     /// part of the state.
     #[serde(skip)]
@@ -80,6 +92,9 @@ impl Children {
             counts,
             backing_off: BTreeSet::new(),
             archived: None,
+            carried: RangeSet::new(),
+            reopened: RangeSet::new(),
+            attempts_before: BTreeMap::new(),
             moved: Vec::new(),
             settled: 0,
         }
@@ -106,6 +121,11 @@ impl Children {
             && self.count(JobStatus::Succeeded) + self.count(JobStatus::Failed) == self.size
     }
 
+    /// Whether some child waits for dependencies.
+    pub fn waits(&self) -> bool {
+        self.count(JobStatus::Submitted) + self.count(JobStatus::Pending) > 0
+    }
+
     /// The child's record.
     pub fn get(&self, child: u32) -> &Child {
         let chunk = self.chunks.get(&(child / CHUNK));
@@ -121,9 +141,11 @@ impl Children {
         }
         match self.get(child) {
             Child::Untried if self.never_ran.contains_key(&child) => JobStatus::Failed,
+            Child::Untried if self.carried.contains(&child) => JobStatus::Succeeded,
             Child::Untried if !self.admitted => JobStatus::Submitted,
             Child::Untried if self.runnable.contains(&child) => JobStatus::Runnable,
             Child::Untried => JobStatus::Pending,
+            Child::Retrying { .. } if self.reopened.contains(&child) => JobStatus::Pending,
             Child::Retrying { .. } => JobStatus::Runnable,
             Child::Starting { .. } => JobStatus::Starting,
             Child::Running { .. } => JobStatus::Running,
@@ -208,9 +230,12 @@ impl Children {
             for (gone, _) in self.never_ran.overlapping(&range) {
                 waiting.remove(gone.clone());
             }
+            for gone in self.carried.overlapping(&range) {
+                waiting.remove(gone.clone());
+            }
             for index in range.start / CHUNK..=(range.end - 1) / CHUNK {
                 for (child, record) in self.chunk(index) {
-                    if *record != Child::Untried {
+                    if *record != Child::Untried && !self.reopened.contains(&child) {
                         waiting.remove(child..child + 1);
                     }
                 }
@@ -281,7 +306,8 @@ impl Children {
                 let failed = self.never_ran.overlapping(look).map(|(range, _)| clip(range));
                 failed.collect::<RangeSet<u32>>().into_iter().collect()
             }
-            JobStatus::Starting | JobStatus::Running | JobStatus::Succeeded => Vec::new(),
+            JobStatus::Succeeded => self.carried.overlapping(look).map(clip).collect(),
+            JobStatus::Starting | JobStatus::Running => Vec::new(),
         }
     }
 
@@ -304,6 +330,7 @@ impl Children {
         for range in ranges {
             self.runnable.insert(range.clone());
             self.move_count(JobStatus::Pending, JobStatus::Runnable, range.clone());
+            self.release_reopened(range);
         }
     }
 
@@ -314,7 +341,9 @@ impl Children {
                 let Child::Retrying { attempt, not_before, .. } = *self.get(child) else {
                     continue;
                 };
+                let from = self.status(child);
                 self.retry.remove(child..child + 1);
+                self.reopened.remove(child..child + 1);
                 not_before.map(|at| self.backing_off.remove(&(at, child)));
                 // A later attempt was only awaited: the last real one stays the last in the record.
                 let mut past = self.past.remove(&child).unwrap_or_default();
@@ -324,7 +353,7 @@ impl Children {
                     self.past.insert(child, past);
                 }
                 self.put(child, Child::Ended { succeeded: false, attempt: attempt - 1, last });
-                self.move_count(JobStatus::Runnable, JobStatus::Failed, child..child + 1);
+                self.move_count(from, JobStatus::Failed, child..child + 1);
             }
             self.fail_untried(range, ended);
         }

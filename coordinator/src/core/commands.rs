@@ -11,6 +11,7 @@ mod place;
 mod policies;
 mod queues;
 mod report;
+mod rerun;
 mod stop;
 mod submit;
 mod tags;
@@ -29,7 +30,8 @@ use windrow_common::api::definitions::{
     DeregisterJobDefinition, RegisterJobDefinition, RegisterJobDefinitionResponse,
 };
 use windrow_common::api::jobs::{
-    CancelJob, SubmitJob, SubmitJobResponse, TerminateJob, UpdateJob, UpdateJobResponse,
+    BulkResponse, CancelJob, CancelJobs, RerunJob, RerunJobResponse, SubmitJob, SubmitJobResponse,
+    TerminateJob, TerminateJobs, UpdateJob, UpdateJobResponse,
 };
 use windrow_common::api::policies::{
     CreateSchedulingPolicy, CreateSchedulingPolicyResponse, DeleteSchedulingPolicy,
@@ -72,6 +74,13 @@ pub enum Command {
     },
     Cancel(CancelJob),
     Terminate(TerminateJob),
+    CancelMany(CancelJobs),
+    TerminateMany(TerminateJobs),
+    /// `id` is used if it becomes a new job.
+    Rerun {
+        id: JobId,
+        request: Box<RerunJob>,
+    },
     RegisterDefinition(Box<RegisterJobDefinition>),
     DeregisterDefinition(DeregisterJobDefinition),
     CreateQueue(CreateJobQueue),
@@ -121,6 +130,8 @@ pub enum Answer {
     #[default]
     Done,
     Submitted(SubmitJobResponse),
+    Bulk(BulkResponse),
+    Rerun(RerunJobResponse),
     Definition(RegisterJobDefinitionResponse),
     Queue(JobQueueResponse),
     Environment(ComputeEnvironmentResponse),
@@ -165,6 +176,9 @@ pub fn decide(
         }
         Command::Cancel(request) => stop::cancel(state, request, now),
         Command::Terminate(request) => stop::terminate(state, request, now),
+        Command::CancelMany(request) => stop::cancel_many(state, limits, request, now),
+        Command::TerminateMany(request) => stop::terminate_many(state, limits, request, now),
+        Command::Rerun { id, request } => rerun::rerun(state, limits, *id, request, now),
         Command::RegisterDefinition(request) => definitions::register(state, limits, request),
         Command::DeregisterDefinition(request) => definitions::deregister(state, request),
         Command::CreateQueue(request) => queues::create(state, limits, request),

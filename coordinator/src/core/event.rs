@@ -78,12 +78,19 @@ pub enum Event {
     /// Cancel was accepted.
     JobCancelled {
         job: JobId,
+        /// Those that ended by it.
+        children: Ranges,
+        reason: Arc<str>,
+        /// The job was named as a whole.
+        whole: bool,
     },
-    /// Terminate was accepted: leased ones of these children are stopped, none is tried again.
+    /// Terminate was accepted: these children have ended by it or are stopped, none is tried again.
     StopRequested {
         job: JobId,
         children: Ranges,
         reason: Arc<str>,
+        /// The job was named as a whole.
+        whole: bool,
     },
     LeaseGranted(Granted),
     ChildrenStarted {
@@ -145,6 +152,23 @@ pub enum Event {
         job: JobId,
         /// 0: no limit any more.
         max_parallel: Option<u32>,
+    },
+    /// FAILED children wait and run again in place.
+    ChildrenReopened {
+        job: JobId,
+        children: Ranges,
+        /// The idempotency key and the digest of the request.
+        key: Option<(String, u64)>,
+        at: Timestamp,
+    },
+    /// A disabled queue goes, and its jobs with it.
+    QueueDeleting {
+        name: Name,
+    },
+    /// Jobs of a queue that is being deleted were ended up to this one; all of them if there is none.
+    QueueEmptied {
+        name: Name,
+        upto: Option<JobId>,
     },
     /// All tags of something are these now.
     TagsSet {
@@ -223,6 +247,12 @@ pub struct Submitted {
     /// Of a multi-node parallel job.
     #[serde(default)]
     pub nodes: Option<Box<Nodes>>,
+    /// The job of which it is a rerun.
+    #[serde(default)]
+    pub rerun_of: Option<JobId>,
+    /// What SUCCEEDED in that job is not run again.
+    #[serde(default)]
+    pub only_failed: bool,
 }
 
 /// A lease as given.

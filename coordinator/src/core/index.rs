@@ -72,7 +72,7 @@ pub struct Index {
     pub agents: Agents,
     /// Agents that hold children of a spec.
     pub holders: Holders,
-    /// Jobs that wait for a job.
+    /// Jobs that wait for a job: those with a SUBMITTED or PENDING child.
     pub dependents: BTreeMap<JobId, BTreeSet<JobId>>,
     /// Jobs that take of a consumable resource.
     consumers: BTreeMap<Name, BTreeSet<JobId>>,
@@ -101,7 +101,9 @@ impl Index {
     pub(super) fn rebuild(state: &State) -> Self {
         let mut index = Self::default();
         for (id, job) in &state.jobs {
-            index.wait_for(state, *id, &job.depends_on);
+            if job.children.waits() {
+                index.wait_for(*id, &job.depends_on);
+            }
             index.consume(state, *id);
             index.place_job(state, *id);
             index.listing.enter(*id, job, job.status());
@@ -119,11 +121,20 @@ impl Index {
         index
     }
 
-    /// Enters the job as a dependent of those it waits for that have not ended.
-    pub(super) fn wait_for(&mut self, state: &State, id: JobId, depends_on: &[Dependency]) {
+    /// Enters the job as a dependent of those it waits for, ended or not: they may be reopened.
+    pub(super) fn wait_for(&mut self, id: JobId, depends_on: &[Dependency]) {
         for on in depends_on.iter().map(|d| d.job(id)) {
-            if state.jobs.get(&on).is_some_and(|job| !job.children.all_ended()) {
-                self.dependents.entry(on).or_default().insert(id);
+            self.dependents.entry(on).or_default().insert(id);
+        }
+    }
+
+    /// No child of the job waits for anything.
+    pub(super) fn wait_no_more(&mut self, id: JobId, depends_on: &[Dependency]) {
+        for on in depends_on.iter().map(|d| d.job(id)) {
+            let Some(dependents) = self.dependents.get_mut(&on) else { continue };
+            dependents.remove(&id);
+            if dependents.is_empty() {
+                self.dependents.remove(&on);
             }
         }
     }

@@ -34,6 +34,8 @@ pub struct Limits {
     pub nodes: u32,
     /// Node groups of a multi-node job.
     pub node_groups: usize,
+    /// Jobs of one CancelJobs or TerminateJobs request.
+    pub bulk_jobs: usize,
     /// Whether an attempt that was lost with its host counts as one of the job's attempts, as AWS
     /// Batch has it. Otherwise it is tried again uncharged, up to [`HOST_LOSSES_MAX`] times.
     pub charge_host_losses: bool,
@@ -67,6 +69,7 @@ impl Default for Limits {
             dependencies: 1_000,
             attempts: 100,
             evaluate_on_exit: 100,
+            bulk_jobs: 1_000,
             charge_host_losses: false,
             consumables: 1_000_000,
             submit_kib: 256,
@@ -93,6 +96,7 @@ impl Limits {
             dependencies: 20,
             attempts: 10,
             evaluate_on_exit: 5,
+            bulk_jobs: 50,
             charge_host_losses: true,
             nodes: 1_000,
             node_groups: 5,

@@ -79,6 +79,9 @@ pub struct Queue {
     /// The scheduling policy; absent: jobs go by submission alone.
     #[serde(default)]
     pub policy: Option<Name>,
+    /// It is being deleted: its jobs are terminated, and with the last of them it is gone.
+    #[serde(default)]
+    pub is_deleting: bool,
 }
 
 /// A compute environment.
@@ -88,6 +91,9 @@ pub struct Environment {
     pub tags: BTreeMap<String, String>,
     /// What its creator said of `unmanagedvCpus`.
     pub unmanaged_vcpus: Option<u32>,
+    /// Recorded and shown; nothing here needs it.
+    #[serde(default)]
+    pub service_role: Option<String>,
 }
 
 /// A job definition with all its revisions.
@@ -149,9 +155,12 @@ pub struct Job {
     pub depends_on: Vec<Dependency>,
     pub parameters: BTreeMap<String, String>,
     pub tags: BTreeMap<String, String>,
-    /// An accepted terminate request's children and reason: no child of these is tried again.
+    /// An accepted terminate request's children and reason: no child of these is tried again. Those
+    /// that had not started have ended by it.
     pub stops: Vec<(Ranges, Arc<str>)>,
+    /// A cancel of the job as a whole was accepted.
     pub is_cancelled: bool,
+    /// A terminate of the job as a whole was accepted.
     pub is_terminated: bool,
     /// When the last child ended.
     pub stopped_at: Option<Timestamp>,
@@ -174,9 +183,28 @@ pub struct Job {
     /// Its idempotency key, which is forgotten with it.
     #[serde(default)]
     pub key: Option<String>,
+    /// Children that a cancel ended.
+    #[serde(default)]
+    pub cancelled: RangeSet<u32>,
+    /// The reason of the first accepted cancel or terminate of the job as a whole.
+    #[serde(default)]
+    pub end_reason: Option<Arc<str>>,
+    /// The job of which it is a rerun.
+    #[serde(default)]
+    pub rerun_of: Option<JobId>,
 }
 
 impl Job {
+    /// Whether a cancel of this job or child was accepted.
+    pub fn was_cancelled(&self, child: Option<u32>) -> bool {
+        child.map_or(self.is_cancelled, |child| self.cancelled.contains(&child))
+    }
+
+    /// Whether a terminate of this job or child was accepted.
+    pub fn was_terminated(&self, child: Option<u32>) -> bool {
+        child.map_or(self.is_terminated, |child| self.stop_reason(child).is_some())
+    }
+
     /// The status of a single job or of an array parent.
     pub fn status(&self) -> JobStatus {
         let children = &self.children;
@@ -197,7 +225,7 @@ impl Job {
                 0 => JobStatus::Succeeded,
                 _ => JobStatus::Failed,
             }
-        } else if children.count(JobStatus::Submitted) == children.size() {
+        } else if children.count(JobStatus::Submitted) > 0 {
             JobStatus::Submitted
         } else {
             JobStatus::Pending
@@ -333,6 +361,10 @@ pub enum Work {
     Abandon(Name),
     /// A node of a multi-node job has ended, or the job is to stop.
     Nodes(JobId),
+    /// A queue is being deleted: its jobs end, those after this one are still to be looked at.
+    EmptyQueue(Name, Option<JobId>),
+    /// A queue that is being deleted may have lost its last job.
+    RemoveQueue(Name),
 }
 
 impl State {

@@ -8,19 +8,22 @@ mod history;
 mod listing;
 pub(super) mod nodes;
 mod policies;
+mod rerun;
+mod resources;
 mod retries;
+mod stopping;
 mod tags;
 
 use windrow_common::api::ErrorKind;
 use windrow_common::api::definitions::{EvaluateOnExit, RetryStrategy};
 use windrow_common::api::jobs::{JobDependency, JobStatus, SubmitJob};
-use windrow_common::api::resources::{DeleteJobQueue, DrainAgent, ResourceState, UpdateJobQueue};
+use windrow_common::api::resources::DrainAgent;
 use windrow_common::ids::{JobId, JobRef};
 use windrow_common::wire::agent::{EndCause, Held, Report};
 use windrow_common::wire::lease::Order;
 
 use super::state::Leased;
-use super::world::{World, n_to_n, name, on, sequential};
+use super::world::{World, n_to_n, on, sequential};
 use super::{Answer, Command};
 
 #[test]
@@ -547,26 +550,4 @@ fn wrong_submissions_are_refused_with_the_limit() {
         let error = w.refused(Command::Submit { id, request: Box::new(request) });
         assert!(error.message.contains(expected), "{} / {expected}", error.message);
     }
-}
-
-#[test]
-fn queues_go_only_when_disabled_and_empty() {
-    let mut w = World::new();
-    let job = w.job();
-    let delete = || Command::DeleteQueue(DeleteJobQueue { job_queue: "q".into() });
-    assert!(w.refused(delete()).message.contains("ENABLED"));
-    w.does(Command::UpdateQueue(UpdateJobQueue {
-        job_queue: "q".into(),
-        state: Some(ResourceState::Disabled),
-        ..Default::default()
-    }));
-    let request = Box::new(w.request());
-    let submit = Command::Submit { id: JobId::from_u128(50), request };
-    assert!(w.refused(submit).message.contains("DISABLED"));
-    assert!(w.refused(delete()).message.contains("1 jobs"));
-    w.cancel(&job.to_string());
-    w.does(delete());
-    assert!(!w.state.queues.contains_key(&name("q")));
-    assert_eq!(w.detail(job).status, JobStatus::Failed, "a job outlives its queue");
-    w.check_replay();
 }

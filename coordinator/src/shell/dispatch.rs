@@ -314,6 +314,7 @@ mod tests {
             state: ResourceState::Enabled,
             tags: BTreeMap::new(),
             unmanaged_vcpus: None,
+            service_role: None,
         };
         let name = "e".parse().unwrap();
         let taken = Event::ReportsTaken { agent: agent.clone(), upto: 50 };

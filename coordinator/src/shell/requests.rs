@@ -11,7 +11,8 @@ use windrow_common::api::definitions::{
     DeregisterJobDefinition, DescribeJobDefinitions, RegisterJobDefinition,
 };
 use windrow_common::api::jobs::{
-    CancelJob, DescribeJobs, ListJobs, SubmitJob, TerminateJob, UpdateJob,
+    CancelJob, CancelJobs, DescribeJobs, ListJobs, RerunJob, SubmitJob, TerminateJob,
+    TerminateJobs, UpdateJob,
 };
 use windrow_common::api::policies::{
     CreateSchedulingPolicy, DeleteSchedulingPolicy, DescribeSchedulingPolicies,
@@ -179,6 +180,12 @@ fn command(
         }),
         CancelJob::NAME => one(o, e, p, Command::Cancel),
         TerminateJob::NAME => one(o, e, p, Command::Terminate),
+        CancelJobs::NAME => one(o, e, p, Command::CancelMany),
+        TerminateJobs::NAME => one(o, e, p, Command::TerminateMany),
+        RerunJob::NAME => one(o, e, p, |request| Command::Rerun {
+            id: JobId::generate(),
+            request: Box::new(request),
+        }),
         RegisterJobDefinition::NAME => one(o, e, p, |r| Command::RegisterDefinition(Box::new(r))),
         DeregisterJobDefinition::NAME => one(o, e, p, Command::DeregisterDefinition),
         CreateJobQueue::NAME => one(o, e, p, Command::CreateQueue),
@@ -225,6 +232,8 @@ pub fn write_answer(encoding: Encoding, answer: &Answer) -> Bytes {
     }
     match answer {
         Answer::Submitted(response) => write(encoding, response),
+        Answer::Bulk(response) => write(encoding, response),
+        Answer::Rerun(response) => write(encoding, response),
         Answer::Definition(response) => write(encoding, response),
         Answer::Queue(response) => write(encoding, response),
         Answer::Environment(response) => write(encoding, response),

@@ -88,9 +88,10 @@ pub(super) fn detail(state: &State, id: JobRef, job: &Job) -> JobDetail {
         depends_on: job.depends_on.iter().map(dependency).collect(),
         parameters: job.parameters.clone(),
         array_properties: array_properties(job, id),
-        tags: job.tags.clone(),
-        is_cancelled: job.is_cancelled,
-        is_terminated: job.is_terminated,
+        // Those of an array stay with the parent, as AWS has it.
+        tags: if id.child.is_none() { job.tags.clone() } else { BTreeMap::new() },
+        is_cancelled: job.was_cancelled(id.child),
+        is_terminated: job.was_terminated(id.child),
         propagate_tags: job.propagate_tags,
         share_identifier: job.share.as_ref().map(Name::to_string),
         scheduling_priority: Some(job.priority),
@@ -98,6 +99,7 @@ pub(super) fn detail(state: &State, id: JobRef, job: &Job) -> JobDetail {
         consumable_resource_properties: consumables::to_api(&spec.consumables),
         node_properties: nodes_of(job, id).map(|nodes| nodes.properties.clone()),
         node_details: node_details(job, id),
+        rerun_of: job.rerun_of.map(|id| id.to_string()),
     }
 }
 
@@ -179,7 +181,7 @@ fn times(job: &Job, id: JobRef) -> (Option<u64>, Option<u64>) {
 
 fn status_reason(job: &Job, id: JobRef, status: JobStatus) -> Option<String> {
     if job.array_size.is_some() && id.child.is_none() {
-        let given = job.stops.first().map(|(_, reason)| reason.to_string());
+        let given = job.end_reason.as_ref().map(Arc::to_string);
         return (status == JobStatus::Failed)
             .then(|| given.unwrap_or_else(|| reasons::CHILD_FAILED.to_owned()));
     }
@@ -189,6 +191,9 @@ fn status_reason(job: &Job, id: JobRef, status: JobStatus) -> Option<String> {
     }
     match job.children.get(child) {
         Child::Settled { .. } if id.child.is_none() => None,
+        Child::Untried if job.children.is_carried(child) => {
+            job.rerun_of.map(|of| format!("SUCCEEDED in job {of}, of which this is a rerun"))
+        }
         Child::Ended { last, .. } | Child::Settled { last, .. } => Some(attempt_reason(last)),
         Child::Untried | Child::Starting { .. } | Child::Running { .. } => None,
         Child::Retrying { .. } => job.children.past(child).last().map(attempt_reason),
@@ -339,8 +344,8 @@ pub(super) fn summary(id: JobRef, job: &Job) -> JobSummary {
         stopped_at,
         container,
         array_properties: array_properties(job, id),
-        is_cancelled: job.is_cancelled,
-        is_terminated: job.is_terminated,
+        is_cancelled: job.was_cancelled(id.child),
+        is_terminated: job.was_terminated(id.child),
         node_properties: nodes_summary(job, id),
     }
 }

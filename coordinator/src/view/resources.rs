@@ -22,6 +22,8 @@ use crate::core::arn;
 use crate::core::state::{Agent, Environment, Queue, Revision};
 
 const VALID: &str = "VALID";
+/// Status of a queue whose jobs are being terminated.
+const DELETING: &str = "DELETING";
 
 /// Rows of a map after the token, all of them or those named.
 pub(super) fn named<'a, V>(
@@ -59,8 +61,12 @@ fn queue_detail(name: &Name, queue: &Queue) -> JobQueueDetail {
         job_queue_name: name.to_string(),
         job_queue_arn: arn::queue(name),
         state: queue.state,
-        status: VALID.to_owned(),
-        status_reason: "JobQueue Healthy".to_owned(),
+        status: if queue.is_deleting { DELETING } else { VALID }.to_owned(),
+        status_reason: if queue.is_deleting {
+            format!("its jobs are being terminated, {} have not ended", queue.active_jobs)
+        } else {
+            "JobQueue Healthy".to_owned()
+        },
         priority: queue.priority,
         compute_environment_order: environments
             .map(|(order, name)| ComputeEnvironmentOrder {
@@ -109,6 +115,8 @@ fn environment_detail(
         status: VALID.to_owned(),
         status_reason: "ComputeEnvironment Healthy".to_owned(),
         tags: environment.tags.clone(),
+        unmanagedv_cpus: environment.unmanaged_vcpus,
+        service_role: environment.service_role.clone(),
         agents,
         total_milli_cpu: total,
     }

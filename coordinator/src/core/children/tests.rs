@@ -142,3 +142,63 @@ fn looks_by_status_find_every_child_once() {
     children.fail_idle(&[290..310, 890..1000], &failed);
     check(&children);
 }
+
+#[test]
+fn a_rerun_in_place_reopens_what_failed_and_nothing_else() {
+    let mut children = Children::new(1000);
+    children.admit();
+    children.release(std::slice::from_ref(&(0..500)));
+    children.lease(0..3, LeaseId(1));
+    children.retry(0, attempt(1), true, None);
+    children.lease(0..1, LeaseId(2));
+    for (child, succeeded) in [(0, false), (1, true), (2, false)] {
+        children.end(child, attempt(1), succeeded);
+    }
+    let ended = NeverRan { reason: "no more".into(), at: Timestamp(9) };
+    children.fail_idle(&[3..10, 990..1000], &ended);
+    let all = 0..1000;
+    assert_eq!(children.failed_in(&all), vec![0..1, 2..10, 990..1000]);
+    assert_eq!(children.failed_in(&(5..995)), vec![5..10, 990..995]);
+    children.reopen(&[0..10, 995..2000]);
+    counts_hold(&children);
+    assert_eq!(
+        (children.status(0), children.status(1)),
+        (JobStatus::Pending, JobStatus::Succeeded)
+    );
+    assert_eq!((children.status(3), children.status(994)), (JobStatus::Pending, JobStatus::Failed));
+    assert_eq!((children.past(0).len(), children.attempts_before(0)), (2, 2));
+    assert_eq!(children.pending_in(&[0..20, 900..1000]), vec![0..1, 2..10, 900..990, 995..1000]);
+    children.release(&[0..1, 2..4]);
+    counts_hold(&children);
+    assert_eq!(children.next_runnable(9), Some((0..1, 3)), "it counts on from its last attempt");
+    children.lease(0..1, LeaseId(3));
+    assert_eq!(children.get(0).live(), Some((3, 0)), "none of them is charged");
+    children.fail_idle(std::slice::from_ref(&all), &ended);
+    counts_hold(&children);
+    assert_eq!(children.status(2), JobStatus::Failed);
+}
+
+#[test]
+fn a_new_job_carries_over_what_has_succeeded() {
+    let mut before = Children::new(10);
+    before.admit();
+    before.release(std::slice::from_ref(&(0..10)));
+    before.lease(0..4, LeaseId(1));
+    for child in 0..4 {
+        before.end(child, attempt(0), child != 2);
+    }
+    let ended = NeverRan { reason: "no more".into(), at: Timestamp(9) };
+    before.fail_idle(std::slice::from_ref(&(0..10)), &ended);
+    let mut children = Children::new(10);
+    children.carry(&before);
+    counts_hold(&children);
+    assert_eq!(children.count(JobStatus::Succeeded), 3);
+    children.admit();
+    counts_hold(&children);
+    assert_eq!(children.pending_in(std::slice::from_ref(&(0..10))), vec![2..3, 4..10]);
+    assert_eq!(children.with_status(JobStatus::Succeeded, 0).0, vec![0..2, 3..4]);
+    // Also the carried ones of a job are carried over.
+    let mut again = Children::new(10);
+    again.carry(&children);
+    assert_eq!(again.count(JobStatus::Succeeded), 3);
+}

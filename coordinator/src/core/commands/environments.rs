@@ -31,17 +31,18 @@ pub(super) fn create(
     }
     check_count("compute environments", state.environments.len(), limits.environments)?;
     if request.kind != "UNMANAGED" {
-        return Err(ApiError::invalid(format!(
-            "compute environment type must be `UNMANAGED`, got `{}`",
-            request.kind
-        ))
-        .hint("start agents with `windrow-agent --compute-environment NAME`"));
+        let shown: String = request.kind.chars().take(40).collect();
+        return Err(unmanaged_only(format!(
+            "compute environment type must be `UNMANAGED`, got `{shown}`"
+        )));
     }
+    refuse_managed(request.compute_resources.as_ref())?;
     check_tags(&request.tags)?;
     let environment = Environment {
         state: request.state.unwrap_or_default(),
         tags: request.tags.clone(),
         unmanaged_vcpus: request.unmanagedv_cpus,
+        service_role: request.service_role.clone().filter(|role| !role.is_empty()),
     };
     Ok(set(name, environment))
 }
@@ -51,9 +52,14 @@ pub(super) fn update(
     request: &UpdateComputeEnvironment,
 ) -> Result<Decision, ApiError> {
     let (name, environment) = find(state, &request.compute_environment)?;
+    refuse_managed(request.compute_resources.as_ref())?;
     let mut environment = environment.clone();
     if let Some(state) = request.state {
         environment.state = state;
+    }
+    environment.unmanaged_vcpus = request.unmanagedv_cpus.or(environment.unmanaged_vcpus);
+    if let Some(role) = &request.service_role {
+        environment.service_role = Some(role.clone()).filter(|role| !role.is_empty());
     }
     Ok(set(name, environment))
 }
@@ -84,6 +90,21 @@ pub(super) fn delete(
         .hint("stop its agents first"));
     }
     Ok(vec![Event::EnvironmentDeleted { name }].into())
+}
+
+fn refuse_managed(compute_resources: Option<&serde_json::Value>) -> Result<(), ApiError> {
+    match compute_resources {
+        None => Ok(()),
+        Some(_) => Err(unmanaged_only(
+            "computeResources is for managed compute environments, which launch hosts".to_owned(),
+        )),
+    }
+}
+
+fn unmanaged_only(message: String) -> ApiError {
+    ApiError::invalid(message).hint(
+        "hosts join by themselves: start agents with `windrow-agent --compute-environment NAME`",
+    )
 }
 
 fn set(name: Name, environment: Environment) -> Decision {

@@ -121,6 +121,7 @@ fn ended(state: &State, limits: &Limits, id: JobId, job: &Job, now: Timestamp) -
     let failure = Failure {
         number: *attempt,
         charged: *charged,
+        before: 0,
         exit_code: last.exit_code,
         reason: last.reason.as_deref().unwrap_or(""),
         status_reason: shown,

@@ -1,19 +1,27 @@
-//! Job queues: create, update, delete. They settle at once, so their status is always VALID.
+//! Job queues: create, update, delete. Changes settle at once; a delete takes as long as its jobs
+//! take to end.
+
+use std::ops::Bound;
 
 use windrow_common::api::ApiError;
 use windrow_common::api::resources::{
     ComputeEnvironmentOrder, CreateJobQueue, DeleteJobQueue, JobQueueResponse, ResourceState,
     UpdateJobQueue,
 };
-use windrow_common::ids::Name;
+use windrow_common::ids::{JobId, Name};
+use windrow_common::time::Timestamp;
 
 use super::definitions::check_tags;
+use super::stop::{How, Scope, end};
 use super::{Answer, Decision, policies};
 use crate::core::State;
 use crate::core::arn;
 use crate::core::event::Event;
 use crate::core::limits::{Limits, PRIORITY_MAX, check_count};
 use crate::core::state::Queue;
+
+/// Jobs that one step of a delete looks at.
+const EMPTY_STEP: usize = 1024;
 
 pub(super) fn create(
     state: &State,
@@ -40,6 +48,7 @@ pub(super) fn create(
             None => None,
             Some(text) => Some(policies::find(state, text)?.0),
         },
+        is_deleting: false,
     };
     Ok(set(name, queue))
 }
@@ -50,6 +59,12 @@ pub(super) fn update(
     request: &UpdateJobQueue,
 ) -> Result<Decision, ApiError> {
     let (name, queue) = find(state, &request.job_queue)?;
+    if queue.is_deleting {
+        return Err(ApiError::conflict(format!(
+            "job queue `{name}` is DELETING: it cannot be changed, {} of its jobs have not ended",
+            queue.active_jobs
+        )));
+    }
     let mut queue = queue.clone();
     if let Some(priority) = request.priority {
         check_priority(priority)?;
@@ -102,14 +117,38 @@ pub(super) fn delete(state: &State, request: &DeleteJobQueue) -> Result<Decision
         return Err(ApiError::conflict(format!("job queue `{name}` is ENABLED; disable it first"))
             .hint(format!("windrow queue update {name} --disable")));
     }
-    if queue.active_jobs > 0 {
-        return Err(ApiError::conflict(format!(
-            "job queue `{name}` still has {} jobs that have not ended",
-            queue.active_jobs
-        ))
-        .hint("wait for them, or terminate them first"));
+    if queue.is_deleting {
+        return Ok(Decision::default());
     }
-    Ok(vec![Event::QueueDeleted { name }].into())
+    Ok(vec![Event::QueueDeleting { name }].into())
+}
+
+/// The next jobs of a queue that is being deleted are terminated.
+pub(super) fn empty(
+    state: &State,
+    name: &Name,
+    after: Option<JobId>,
+    now: Timestamp,
+) -> Vec<Event> {
+    let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+    let jobs = state.jobs.range((from, Bound::Unbounded)).take(EMPTY_STEP);
+    let (mut events, mut last, mut looked) = (Vec::new(), None, 0);
+    for (id, job) in jobs {
+        (last, looked) = (Some(*id), looked + 1);
+        if job.queue == *name && !job.status().is_terminal() {
+            let reason = format!("Job queue {name} was deleted");
+            events.extend(end(state, How::Terminate, *id, &Scope::whole(job), &reason, now));
+        }
+    }
+    let upto = last.filter(|_| looked == EMPTY_STEP);
+    events.push(Event::QueueEmptied { name: name.clone(), upto });
+    events
+}
+
+/// A queue that is being deleted is gone once it is empty.
+pub(super) fn remove(state: &State, name: &Name) -> Vec<Event> {
+    let gone = state.queues.get(name).filter(|queue| queue.is_deleting && queue.active_jobs == 0);
+    gone.map(|_| Event::QueueDeleted { name: name.clone() }).into_iter().collect()
 }
 
 fn set(name: Name, queue: Queue) -> Decision {

@@ -207,6 +207,7 @@ pub(super) fn end_of(
     let failure = Failure {
         number,
         charged,
+        before: job.children.attempts_before(report.child),
         exit_code: report.exit_code,
         reason: reason.as_deref().unwrap_or(""),
         status_reason: status_reason.as_deref().unwrap_or(reasons::ENDED),
@@ -255,6 +256,8 @@ pub(super) struct Failure<'a> {
     pub(super) number: u32,
     /// Attempts charged before it.
     pub(super) charged: u32,
+    /// Attempts before the job was last reopened.
+    pub(super) before: u32,
     pub(super) exit_code: Option<i32>,
     pub(super) reason: &'a str,
     pub(super) status_reason: &'a str,
@@ -271,7 +274,8 @@ pub(super) fn host_loss(limits: &Limits, retry: &Retry, failure: &Failure<'_>) -
     if limits.charge_host_losses {
         return next_try(retry, failure);
     }
-    let left = failure.number - 1 - failure.charged < HOST_LOSSES_MAX;
+    let losses = failure.number - 1 - failure.charged - failure.before;
+    let left = losses < HOST_LOSSES_MAX;
     if left && is_allowed(retry, failure) { Then::RetryUncharged } else { Then::Failed }
 }
 

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 use windrow_common::api::ApiError;
 use windrow_common::api::definitions::RegisterJobDefinition;
@@ -29,11 +30,11 @@ pub(super) fn submit(
     request: &SubmitJob,
     now: Timestamp,
 ) -> Result<Decision, ApiError> {
-    let key = check_key(request)?;
-    if let Some((key, digest)) = &key
-        && let Some((job, first_digest)) = state.idempotency.get(key)
-    {
-        return repeated(state, key, *job, digest == first_digest);
+    let content = SubmitJob { idempotency_key: None, ..request.clone() };
+    let key = key_of(request.idempotency_key.as_deref(), &content)?;
+    if let Some(job) = known_by(state, key.as_ref())? {
+        let response = response(job, &state.jobs[&job].name);
+        return Ok(Decision { events: Vec::new(), answer: Answer::Submitted(response) });
     }
     check_size("Job size", request, limits.submit_kib)?;
     let name = check_job_name(&request.job_name)?;
@@ -72,6 +73,8 @@ pub(super) fn submit(
         share,
         priority,
         nodes,
+        rerun_of: None,
+        only_failed: false,
     };
     events.push(Event::JobSubmitted { job: id, submitted: Box::new(submitted) });
     Ok(Decision { events, answer: Answer::Submitted(response(id, &name)) })
@@ -163,8 +166,12 @@ fn response(id: JobId, name: &Name) -> SubmitJobResponse {
     }
 }
 
-fn check_key(request: &SubmitJob) -> Result<Option<(String, u64)>, ApiError> {
-    let Some(key) = request.idempotency_key.as_deref().filter(|k| !k.is_empty()) else {
+/// An idempotency key, and a digest of what was asked under it.
+pub(super) type Key = (String, u64);
+
+/// The key of a request, whose `content` is all of it but the key.
+pub(super) fn key_of(key: Option<&str>, content: &impl Serialize) -> Result<Option<Key>, ApiError> {
+    let Some(key) = key.filter(|k| !k.is_empty()) else {
         return Ok(None);
     };
     if key.len() > KEY_LENGTH_MAX {
@@ -173,17 +180,20 @@ fn check_key(request: &SubmitJob) -> Result<Option<(String, u64)>, ApiError> {
             key.len()
         )));
     }
-    let content = SubmitJob { idempotency_key: None, ..request.clone() };
-    let hash = Sha256::digest(to_msgpack(&content));
+    let hash = Sha256::digest(to_msgpack(content));
     let mut first = [0; 8];
     first.copy_from_slice(&hash[..8]);
     Ok(Some((key.to_owned(), u64::from_be_bytes(first))))
 }
 
-fn repeated(state: &State, key: &str, job: JobId, same: bool) -> Result<Decision, ApiError> {
-    if same {
-        let name = &state.jobs[&job].name;
-        return Ok(Decision { events: vec![], answer: Answer::Submitted(response(job, name)) });
+/// The job that an earlier request under this key led to.
+///
+/// Errors: that request asked for something else.
+pub(super) fn known_by(state: &State, key: Option<&Key>) -> Result<Option<JobId>, ApiError> {
+    let Some((key, digest)) = key else { return Ok(None) };
+    let Some((job, first)) = state.idempotency.get(key) else { return Ok(None) };
+    if first == digest {
+        return Ok(Some(*job));
     }
     Err(ApiError::conflict(format!(
         "idempotency key `{key}` was used for job {job} with other content"
@@ -216,7 +226,8 @@ fn check_job_name(name: &str) -> Result<Name, ApiError> {
     })
 }
 
-fn find_queue(state: &State, text: &str) -> Result<Name, ApiError> {
+/// The queue of this name or ARN, if it takes jobs.
+pub(super) fn find_queue(state: &State, text: &str) -> Result<Name, ApiError> {
     let plain = arn::plain(text);
     let found = plain.parse::<Name>().ok().filter(|name| state.queues.contains_key(name));
     let Some(name) = found else {

@@ -7,6 +7,7 @@ use windrow_common::time::Timestamp;
 use super::agents::abandon;
 use super::dependencies::evaluate;
 use super::nodes::look_after;
+use super::queues;
 use crate::core::State;
 use crate::core::event::Event;
 use crate::core::limits::Limits;
@@ -22,6 +23,8 @@ pub(super) fn work(state: &State, limits: &Limits, now: Timestamp) -> Vec<Event>
             events
         }
         Some(Work::Evaluate(id, ranges)) => evaluate(state, *id, ranges, now),
+        Some(Work::EmptyQueue(queue, after)) => queues::empty(state, queue, *after, now),
+        Some(Work::RemoveQueue(queue)) => queues::remove(state, queue),
         Some(Work::Abandon(agent)) => abandon(state, limits, agent, now),
         Some(Work::Nodes(job)) => look_after(state, limits, *job, now),
     };
