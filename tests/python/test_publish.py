@@ -11,22 +11,12 @@ import json
 import os
 import pathlib
 import signal
-import socket
-import subprocess
-import tempfile
 import time
 import unittest
 
-import nats
+from cluster import ROOT, ClusterTest
 
-README = pathlib.Path(__file__).resolve().parents[2] / "README.md"
-BIN = pathlib.Path(os.environ.get("WINDROW_BIN_DIRECTORY", "target/release")).resolve()
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+README = ROOT / "README.md"
 
 
 def is_alive(pid):
@@ -48,43 +38,7 @@ async def until(what, condition, seconds=30):
     raise AssertionError(f"waited {seconds} s in vain for: {what}")
 
 
-class Publish(unittest.IsolatedAsyncioTestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.directory = tempfile.TemporaryDirectory(prefix="windrow-python-")
-        cls.data = pathlib.Path(cls.directory.name) / "data"
-        cls.environment = os.environ | {"WINDROW_DATA_DIRECTORY": str(cls.data)}
-        cls.environment.pop("WINDROW_NATS_URL", None)
-        cls.windrow("up", "--detach", "--port", str(free_port()))
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.windrow("down")
-        cls.directory.cleanup()
-
-    @classmethod
-    def windrow(cls, *arguments):
-        """Standard output of a windrow command that must succeed."""
-        finished = subprocess.run(
-            [BIN / "windrow", *arguments],
-            env=cls.environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-        )
-        if finished.returncode != 0:
-            raise AssertionError(f"windrow {arguments}: {finished.returncode} {finished.stderr}")
-        return finished.stdout
-
-    def cluster_file(self):
-        return json.loads((self.data / "cluster.json").read_text())
-
-    async def asyncSetUp(self):
-        # unittest turns it on, and it prints about every subprocess.
-        asyncio.get_running_loop().set_debug(False)
-        self.nats = await nats.connect(self.cluster_file()["natsUrl"])
-        self.addAsyncCleanup(self.nats.close)
-
+class Publish(ClusterTest):
     async def publish(self, payload, message_id, queue="default"):
         """Publishes a submission; gives the stream's acknowledgement and the next answer to it."""
         inbox = self.nats.new_inbox()

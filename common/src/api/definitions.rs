@@ -40,7 +40,8 @@ pub struct RegisterJobDefinition {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub propagate_tags: Option<bool>,
     pub tags: BTreeMap<String, String>,
-    /// `EC2` or absent: any agent.
+    /// Of `EC2`, `FARGATE` and `MANAGED_INSTANCES`: whose rules hold. The job runs on the agents of its
+    /// queue in any case.
     pub platform_capabilities: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub consumable_resource_properties: Option<ConsumableResourceProperties>,

@@ -1,7 +1,9 @@
 //! From one container's settings to what an executor is told of it.
 
 use windrow_common::api::ApiError;
-use windrow_common::api::definitions::{KeyValuePair, LinuxParameters, Secret as ApiSecret};
+use windrow_common::api::definitions::{
+    KeyValuePair, LinuxParameters, LogConfiguration, Secret as ApiSecret,
+};
 use windrow_common::units::Resources;
 use windrow_common::wire::container::{ContainerSpec, LogDriver, Secret, Volume};
 
@@ -202,7 +204,9 @@ fn timeout(field: &str, seconds: Option<u32>) -> Result<Option<u32>, ApiError> {
 
 /// The driver that carries the output elsewhere, if one is asked for. The job's log has it anyway.
 fn log_driver(of: &Settings<'_>) -> Result<Option<LogDriver>, ApiError> {
-    let Some(log) = of.log.filter(|log| !log.log_driver.is_empty()) else { return Ok(None) };
+    let Some(log) = of.log.filter(|log| **log != LogConfiguration::default()) else {
+        return Ok(None);
+    };
     if log.secret_options.as_ref().is_some_and(|options| !options.is_empty()) {
         return Err(ApiError::invalid("logConfiguration.secretOptions are not supported")
             .hint("give the option in plain, or configure the driver in the hosts' Docker"));
