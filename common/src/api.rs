@@ -8,6 +8,7 @@ pub mod consumables;
 pub mod definitions;
 pub mod error;
 pub mod events;
+pub mod explain;
 pub mod jobs;
 pub mod overrides;
 pub mod policies;
@@ -65,6 +66,9 @@ operations! {
         => resources::DescribeComputeEnvironmentsResponse;
     "ListAgents": resources::ListAgents => resources::ListAgentsResponse;
     "DrainAgent": resources::DrainAgent => Empty;
+    "ExplainJob": explain::ExplainJob => explain::Explanation;
+    "ExplainQueue": explain::ExplainQueue => explain::ExplainQueueResponse;
+    "PlanJob": explain::PlanJob => explain::PlanJobResponse;
     "TagResource": tags::TagResource => Empty;
     "UntagResource": tags::UntagResource => Empty;
     "ListTagsForResource": tags::ListTagsForResource => tags::ListTagsForResourceResponse;

@@ -13,6 +13,7 @@
 //! The same functions say why a job does not start: [`hold`] for the job, [`room::fit`] for each
 //! agent, [`order::dispatch_order`] for who goes before.
 
+pub mod explain;
 mod gang;
 pub mod hold;
 pub mod order;
@@ -33,4 +34,13 @@ pub enum Placement {
     Children { job: JobId, agent: Name, count: u32 },
     /// All nodes of a multi-node job, each on its agent.
     Nodes { job: JobId, agents: Vec<Name> },
+}
+
+impl Placement {
+    /// The job.
+    pub fn job(&self) -> JobId {
+        match self {
+            Self::Children { job, .. } | Self::Nodes { job, .. } => *job,
+        }
+    }
 }

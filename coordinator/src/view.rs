@@ -2,16 +2,17 @@
 
 pub mod changes;
 mod consumables;
+mod explain;
 pub mod history;
 mod jobs;
 mod list;
 mod policies;
 mod resources;
 mod tags;
-mod waiting;
 mod workload;
 
 pub use consumables::{describe_consumable, list_consumables, list_consumers};
+pub use explain::{explain_job, explain_queue};
 pub use jobs::describe_jobs;
 pub use list::list_jobs;
 pub use policies::{describe_policies, list_policies};

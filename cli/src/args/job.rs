@@ -130,6 +130,11 @@ pub(crate) enum JobCommand {
         #[arg(required = true)]
         ids: Vec<JobRef>,
     },
+    /// Say why a job does not get on, and what would change it.
+    Why {
+        /// Job id, `ID:INDEX` of a child, or `ID#NODE`.
+        id: JobRef,
+    },
     /// Wait until jobs have ended; exit 0, 10 (one FAILED) or 11 (one was terminated).
     Wait {
         /// Job ids, or `ID:INDEX` of a child.

@@ -95,6 +95,11 @@ pub(crate) enum QueueCommand {
         #[arg(long)]
         disable: bool,
     },
+    /// Say what the jobs of a queue, or of all queues, wait for.
+    Why {
+        /// Its name. Default: all queues.
+        name: Option<String>,
+    },
     /// Delete a disabled queue without unended jobs.
     Delete {
         /// Its name.

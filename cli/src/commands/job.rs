@@ -2,6 +2,7 @@
 
 mod list;
 mod show;
+mod why;
 
 use serde_json::json;
 use tokio::sync::watch;
@@ -33,6 +34,7 @@ pub(super) async fn run(context: &Context, command: JobCommand) -> Result<Outcom
             let response = DescribeJobsResponse { jobs };
             Ok(Answer::list(&response, "jobs", names, View::Text(text)).into())
         }
+        JobCommand::Why { id } => why::run(context, id).await.map(Outcome::from),
         JobCommand::Wait { ids, progress } => {
             let client = context.waiting_client().await?;
             let limit = context.timeout();

@@ -1,5 +1,6 @@
 //! `windrow queue ...`.
 
+use windrow_common::api::explain::{ExplainQueue, QueueReason};
 use windrow_common::api::resources::{
     ComputeEnvironmentOrder, CreateJobQueue, DeleteJobQueue, DescribeJobQueues,
     DescribeJobQueuesResponse, JobQueueDetail, JobQueueResponse, ResourceState, UpdateJobQueue,
@@ -36,6 +37,7 @@ pub(super) async fn run(context: &Context, command: QueueCommand) -> Result<Answ
             }
             Ok(answer(queues))
         }
+        QueueCommand::Why { name } => why(&client, name).await,
         QueueCommand::Update { name, priority, compute_environments, enable, disable } => {
             let request = UpdateJobQueue {
                 job_queue: name,
@@ -52,6 +54,24 @@ pub(super) async fn run(context: &Context, command: QueueCommand) -> Result<Answ
             Ok(changed(&gone, "deleted"))
         }
     }
+}
+
+async fn why(client: &Client, name: Option<String>) -> Result<Answer> {
+    let response = client.call(&ExplainQueue { job_queue: name }).await?;
+    let row = |reason: &QueueReason| {
+        vec![
+            reason.job_queue.clone(),
+            reason.code.to_string(),
+            reason.children.to_string(),
+            reason.jobs.to_string(),
+            reason.example.clone(),
+            reason.message.clone(),
+        ]
+    };
+    let headers = &["QUEUE", "REASON", "CHILDREN", "JOBS", "SUCH AS", "WHICH MEANS"];
+    let grid = Grid::new(headers, response.reasons.iter().map(row).collect());
+    let names = response.reasons.iter().map(|reason| reason.code.to_string()).collect();
+    Ok(Answer::list(&response, "reasons", names, View::Grid(grid, "no job waits")))
 }
 
 fn order(names: Vec<String>) -> Vec<ComputeEnvironmentOrder> {

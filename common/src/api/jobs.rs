@@ -438,6 +438,9 @@ pub struct JobSummary {
     /// Of a multi-node job or a node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_properties: Option<NodePropertiesSummary>,
+    /// *Extension.* What it waits for, in one word; absent when it runs or has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_code: Option<super::explain::WaitCode>,
 }
 
 /// Of a node.

@@ -58,8 +58,9 @@ pub fn apply(state: &mut State, event: &Event) {
         Event::WorkDone => drop(state.work.pop_front()),
         Event::JobSubmitted { job, submitted } => submit(state, *job, submitted),
         Event::JobAdmitted { job } => change(state, *job, Children::admit),
-        Event::ChildrenReleased { job, children } => {
+        Event::ChildrenReleased { job, children, at } => {
             change(state, *job, |all| all.release(children));
+            state.jobs.get_mut(job).expect("decided on a known job").released_at = Some(*at);
         }
         Event::ChildrenFailed { job, children, ended } => {
             change(state, *job, |all| all.fail_idle(children, ended));
@@ -181,6 +182,7 @@ fn submit(state: &mut State, id: JobId, submitted: &Submitted) {
         cancelled: RangeSet::new(),
         end_reason: None,
         rerun_of: submitted.rerun_of,
+        released_at: None,
     };
     if let Some(queue) = state.queues.get_mut(&job.queue) {
         queue.active_jobs += 1;
@@ -351,6 +353,7 @@ fn grant(state: &mut State, granted: &Granted) {
         children: std::iter::once(granted.children.clone()).collect(),
         resources,
         spec: digest,
+        granted_at: granted.at,
     };
     hold(state, granted.lease, lease);
     change(state, granted.job, |all| all.lease(granted.children.clone(), granted.lease));

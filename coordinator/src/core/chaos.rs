@@ -10,6 +10,7 @@ use windrow_common::ids::{JobId, Name};
 use windrow_common::wire::agent::{EndCause, Held, Report};
 use windrow_common::wire::lease::Lease;
 
+use super::stories::why::check_reasons;
 use super::world::{World, n_to_n, name, on, sequential};
 use super::{Command, next_deadline};
 
@@ -264,6 +265,7 @@ impl Chaos {
     fn run(&mut self, steps: &[Step]) -> Result<(), TestCaseError> {
         for step in steps {
             self.take(step);
+            check_reasons(&self.w.state, self.w.now);
         }
         self.settle();
         for job in &self.jobs {

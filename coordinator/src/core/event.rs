@@ -68,6 +68,8 @@ pub enum Event {
     ChildrenReleased {
         job: JobId,
         children: Ranges,
+        #[serde(default)]
+        at: Timestamp,
     },
     /// Children that end FAILED without running (again).
     ChildrenFailed {
@@ -263,6 +265,8 @@ pub struct Granted {
     pub job: JobId,
     pub children: Range<u32>,
     pub attempt: u32,
+    #[serde(default)]
+    pub at: Option<Timestamp>,
 }
 
 /// Leases for all nodes of a job.
@@ -273,6 +277,8 @@ pub struct NodesGranted {
     pub first_lease: LeaseId,
     /// Numbers of the agents, by node.
     pub agents: Vec<u32>,
+    #[serde(default)]
+    pub at: Option<Timestamp>,
 }
 
 /// An agent as registered.

@@ -192,6 +192,9 @@ pub struct Job {
     /// The job of which it is a rerun.
     #[serde(default)]
     pub rerun_of: Option<JobId>,
+    /// When children of it last became RUNNABLE because nothing more kept them waiting.
+    #[serde(default)]
+    pub released_at: Option<Timestamp>,
 }
 
 impl Job {
@@ -348,6 +351,9 @@ pub struct Lease {
     pub children: RangeSet<u32>,
     pub resources: Resources,
     pub spec: SpecDigest,
+    /// When it was given.
+    #[serde(default)]
+    pub granted_at: Option<Timestamp>,
 }
 
 /// Follow-up work.

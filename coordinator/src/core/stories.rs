@@ -13,6 +13,7 @@ mod resources;
 mod retries;
 mod stopping;
 mod tags;
+pub(super) mod why;
 
 use windrow_common::api::ErrorKind;
 use windrow_common::api::definitions::{EvaluateOnExit, RetryStrategy};

@@ -24,6 +24,7 @@ use windrow_common::wire::lease::{Lease, Order};
 
 use super::event::Event;
 use super::limits::Limits;
+use super::stories;
 use super::{Answer, Command, State, apply, decide, invariants, next_deadline};
 use crate::scheduler::Pass;
 use crate::shell::dispatch;
@@ -124,6 +125,7 @@ impl World {
         while !self.state.work.is_empty() {
             self.step(&Command::Work, &mut events)?;
         }
+        stories::why::check_predictions(&self.state, self.now);
         let mut pass = Pass::new(&self.state, self.now);
         while let Some(placement) = pass.next(&self.state) {
             self.step(&Command::Place(placement), &mut events)?;
@@ -149,6 +151,12 @@ impl World {
     pub(super) fn advance(&mut self, seconds: u64) {
         self.now = self.now.plus(std::time::Duration::from_secs(seconds));
         self.does(Command::Tick);
+    }
+
+    /// Decides and applies a command, and nothing of what follows from it.
+    pub(super) fn only(&mut self, command: &Command) {
+        let mut events = Vec::new();
+        self.step(command, &mut events).unwrap();
     }
 
     pub(super) fn does(&mut self, command: Command) -> Answer {
@@ -262,8 +270,13 @@ impl World {
     }
 
     pub(super) fn register(&mut self, agent: &str, cpus: u32, held: Vec<Held>) -> Vec<Held> {
-        self.orders.remove(&name(agent));
-        let answer = self.does(Command::RegisterAgent(Box::new(Register {
+        let register = self.registration(agent, cpus, held);
+        self.join(register)
+    }
+
+    /// What an agent of this name says of itself, with plain processes and 10,000 MiB.
+    pub(super) fn registration(&self, agent: &str, cpus: u32, held: Vec<Held>) -> Register {
+        Register {
             version: windrow_common::wire::VERSION,
             agent: name(agent),
             boot: 1,
@@ -277,8 +290,14 @@ impl World {
             held,
             address: Some(format!("10.0.0.{}", agent.as_bytes()[0])),
             gpus: Vec::new(),
-        })));
-        self.reports.insert(name(agent), 1);
+        }
+    }
+
+    pub(super) fn join(&mut self, register: Register) -> Vec<Held> {
+        let agent = register.agent.clone();
+        self.orders.remove(&agent);
+        let answer = self.does(Command::RegisterAgent(Box::new(register)));
+        self.reports.insert(agent, 1);
         let Answer::Registered { fenced, .. } = answer else { panic!("{answer:?}") };
         fenced
     }

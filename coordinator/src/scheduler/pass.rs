@@ -1,8 +1,8 @@
 //! One look at everything that is ready.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use windrow_common::ids::Name;
+use windrow_common::ids::{JobId, Name};
 use windrow_common::time::Timestamp;
 
 use super::hold::{environments, hold};
@@ -20,7 +20,7 @@ pub struct Pass {
     queues: Vec<Name>,
     turn: Option<Turn>,
     /// Agents kept for jobs that did not fit.
-    reserved: BTreeSet<u32>,
+    reserved: BTreeMap<u32, JobId>,
 }
 
 /// The present queue.
@@ -45,7 +45,12 @@ impl Pass {
             .collect();
         queues.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| b.1.cmp(&a.1)));
         let queues = queues.into_iter().map(|(_, name)| name).collect();
-        Self { now, queues, turn: None, reserved: BTreeSet::new() }
+        Self { now, queues, turn: None, reserved: BTreeMap::new() }
+    }
+
+    /// Agents kept for jobs that did not fit, as far as the pass has got.
+    pub fn kept(&self) -> &BTreeMap<u32, JobId> {
+        &self.reserved
     }
 
     /// The next placement; none when nothing more fits. The one before must have been committed.
@@ -74,7 +79,7 @@ impl Pass {
         }
         let job = &state.jobs[&id];
         let ready = job.children.runnable_count();
-        let is_kept = |number: u32| self.reserved.contains(&number);
+        let is_kept = |number: u32| self.reserved.contains_key(&number);
         if job.nodes.is_some() {
             let is_full = turn.full.contains(&head.shape);
             let agents = (!is_full).then(|| gang::place(state, job, is_kept)).flatten();
@@ -111,9 +116,10 @@ impl Pass {
         }
         let job = &state.jobs[&head.rank.job];
         if job.nodes.is_some() {
-            let agents = gang::reserve(state, job, |number| self.reserved.contains(&number));
+            let agents = gang::reserve(state, job, |number| self.reserved.contains_key(&number));
             turn.has_reserved = agents.is_some();
-            self.reserved.extend(agents.into_iter().flatten());
+            let kept = agents.into_iter().flatten().map(|agent| (agent, head.rank.job));
+            self.reserved.extend(kept);
             return;
         }
         // The emptiest agent that could hold it will probably be free first.
@@ -124,10 +130,10 @@ impl Pass {
             .flat_map(|group| group.free.iter().rev())
             .find(|(_, number)| {
                 let agent = &state.agents[state.agent_name(*number)];
-                agent.resources.fits(shape.resources) && !self.reserved.contains(number)
+                agent.resources.fits(shape.resources) && !self.reserved.contains_key(number)
             });
         if let Some((_, number)) = candidate {
-            self.reserved.insert(number);
+            self.reserved.insert(number, head.rank.job);
             turn.has_reserved = true;
         }
     }

@@ -64,6 +64,14 @@ pub fn suit(agent: &Agent, shape: &Shape) -> Result<(), Unfit> {
         AgentStatus::Draining => return Err(Unfit::Draining),
         AgentStatus::Lost => return Err(Unfit::Lost),
     }
+    able(agent, shape)
+}
+
+/// The same, whether or not the agent takes work at present.
+///
+/// # Errors
+/// The first reason why it would not.
+pub fn able(agent: &Agent, shape: &Shape) -> Result<(), Unfit> {
     if !agent.executors.contains(&shape.executor) {
         return Err(Unfit::Executor(shape.executor));
     }

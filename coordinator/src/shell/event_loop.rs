@@ -34,11 +34,11 @@ use crate::core::event::Event;
 use crate::core::limits::Limits;
 use crate::core::{Answer, Command, State, apply, decide, next_deadline};
 use crate::scheduler::Pass;
-use crate::view;
 use crate::view::changes::{Change, changes};
 
 mod archive;
 pub(super) mod outputs;
+mod questions;
 mod submissions;
 
 pub use archive::Archiving;
@@ -280,7 +280,7 @@ impl EventLoop {
         reply: Option<Subject>,
         now: Timestamp,
     ) {
-        let result = match requests::ask(&self.state, operation, encoding, payload) {
+        let result = match requests::ask(&self.state, operation, encoding, payload, now) {
             Err(refused) => Err(refused),
             Ok(Asked::Later(later)) => {
                 return self.outlet.answer_later(&self.history, *later, reply, encoding);
@@ -289,22 +289,7 @@ impl EventLoop {
             Ok(Asked::Command(command)) => {
                 self.decide(&command, now).map(|answer| requests::write_answer(encoding, &answer))
             }
-            Ok(Asked::Agents) => {
-                let now = Instant::now();
-                let heard = |agent: &Name| {
-                    let silence = self.liveness.silence(agent, now)?;
-                    u64::try_from(silence.as_millis()).ok()
-                };
-                Ok(encoding.write(&view::list_agents(&self.state, heard)).into())
-            }
-            Ok(Asked::Cluster) => {
-                let mut statistics = view::statistics(&self.state);
-                statistics.cluster = self.outlet.cluster.to_string();
-                statistics.version = env!("CARGO_PKG_VERSION").to_owned();
-                statistics.journal_sequence = self.journal.position().sequence;
-                statistics.memory_bytes = resident_bytes();
-                Ok(encoding.write(&statistics).into())
-            }
+            Ok(Asked::Question(question)) => self.answer(&question, encoding, now),
         };
         if let Some(to) = reply {
             self.turn.replies.push(Reply { to, encoding, result });

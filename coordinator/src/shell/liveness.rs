@@ -21,6 +21,11 @@ impl Liveness {
         Self { ttl, heard: agents.map(|agent| (agent, (now, false))).collect(), looked: now }
     }
 
+    /// The lease time: silence after which an agent counts as lost.
+    pub fn ttl(&self) -> Duration {
+        self.ttl
+    }
+
     /// The agent was heard.
     pub fn hear(&mut self, agent: &Name, now: Instant) {
         self.heard.insert(agent.clone(), (now, true));

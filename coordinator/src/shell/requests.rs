@@ -10,6 +10,7 @@ use windrow_common::api::consumables::{
 use windrow_common::api::definitions::{
     DeregisterJobDefinition, DescribeJobDefinitions, RegisterJobDefinition,
 };
+use windrow_common::api::explain::{ExplainJob, ExplainQueue};
 use windrow_common::api::jobs::{
     CancelJob, CancelJobs, DescribeJobs, ListJobs, RerunJob, SubmitJob, TerminateJob,
     TerminateJobs, UpdateJob,
@@ -28,6 +29,7 @@ use windrow_common::api::{ApiError, Empty, Operation};
 use windrow_common::codec::Encoding;
 use windrow_common::ids::JobId;
 use windrow_common::streams::REQUEST_BYTES_MAX;
+use windrow_common::time::Timestamp;
 
 use crate::core::{Answer, Command, State};
 use crate::view;
@@ -42,10 +44,19 @@ pub enum Asked {
     Answered(Bytes),
     /// A question whose answer lacks what the history has.
     Later(Box<Later>),
-    /// A question about the cluster, which the loop completes.
+    /// A question that the loop completes.
+    Question(Question),
+}
+
+/// Questions about what only the loop knows.
+#[derive(Debug)]
+pub enum Question {
+    /// The cluster.
     Cluster,
-    /// A question about agents, which the loop completes.
+    /// The agents.
     Agents,
+    /// Why a job does not get on.
+    Why(ExplainJob),
 }
 
 /// Reads a request and answers it if it is a question.
@@ -57,6 +68,7 @@ pub fn ask(
     operation: &str,
     encoding: Encoding,
     payload: &[u8],
+    now: Timestamp,
 ) -> Result<Asked, ApiError> {
     if payload.len() > REQUEST_BYTES_MAX {
         return Err(too_large(operation, payload.len()));
@@ -64,7 +76,7 @@ pub fn ask(
     if let Some(command) = command(operation, encoding, payload)? {
         return Ok(Asked::Command(Box::new(command)));
     }
-    let answer = |bytes: Vec<u8>| Asked::Answered(bytes.into());
+    let (o, e, p) = (operation, encoding, payload);
     match operation {
         DescribeJobs::NAME => {
             let request = read(operation, encoding, payload)?;
@@ -79,49 +91,28 @@ pub fn ask(
             Ok(now_or_later(
                 state,
                 encoding,
-                view::history::Answer::Listed(view::list_jobs(state, &request)?),
+                view::history::Answer::Listed(view::list_jobs(state, &request, now)?),
             ))
         }
-        DescribeJobQueues::NAME => {
-            let request = read(operation, encoding, payload)?;
-            Ok(answer(encoding.write(&view::describe_queues(state, &request)?)))
-        }
+        DescribeJobQueues::NAME => told(o, e, p, |r| view::describe_queues(state, r)),
         DescribeComputeEnvironments::NAME => {
-            let request = read(operation, encoding, payload)?;
-            Ok(answer(encoding.write(&view::describe_environments(state, &request)?)))
+            told(o, e, p, |r| view::describe_environments(state, r))
         }
-        DescribeJobDefinitions::NAME => {
-            let request = read(operation, encoding, payload)?;
-            Ok(answer(encoding.write(&view::describe_definitions(state, &request)?)))
+        DescribeJobDefinitions::NAME => told(o, e, p, |r| view::describe_definitions(state, r)),
+        DescribeConsumableResource::NAME => told(o, e, p, |r| view::describe_consumable(state, r)),
+        ListConsumableResources::NAME => told(o, e, p, |r| view::list_consumables(state, r)),
+        ListJobsByConsumableResource::NAME => told(o, e, p, |r| view::list_consumers(state, r)),
+        DescribeSchedulingPolicies::NAME => told(o, e, p, |r| view::describe_policies(state, r)),
+        ListSchedulingPolicies::NAME => told(o, e, p, |r| view::list_policies(state, r)),
+        ListTagsForResource::NAME => told(o, e, p, |r| view::list_tags(state, r)),
+        DescribeCluster::NAME => read::<DescribeCluster>(operation, encoding, payload)
+            .map(|_| Asked::Question(Question::Cluster)),
+        ListAgents::NAME => read::<ListAgents>(operation, encoding, payload)
+            .map(|_| Asked::Question(Question::Agents)),
+        ExplainJob::NAME => {
+            read(operation, encoding, payload).map(|r| Asked::Question(Question::Why(r)))
         }
-        DescribeConsumableResource::NAME => {
-            let request = read(operation, encoding, payload)?;
-            Ok(answer(encoding.write(&view::describe_consumable(state, &request)?)))
-        }
-        ListConsumableResources::NAME => {
-            let request = read(operation, encoding, payload)?;
-            Ok(answer(encoding.write(&view::list_consumables(state, &request)?)))
-        }
-        ListJobsByConsumableResource::NAME => {
-            let request = read(operation, encoding, payload)?;
-            Ok(answer(encoding.write(&view::list_consumers(state, &request)?)))
-        }
-        DescribeSchedulingPolicies::NAME => {
-            let request = read(operation, encoding, payload)?;
-            Ok(answer(encoding.write(&view::describe_policies(state, &request)?)))
-        }
-        ListSchedulingPolicies::NAME => {
-            let request = read(operation, encoding, payload)?;
-            Ok(answer(encoding.write(&view::list_policies(state, &request)?)))
-        }
-        ListTagsForResource::NAME => {
-            let request = read(operation, encoding, payload)?;
-            Ok(answer(encoding.write(&view::list_tags(state, &request)?)))
-        }
-        DescribeCluster::NAME => {
-            read::<DescribeCluster>(operation, encoding, payload).map(|_| Asked::Cluster)
-        }
-        ListAgents::NAME => read::<ListAgents>(operation, encoding, payload).map(|_| Asked::Agents),
+        ExplainQueue::NAME => told(o, e, p, |r| view::explain_queue(state, r, now)),
         other => {
             let shown: String = other.chars().take(80).collect();
             Err(ApiError::not_found(format!("there is no operation `{shown}`"))
@@ -145,6 +136,17 @@ pub fn write_later(encoding: Encoding, answer: &view::history::Answer) -> Bytes 
     }
 }
 
+/// Reads a question and answers it by this view.
+fn told<Q: DeserializeOwned, R: Serialize>(
+    operation: &str,
+    encoding: Encoding,
+    payload: &[u8],
+    view: impl FnOnce(&Q) -> Result<R, ApiError>,
+) -> Result<Asked, ApiError> {
+    let question = read(operation, encoding, payload)?;
+    Ok(Asked::Answered(encoding.write(&view(&question)?).into()))
+}
+
 /// A request larger than the limit.
 pub fn too_large(operation: &str, bytes: usize) -> ApiError {
     ApiError::new(
@@ -158,7 +160,7 @@ pub fn too_large(operation: &str, bytes: usize) -> ApiError {
     .hint("put large data into files and pass their names")
 }
 
-fn command(
+pub(crate) fn command(
     operation: &str,
     encoding: Encoding,
     payload: &[u8],

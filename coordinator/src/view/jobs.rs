@@ -14,13 +14,14 @@ use windrow_common::api::jobs::{
 use windrow_common::ids::{JobRef, Name};
 use windrow_common::wire::agent::ContainerEnd;
 
-use super::{waiting, workload};
+use super::workload;
 use crate::core::State;
 use crate::core::arn;
 use crate::core::children::{Attempt, Child};
 use crate::core::consumables;
 use crate::core::reasons;
 use crate::core::state::{Awaited, Dependency, Job, Nodes};
+use crate::scheduler::explain;
 
 /// Most ids of one DescribeJobs, as AWS has it.
 const DESCRIBE_MAX: usize = 100;
@@ -52,7 +53,7 @@ fn describe(state: &State, id: JobRef, job: &Job) -> JobDetail {
         && job.children.readiness().is_some()
         && !detail.status.is_terminal()
     {
-        detail.status_reason = waiting::reason(state, job);
+        detail.status_reason = explain::status_reason(state, id.job);
     }
     detail
 }
@@ -347,5 +348,6 @@ pub(super) fn summary(id: JobRef, job: &Job) -> JobSummary {
         is_cancelled: job.was_cancelled(id.child),
         is_terminated: job.was_terminated(id.child),
         node_properties: nodes_summary(job, id),
+        wait_code: None,
     }
 }

@@ -5,16 +5,19 @@
 use std::ops::Bound;
 
 use windrow_common::api::ApiError;
+use windrow_common::api::explain::WaitCode;
 use windrow_common::api::jobs::{JobStatus, JobSummary, KeyValuesPair, ListJobs, ListJobsResponse};
 use windrow_common::ids::{JobId, JobRef, Name};
 use windrow_common::time::Timestamp;
 
+use super::explain::representative;
 use super::jobs::summary;
 use super::{Page, bad_token, page_limit, token};
 use crate::core::State;
 use crate::core::arn;
 use crate::core::listing::{Pattern, Placed, Row, Rows};
 use crate::core::state::Job;
+use crate::scheduler::explain::Look;
 
 /// Most rows of one page, as AWS has it.
 const LIST_MAX: u32 = 1000;
@@ -29,11 +32,15 @@ const CHUNKS_MAX: usize = 256;
 ///
 /// # Errors
 /// Unknown queue, array, status, filter or token, or a wrong page size.
-pub fn list_jobs(state: &State, request: &ListJobs) -> Result<ListJobsResponse, ApiError> {
+pub fn list_jobs(
+    state: &State,
+    request: &ListJobs,
+    now: Timestamp,
+) -> Result<ListJobsResponse, ApiError> {
     let queue = request.job_queue.as_deref().filter(|q| !q.is_empty());
     let array = request.array_job_id.as_deref().filter(|a| !a.is_empty());
     let nodes = request.multi_node_job_id.as_deref().filter(|n| !n.is_empty());
-    let page = match (queue, array, nodes) {
+    let mut page = match (queue, array, nodes) {
         (queue, None, None) => list_queue(state, request, queue),
         (None, Some(array), None) => list_children(state, request, array),
         (None, None, Some(nodes)) => list_nodes(state, request, nodes),
@@ -41,7 +48,22 @@ pub fn list_jobs(state: &State, request: &ListJobs) -> Result<ListJobsResponse, 
             Err(ApiError::invalid("give either jobQueue, arrayJobId or multiNodeJobId, not both"))
         }
     }?;
+    add_wait_codes(state, &mut page.rows, now);
     Ok(ListJobsResponse { job_summary_list: page.rows, next_token: page.next_token })
+}
+
+/// Says of each row that waits what for.
+fn add_wait_codes(state: &State, rows: &mut [JobSummary], now: Timestamp) {
+    let mut look = None;
+    for row in rows.iter_mut().filter(|row| !row.status.is_terminal()) {
+        let id = row.job_id.parse::<JobRef>().ok();
+        let Some((id, job)) = id.and_then(|id| Some((id, state.jobs.get(&id.job)?))) else {
+            continue;
+        };
+        let look = look.get_or_insert_with(|| Look::new(state, now, None));
+        let code = look.why(representative(id, job)).code();
+        row.wait_code = (code != WaitCode::Running).then_some(code);
+    }
 }
 
 /// The statuses asked for: by default RUNNING.

@@ -20,11 +20,20 @@ pub(super) fn list(jobs: &[JobSummary]) -> Grid {
             or_dash(job.array_properties.as_ref().and_then(array_progress)),
             or_dash(exit),
             age(job.created_at),
-            or_dash(job.status_reason.as_ref()),
+            or_dash(waits_for(job)),
         ]
     };
     let headers = &["ID", "NAME", "QUEUE", "STATUS", "DONE", "EXIT", "AGE", "REASON"];
     Grid::new(headers, jobs.iter().map(row).collect())
+}
+
+/// The reason of its status, or in one word what it waits for.
+fn waits_for(job: &JobSummary) -> Option<String> {
+    let code = job.wait_code.map(|code| code.to_string());
+    match (code, &job.status_reason) {
+        (Some(code), Some(reason)) => Some(format!("{code}: {reason}")),
+        (code, reason) => code.or_else(|| reason.clone()),
+    }
 }
 
 /// `ended/size` of an array.

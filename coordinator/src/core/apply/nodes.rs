@@ -20,6 +20,7 @@ pub(super) fn grant(state: &mut State, granted: &NodesGranted) {
             children: std::iter::once(node..node + 1).collect(),
             resources: state.specs[&spec].spec.resources,
             spec,
+            granted_at: granted.at,
         };
         hold(state, LeaseId(granted.first_lease.0 + u64::from(node)), lease);
     }

@@ -139,7 +139,11 @@ pub(super) fn evaluate(
     }
     let released: Ranges = released.into_iter().collect();
     let parts = released.chunks(EVENT_RANGES_MAX);
-    events.extend(parts.map(|part| Event::ChildrenReleased { job: id, children: part.to_vec() }));
+    events.extend(parts.map(|part| Event::ChildrenReleased {
+        job: id,
+        children: part.to_vec(),
+        at: now,
+    }));
     events
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use windrow_common::api::resources::AgentStatus;
 use windrow_common::ids::{JobId, LeaseId, Name};
+use windrow_common::time::Timestamp;
 use windrow_common::units::Resources;
 
 use crate::core::State;
@@ -11,23 +12,30 @@ use crate::core::event::{Event, Granted, NodesGranted};
 use crate::core::state::{Agent, Phase};
 use crate::scheduler::Placement;
 
-pub(super) fn place(state: &State, placement: &Placement) -> Vec<Event> {
+pub(super) fn place(state: &State, placement: &Placement, now: Timestamp) -> Vec<Event> {
     let event = match placement {
-        Placement::Children { job, agent, count } => children(state, *job, agent, *count),
-        Placement::Nodes { job, agents } => nodes(state, *job, agents),
+        Placement::Children { job, agent, count } => children(state, *job, agent, *count, now),
+        Placement::Nodes { job, agents } => nodes(state, *job, agents, now),
     };
     event.into_iter().collect()
 }
 
-fn children(state: &State, job: JobId, agent: &Name, count: u32) -> Option<Event> {
+fn children(state: &State, job: JobId, agent: &Name, count: u32, now: Timestamp) -> Option<Event> {
     up(state, agent)?;
     let (children, attempt) = state.jobs.get(&job)?.children.next_runnable(count)?;
     let lease = LeaseId(state.last_lease.0 + 1);
-    Some(Event::LeaseGranted(Granted { lease, agent: agent.clone(), job, children, attempt }))
+    Some(Event::LeaseGranted(Granted {
+        lease,
+        agent: agent.clone(),
+        job,
+        children,
+        attempt,
+        at: Some(now),
+    }))
 }
 
 /// All nodes, or none.
-fn nodes(state: &State, id: JobId, agents: &[Name]) -> Option<Event> {
+fn nodes(state: &State, id: JobId, agents: &[Name], now: Timestamp) -> Option<Event> {
     let job = state.jobs.get(&id)?;
     let nodes = job.nodes.as_ref()?;
     let is_ready = nodes.phase == Phase::Idle
@@ -47,7 +55,7 @@ fn nodes(state: &State, id: JobId, agents: &[Name]) -> Option<Event> {
     }
     let numbers = agents.iter().map(|agent| state.agents[agent].number).collect();
     let first_lease = LeaseId(state.last_lease.0 + 1);
-    Some(Event::NodesGranted(NodesGranted { job: id, first_lease, agents: numbers }))
+    Some(Event::NodesGranted(NodesGranted { job: id, first_lease, agents: numbers, at: Some(now) }))
 }
 
 /// The agent, if it takes work.

@@ -80,7 +80,7 @@ fn archived_jobs_are_described_and_listed_as_before() {
         let job_status = Some(status.to_owned());
         let request =
             ListJobs { array_job_id, job_status, max_results: Some(50), ..Default::default() };
-        complete(w, store, Answer::Listed(list_jobs(&w.state, &request).unwrap()))
+        complete(w, store, Answer::Listed(list_jobs(&w.state, &request, w.now).unwrap()))
     };
     let listed = ["FAILED", "SUCCEEDED", "ALL"].map(|status| list(&w, &Store::new(), status));
 
@@ -137,7 +137,7 @@ fn a_forgotten_job_takes_its_key_and_its_spec_with_it() {
     w.does(Command::Forget(w.now));
     assert!(w.state.specs.is_empty() && w.state.idempotency.is_empty());
     let list = ListJobs { job_status: Some("ALL".into()), ..Default::default() };
-    assert!(list_jobs(&w.state, &list).unwrap().job_summary_list.is_empty());
+    assert!(list_jobs(&w.state, &list, w.now).unwrap().job_summary_list.is_empty());
     assert_ne!(w.submit(keyed(&w)), first);
     w.check_replay();
 }

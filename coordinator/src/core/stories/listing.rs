@@ -12,7 +12,7 @@ use crate::core::world::World;
 use crate::view;
 
 fn page(w: &World, request: &ListJobs) -> Result<(Vec<JobSummary>, Option<String>), ApiError> {
-    let response = view::list_jobs(&w.state, request)?;
+    let response = view::list_jobs(&w.state, request, w.now)?;
     Ok((response.job_summary_list, response.next_token))
 }
 

@@ -549,11 +549,11 @@ fn nodes_are_described_and_listed() {
     let request = windrow_common::api::jobs::DescribeJobs { jobs: unknown.to_vec() };
     assert!(view::describe_jobs(&w.state, &request).unwrap().jobs.is_empty());
     let list = ListJobs { multi_node_job_id: Some(job.to_string()), ..Default::default() };
-    let listed = view::list_jobs(&w.state, &list).unwrap().job_summary_list;
+    let listed = view::list_jobs(&w.state, &list, w.now).unwrap().job_summary_list;
     let indices: Vec<_> =
         listed.iter().map(|row| row.node_properties.unwrap().node_index).collect();
     assert_eq!(indices, vec![Some(0), Some(1), Some(2)]);
     assert_eq!(listed[1].status, JobStatus::Running);
     let both = ListJobs { job_queue: Some("q".into()), ..list };
-    assert!(view::list_jobs(&w.state, &both).is_err());
+    assert!(view::list_jobs(&w.state, &both, w.now).is_err());
 }
