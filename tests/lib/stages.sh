@@ -30,6 +30,7 @@ prepare_tools() {
         python)
             need_nats_server
             need_python nats-py==2.16.0
+            need_python botocore==1.44.5
             ;;
         esac
     done
@@ -108,5 +109,9 @@ stage_build() { cargo build --release --locked --workspace --bins; }
 stage_e2e() { cargo_test e2e; }
 
 stage_python() {
-    "$WINDROW_TOOLS/python/bin/python" "$WINDROW_ROOT/tests/python/test_publish.py"
+    local test failed=0
+    for test in "$WINDROW_ROOT"/tests/python/test_*.py; do
+        "$WINDROW_TOOLS/python/bin/python" "$test" || failed=1
+    done
+    return "$failed"
 }
