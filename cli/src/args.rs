@@ -5,7 +5,8 @@ mod resource;
 mod up;
 
 pub(crate) use job::{
-    CommandLine, JobCommand, JobWords, ListArgs, LogsArgs, OverrideArgs, RunArgs, SubmitArgs,
+    CommandLine, JobCommand, JobWords, ListArgs, LogsArgs, OverrideArgs, RerunArgs, RunArgs,
+    StopArgs, SubmitArgs,
 };
 pub(crate) use resource::{
     AgentCommand, CeCommand, ClusterCommand, DeadLetterCommand, JobDefinitionCommand, QueueCommand,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use windrow_common::api::jobs::JobDependency;
+use windrow_common::api::jobs::{JobDependency, JobStatus};
 use windrow_common::ids::{JobRef, Name};
 use windrow_common::time::Timestamp;
 
@@ -144,29 +144,17 @@ pub(crate) enum JobCommand {
         #[arg(long)]
         progress: bool,
     },
-    /// Cancel jobs that have not started.
-    Cancel {
-        /// Job ids, or `ID:INDEX` of a child.
-        #[arg(required = true)]
-        ids: Vec<JobRef>,
-        /// Becomes the status reason.
-        #[arg(long, default_value = "Cancelled by user")]
-        reason: String,
-    },
-    /// Stop jobs, also running ones.
-    Terminate {
-        /// Job ids, or `ID:INDEX` of a child.
-        #[arg(required = true)]
-        ids: Vec<JobRef>,
-        /// Becomes the status reason.
-        #[arg(long, default_value = "Terminated by user")]
-        reason: String,
-    },
+    /// Cancel jobs that have not started: those named, or all that match.
+    Cancel(StopArgs),
+    /// Stop jobs, also running ones: those named, or all that match.
+    Terminate(StopArgs),
+    /// Run an ended job once more, as a new job or in place.
+    Rerun(RerunArgs),
     /// Print a job's output.
     Logs(LogsArgs),
 }
 
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct ListArgs {
     /// Only of this queue.
     #[arg(long)]
@@ -198,6 +186,55 @@ pub(crate) struct ListArgs {
     /// List at most this many.
     #[arg(long)]
     pub(crate) limit: Option<usize>,
+}
+
+#[derive(Clone, Debug, Args)]
+#[group(id = "which", required = true, multiple = true, args = ["ids", "queue", "status", "name"])]
+pub(crate) struct StopArgs {
+    /// Job ids, or `ID:INDEX` of a child.
+    #[arg(conflicts_with_all = ["queue", "status", "name"])]
+    pub(crate) ids: Vec<JobRef>,
+    /// All jobs of this queue that have not ended.
+    #[arg(long)]
+    pub(crate) queue: Option<String>,
+    /// All jobs in this status.
+    #[arg(long)]
+    pub(crate) status: Option<JobStatus>,
+    /// All jobs of this name that have not ended, in any case; `NAME*`: of names that begin so.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Becomes the status reason. Default: `Cancelled by user`, `Terminated by user`.
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+    /// Do not ask before all that match are ended.
+    #[arg(long, short = 'y')]
+    pub(crate) yes: bool,
+    /// Only list what matches.
+    #[arg(long, conflicts_with_all = ["ids", "yes"])]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RerunArgs {
+    /// Job id; with --in-place also `ID:INDEX` of a child.
+    pub(crate) id: JobRef,
+    /// Only the children that FAILED: the others count as SUCCEEDED in the new job. Indices and size
+    /// of the array stay.
+    #[arg(long)]
+    pub(crate) failed: bool,
+    /// No new job: what FAILED runs again in this one, with all its attempts anew. Jobs that failed
+    /// because it had stay FAILED.
+    #[arg(long)]
+    pub(crate) in_place: bool,
+    /// What the new job waits for, as in `submit`; it does not wait again for what the old one did.
+    #[arg(long, value_parser = parse_dependency, value_name = "DEPENDENCY", conflicts_with = "in_place")]
+    pub(crate) depends_on: Vec<JobDependency>,
+    /// A second rerun with the same key does nothing more. Default: a random key.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) idempotency_key: Option<String>,
+    /// Wait until the job ended; exit 0, 10 (FAILED) or 11 (terminated).
+    #[arg(long)]
+    pub(crate) wait: bool,
 }
 
 #[derive(Clone, Debug, Args)]

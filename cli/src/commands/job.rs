@@ -1,12 +1,13 @@
 //! `windrow job ...` and `windrow logs`.
 
 mod list;
+mod rerun;
 mod show;
+mod stop;
 mod why;
 
-use serde_json::json;
 use tokio::sync::watch;
-use windrow_common::api::jobs::{CancelJob, DescribeJobsResponse, TerminateJob};
+use windrow_common::api::jobs::DescribeJobsResponse;
 use windrow_common::ids::JobRef;
 
 use crate::args::{JobCommand, LogsArgs};
@@ -41,30 +42,11 @@ pub(super) async fn run(context: &Context, command: JobCommand) -> Result<Outcom
             let jobs = wait::until_ended(&client, &context.printer, &ids, progress, limit).await?;
             Ok(Outcome::exit(wait::exit_of(&jobs)))
         }
-        JobCommand::Cancel { ids, reason } => {
-            let client = context.client().await?;
-            for id in &ids {
-                let request = CancelJob { job_id: id.to_string(), reason: reason.clone() };
-                client.call(&request).await?;
-            }
-            Ok(done(&ids, "cancel requested").into())
-        }
-        JobCommand::Terminate { ids, reason } => {
-            let client = context.client().await?;
-            for id in &ids {
-                let request = TerminateJob { job_id: id.to_string(), reason: reason.clone() };
-                client.call(&request).await?;
-            }
-            Ok(done(&ids, "termination requested").into())
-        }
+        JobCommand::Cancel(args) => stop::run(context, stop::How::Cancel, args).await,
+        JobCommand::Terminate(args) => stop::run(context, stop::How::Terminate, args).await,
+        JobCommand::Rerun(args) => rerun::run(context, args).await,
         JobCommand::Logs(args) => logs(context, args).await,
     }
-}
-
-fn done(ids: &[JobRef], what: &str) -> Answer {
-    let names: Vec<String> = ids.iter().map(ToString::to_string).collect();
-    let text = names.iter().map(|id| format!("{id}: {what}\n")).collect();
-    Answer::one(&json!({ "jobIds": names }), names.clone(), text)
 }
 
 /// Prints a job's output; with `-f` until the job has ended.

@@ -145,17 +145,7 @@ impl Chaos {
             Step::Submit { size, attempts, waits, backs_off } => {
                 self.submit(size, attempts, waits, backs_off);
             }
-            Step::Rerun { job, in_place } => {
-                let Some(job) = self.jobs.get(usize::from(job)) else { return };
-                let (job_id, only_failed) = (job.to_string(), true);
-                let request = RerunJob { job_id, only_failed, in_place, ..RerunJob::default() };
-                let id = JobId::from_u128(1_000_000 + self.jobs.len() as u128);
-                let command = Command::Rerun { id, request: Box::new(request) };
-                // Refused if nothing has failed.
-                if self.w.tries(command).is_ok() && !in_place {
-                    self.jobs.push(id);
-                }
-            }
+            Step::Rerun { job, in_place } => self.rerun(job, in_place),
             Step::Wait { seconds } => self.w.advance(seconds.into()),
             Step::Nodes { count, attempts } => self.submit_nodes(count, attempts),
             Step::Obey { agent } => self.obey(agent),
@@ -217,6 +207,18 @@ impl Chaos {
                     self.tell(agent, Report::Leaving);
                 }
             }
+        }
+    }
+
+    fn rerun(&mut self, job: u8, in_place: bool) {
+        let Some(job) = self.jobs.get(usize::from(job)) else { return };
+        let (job_id, only_failed) = (job.to_string(), true);
+        let request = RerunJob { job_id, only_failed, in_place, ..RerunJob::default() };
+        let id = JobId::from_u128(1_000_000 + self.jobs.len() as u128);
+        let command = Command::Rerun { id, request: Box::new(request) };
+        // Refused if nothing has failed.
+        if self.w.tries(command).is_ok() && !in_place {
+            self.jobs.push(id);
         }
     }
 

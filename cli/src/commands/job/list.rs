@@ -4,6 +4,7 @@ use windrow_common::api::jobs::{JobStatus, JobSummary, KeyValuesPair, ListJobs, 
 
 use super::show;
 use crate::args::ListArgs;
+use crate::client::Client;
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Result};
 use crate::output::{Answer, Outcome, View};
@@ -45,7 +46,22 @@ pub(super) async fn run(context: &Context, args: ListArgs) -> Result<Outcome> {
     Ok(Outcome::exit(Exit::Done))
 }
 
-fn answer(jobs: Vec<JobSummary>) -> Answer {
+/// Every job that these flags select.
+pub(super) async fn select(client: &Client, args: ListArgs) -> Result<Vec<JobSummary>> {
+    let mut request = request(args)?;
+    let mut jobs = Vec::new();
+    loop {
+        request.max_results = u32::try_from(PAGE_FILTERED).ok();
+        let response = client.call(&request).await?;
+        jobs.extend(response.job_summary_list);
+        request.next_token = response.next_token;
+        if request.next_token.is_none() {
+            return Ok(jobs);
+        }
+    }
+}
+
+pub(super) fn answer(jobs: Vec<JobSummary>) -> Answer {
     let names = jobs.iter().map(|job| job.job_id.clone()).collect();
     let view = View::Grid(show::list(&jobs), "no jobs");
     let response = ListJobsResponse { job_summary_list: jobs, next_token: None };
