@@ -5,8 +5,12 @@
 #[path = "support/cluster.rs"]
 mod cluster;
 
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
+
 use cluster::{Cluster, wait_for};
 use nix::sys::signal::Signal;
+use windrow_common::units::Resources;
 use windrow_common::wire::agent::{EndCause, Held, Report};
 use windrow_common::wire::lease::{Order, Stop};
 
@@ -204,4 +208,60 @@ async fn output_is_shipped_after_a_restart() {
     let (output, dropped) = cluster.output(&lease, 0, 650_000).await;
     assert_eq!(output, "first\n".repeat(50_000) + &"second\n".repeat(50_000));
     assert_eq!(dropped, 0);
+}
+
+#[tokio::test]
+async fn jobs_get_gpus_of_their_own_and_wait_for_them() {
+    let mut cluster = Cluster::start().await;
+    let tool = cluster.scratch().join("list-gpus");
+    let lines = "echo '0, GPU-a, Model T, 1024'; echo '1, GPU-b, Model T, 1024'";
+    std::fs::write(&tool, format!("#!/bin/sh\n{lines}\n")).unwrap();
+    std::fs::set_permissions(&tool, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let program = format!("resources.gpu_program={}", tool.display());
+    let settings = [&*program, "backlog_limit=1m"];
+    let mut agent = cluster.start_agent(&settings);
+    let register = cluster.accept(Vec::new()).await;
+    let ids: Vec<_> = register.gpus.iter().map(|gpu| gpu.id.as_str()).collect();
+    assert_eq!((ids, register.resources.gpu), (vec!["GPU-a", "GPU-b"], 2));
+
+    let scratch = cluster.scratch().to_owned();
+    let script = format!(
+        "echo $CUDA_VISIBLE_DEVICES >{0}/$AWS_BATCH_JOB_ARRAY_INDEX; \
+         until [ -e {0}/go-$AWS_BATCH_JOB_ARRAY_INDEX ]; do sleep 0.05; done",
+        scratch.display()
+    );
+    let shown = |child: u32| std::fs::read_to_string(scratch.join(child.to_string()));
+    let one = Resources::new(100, 1).with_gpu(1);
+    let lease = cluster.lease_with(&script, 3, one).await;
+    let other = cluster.lease("echo cuda=$CUDA_VISIBLE_DEVICES", 1).await;
+    // A job without a GPU passes the third, and sees none.
+    let ended = cluster.ended(1).await.0;
+    let output = cluster.output(&other, 0, ended[&0].log_bytes).await;
+    assert_eq!(output.0, "cuda=\n");
+    wait_for(&scratch.join("0")).await;
+    wait_for(&scratch.join("1")).await;
+    assert!(shown(2).is_err(), "it waits for a GPU");
+
+    // Over a restart of the agent the first two keep what they have.
+    agent.signal(Signal::SIGKILL);
+    agent.wait().await;
+    let _agent = cluster.start_agent(&settings);
+    cluster.accept(Vec::new()).await;
+    std::fs::write(scratch.join("go-1"), "").unwrap();
+    wait_for(&scratch.join("2")).await;
+    for child in [0, 2] {
+        std::fs::write(scratch.join(format!("go-{child}")), "").unwrap();
+    }
+    let mut ended = BTreeSet::new();
+    while ended.len() < 3 {
+        for report in cluster.report().await.reports {
+            if let Report::Ended(one) = report
+                && one.lease == lease.id
+            {
+                ended.insert(one.child);
+            }
+        }
+    }
+    let all: Vec<_> = (0..3).map(|child| shown(child).unwrap()).collect();
+    assert_eq!(all, ["GPU-a\n", "GPU-b\n", "GPU-b\n"]);
 }

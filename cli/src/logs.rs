@@ -26,13 +26,15 @@ const EXACT_CHILDREN_MAX: usize = 1_000;
 const QUIET: Duration = Duration::from_secs(5);
 
 /// Whose output, and how to show it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Selection {
     pub(crate) job: JobRef,
     /// Only this attempt.
     pub(crate) attempt: Option<u32>,
     /// Put `[INDEX]` before each line.
     pub(crate) prefix: bool,
+    /// Only this one of several containers.
+    pub(crate) container: Option<String>,
 }
 
 /// Bytes each (child, attempt) wrote, for those that ended; `attempt` is the least the latest can be.
@@ -41,12 +43,12 @@ type Needed = BTreeMap<(u32, u32), u64>;
 /// Prints what there is now.
 pub(crate) async fn print_kept(client: &Client, printer: &Printer, what: Selection) -> Result<()> {
     let mut reader = Reader::new(client, what.job);
-    let mut join = Join::new(what.prefix);
+    let mut join = Join::new(what.prefix, what.container.as_deref());
     let mut left = reader.pending().await?;
     while left > 0 {
         let chunk = reader.next().await?;
         left = chunk.pending;
-        print(printer, &mut join, what, &chunk)?;
+        print(printer, &mut join, &what, &chunk)?;
     }
     write_out(&join.finish())
 }
@@ -60,7 +62,7 @@ pub(crate) async fn follow(
     mut ended: watch::Receiver<Option<JobDetail>>,
 ) -> Result<()> {
     let mut reader = Reader::new(client, what.job);
-    let mut join = Join::new(what.prefix);
+    let mut join = Join::new(what.prefix, what.container.as_deref());
     let mut end: Option<End> = None;
     loop {
         if end.as_ref().is_some_and(|end| end.is_reached(&join)) {
@@ -69,7 +71,7 @@ pub(crate) async fn follow(
         let deadline = end.as_ref().map(|end| end.deadline);
         tokio::select! {
             chunk = reader.next() => {
-                print(printer, &mut join, what, &chunk?)?;
+                print(printer, &mut join, &what, &chunk?)?;
                 if let Some(end) = &mut end {
                     end.on_output();
                 }
@@ -77,7 +79,7 @@ pub(crate) async fn follow(
             changed = ended.wait_for(Option::is_some), if end.is_none() => {
                 let Ok(job) = changed.map(|job| job.clone()) else { break };
                 let Some(job) = job else { break };
-                end = Some(End::of(client, what, &job).await?);
+                end = Some(End::of(client, &what, &job).await?);
             }
             () = at(deadline) => {
                 if end.as_ref().is_some_and(|end| end.needed.is_some()) {
@@ -117,7 +119,7 @@ struct End {
 }
 
 impl End {
-    async fn of(client: &Client, what: Selection, job: &JobDetail) -> Result<Self> {
+    async fn of(client: &Client, what: &Selection, job: &JobDetail) -> Result<Self> {
         let parts = parts(what.job, job);
         let now = Instant::now();
         let needed = match parts {
@@ -155,7 +157,7 @@ fn needed(jobs: &[(u32, JobDetail)], only: Option<u32>) -> Needed {
     jobs.iter().filter_map(one).collect()
 }
 
-fn print(printer: &Printer, join: &mut Join, what: Selection, chunk: &Chunk) -> Result<()> {
+fn print(printer: &Printer, join: &mut Join, what: &Selection, chunk: &Chunk) -> Result<()> {
     if what.attempt.is_some_and(|attempt| attempt != chunk.attempt) {
         return Ok(());
     }

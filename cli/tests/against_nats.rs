@@ -310,6 +310,27 @@ async fn output_is_printed_without_repeat_and_drops_are_told() {
 }
 
 #[tokio::test]
+async fn the_output_of_one_of_several_containers_is_picked_out() {
+    let server = Server::start();
+    server.respond(|_, _| {
+        let mut job = ended_with_3();
+        let of = |name: &str| json!({"name": name, "image": "busybox"});
+        job["ecsProperties"] = json!({"taskProperties": [{"containers": [of("app"), of("side")]}]});
+        Ok(json!({"jobs": [job]}))
+    });
+    let (jetstream, subjects) = streams(&server).await;
+    let subject = subjects.log(JOB.parse::<JobRef>().unwrap(), 1);
+    let all = "app | one\nside | two\napp | three\n";
+    publish(&jetstream, subject, &[(HEADER_OFFSET, "0")], all).await;
+    assert_eq!(text(&server.windrow(&["logs", JOB]).stdout), all);
+    let app = server.windrow(&["logs", JOB, "--container", "app"]);
+    assert_eq!(text(&app.stdout), "one\nthree\n");
+    let unknown = server.windrow(&["logs", JOB, "--container", "ap"]);
+    assert_eq!(code(&unknown), 4);
+    assert!(text(&unknown.stderr).contains("its containers are app, side"));
+}
+
+#[tokio::test]
 async fn run_shows_the_output_and_exits_with_the_jobs_code() {
     let server = Server::start();
     server.respond(|operation, request| match operation {

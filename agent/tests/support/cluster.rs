@@ -183,9 +183,20 @@ impl Cluster {
 
     /// Leases an array of `count` children that run `script` in a shell.
     pub(crate) async fn lease(&mut self, script: &str, count: u32) -> Lease {
+        self.lease_with(script, count, Resources::new(1000, 64)).await
+    }
+
+    /// The same, with these needs of each.
+    pub(crate) async fn lease_with(
+        &mut self,
+        script: &str,
+        count: u32,
+        resources: Resources,
+    ) -> Lease {
         self.last_lease += 1;
         let command = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
-        let spec = TaskSpec::single(ContainerSpec { command, ..ContainerSpec::default() });
+        let spec =
+            TaskSpec::single(ContainerSpec { command, resources, ..ContainerSpec::default() });
         let lease = Lease {
             id: LeaseId(self.last_lease),
             job: JobId::generate(),
@@ -194,7 +205,7 @@ impl Cluster {
             count,
             attempt: 1,
             spec: spec.digest(),
-            resources: Resources::new(1000, 64),
+            resources,
             timeout_seconds: None,
             queue: "queue".parse().unwrap(),
             compute_environment: self.environment.clone(),

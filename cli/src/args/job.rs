@@ -250,4 +250,7 @@ pub(crate) struct LogsArgs {
     /// Put `[INDEX]` before each line; always so for arrays and multi-node jobs.
     #[arg(long)]
     pub(crate) prefix: bool,
+    /// Only this container of a job with several.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) container: Option<String>,
 }

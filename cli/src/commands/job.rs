@@ -7,7 +7,11 @@ mod stop;
 mod why;
 
 use tokio::sync::watch;
+<<<<<<< HEAD
 use windrow_common::api::jobs::DescribeJobsResponse;
+=======
+use windrow_common::api::jobs::{CancelJob, DescribeJobsResponse, JobDetail, TerminateJob};
+>>>>>>> 5c50599 (cli: the output of one of several containers)
 use windrow_common::ids::JobRef;
 
 use crate::args::{JobCommand, LogsArgs};
@@ -49,19 +53,50 @@ pub(super) async fn run(context: &Context, command: JobCommand) -> Result<Outcom
     }
 }
 
+<<<<<<< HEAD
+=======
+fn done(ids: &[JobRef], what: &str) -> Answer {
+    let names: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    let text = names.iter().map(|id| format!("{id}: {what}\n")).collect();
+    Answer::one(&json!({ "jobIds": names }), names.clone(), text)
+}
+
+/// Refuses a container that the job does not have.
+fn check_container(job: &JobDetail, container: &str) -> Result<()> {
+    let tasks = job.ecs_properties.iter().flat_map(|ecs| &ecs.task_properties);
+    let names: Vec<&str> =
+        tasks.flat_map(|t| &t.containers).filter_map(|c| c.properties.name.as_deref()).collect();
+    if names.len() > 1 && names.contains(&container) {
+        return Ok(());
+    }
+    let failure = Failure::new(
+        Exit::NotFound,
+        format!("job `{}` has no container `{container}` with output of its own", job.job_id),
+    );
+    Err(match names.len() {
+        0 | 1 => failure.hint("it has only one container; leave `--container` out"),
+        _ => failure.hint(format!("its containers are {}", names.join(", "))),
+    })
+}
+
+>>>>>>> 5c50599 (cli: the output of one of several containers)
 /// Prints a job's output; with `-f` until the job has ended.
 pub(super) async fn logs(context: &Context, args: LogsArgs) -> Result<Outcome> {
     let client = context.waiting_client().await?;
     let job = &describe(&client, &[args.id]).await?[0];
     let prefix = args.prefix || job_logs::has_parts(job);
-    let what = Selection { job: args.id, attempt: args.attempt, prefix };
-    if !args.follow {
+    if let Some(container) = &args.container {
+        check_container(job, container)?;
+    }
+    let LogsArgs { id, follow, attempt, container, .. } = args;
+    let what = Selection { job: id, attempt, prefix, container };
+    if !follow {
         job_logs::print_kept(&client, &context.printer, what).await?;
         return Ok(Outcome::exit(Exit::Done));
     }
     let (ended, end) = watch::channel(None);
     let wait = async {
-        let mut watcher = Watcher::start(&client, &context.printer, &[args.id]).await?;
+        let mut watcher = Watcher::start(&client, &context.printer, &[id]).await?;
         watcher.end(None).await?;
         ended.send_replace(Some(watcher.jobs()[0].clone()));
         Ok(())

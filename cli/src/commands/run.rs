@@ -59,7 +59,7 @@ async fn attend(
         ended.send_replace(Some(job.clone()));
         Ok(job)
     };
-    let what = Selection { job: id, attempt: None, prefix: has_parts };
+    let what = Selection { job: id, attempt: None, prefix: has_parts, container: None };
     let show = logs::follow(client, &context.printer, what, end);
     let (job, ()) = tokio::try_join!(wait, show)?;
     Ok(job)

@@ -7,6 +7,12 @@ use crate::units::Resources;
 /// Name of the container of a job that has only one, as in AWS Batch.
 pub const DEFAULT_NAME: &str = "default";
 
+/// In the log of an attempt with several containers, between a container's name and a line of its
+/// output.
+pub const LOG_LINE: &str = " | ";
+/// The same, when the line goes on in the container's next record.
+pub const LOG_PART: &str = " > ";
+
 /// What one container runs and what it may use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -12,6 +12,7 @@ use bollard::query_parameters::LogsOptionsBuilder;
 use futures::StreamExt;
 use tokio::fs::{File, OpenOptions};
 use tokio::io::AsyncWriteExt;
+use windrow_common::wire::container::{LOG_LINE, LOG_PART};
 
 use super::container::{is_gone, message, status};
 
@@ -20,10 +21,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Tries in a row without a byte, after which the log stays as it is.
 const TRIES: u32 = 60;
 
-/// Between the container's name and a line of its output.
-const LINE: &[u8] = b" | ";
-/// The same, when the line goes on in the container's next record.
-const PART: &[u8] = b" > ";
 /// A longer line is written in parts.
 const LINE_MAX: usize = 16 * 1024;
 
@@ -126,19 +123,19 @@ impl<'a> Lines<'a> {
             while self.open.len() > LINE_MAX {
                 let rest = self.open.split_off(LINE_MAX);
                 let part = std::mem::replace(&mut self.open, rest);
-                self.record(&mut records, PART, &part);
+                self.record(&mut records, LOG_PART, &part);
             }
             if self.open.ends_with(b"\n") {
                 let mut line = std::mem::take(&mut self.open);
                 line.pop();
-                self.record(&mut records, LINE, &line);
+                self.record(&mut records, LOG_LINE, &line);
             }
         }
         records
     }
 
-    fn record(&self, records: &mut Vec<u8>, separator: &[u8], text: &[u8]) {
-        for part in [self.tag.as_bytes(), separator, text, b"\n"] {
+    fn record(&self, records: &mut Vec<u8>, separator: &str, text: &[u8]) {
+        for part in [self.tag.as_bytes(), separator.as_bytes(), text, b"\n"] {
             records.extend_from_slice(part);
         }
     }
@@ -147,7 +144,7 @@ impl<'a> Lines<'a> {
     fn finish(self) -> Vec<u8> {
         let mut records = Vec::new();
         if !self.open.is_empty() {
-            self.record(&mut records, LINE, &self.open);
+            self.record(&mut records, LOG_LINE, &self.open);
         }
         records
     }
@@ -159,8 +156,8 @@ fn count(file: &[u8], tag: &str) -> u64 {
         let rest = record.strip_prefix(tag.as_bytes())?;
         let text = rest.strip_suffix(b"\n").unwrap_or(rest);
         // A whole line had a newline of its own.
-        let line = text.strip_prefix(LINE).map(|line| line.len() + 1);
-        line.or_else(|| text.strip_prefix(PART).map(<[u8]>::len))
+        let line = text.strip_prefix(LOG_LINE.as_bytes()).map(|line| line.len() + 1);
+        line.or_else(|| text.strip_prefix(LOG_PART.as_bytes()).map(<[u8]>::len))
     };
     let bytes: usize = file.split_inclusive(|byte| *byte == b'\n').filter_map(of).sum();
     u64::try_from(bytes).unwrap_or(u64::MAX)
