@@ -1,6 +1,7 @@
 //! Stories about the core, from the outside: what is asked, what agents report, what is then so.
 
 mod consumables;
+mod containers;
 mod definitions;
 mod dependencies;
 mod events;
