@@ -7,11 +7,7 @@ mod stop;
 mod why;
 
 use tokio::sync::watch;
-<<<<<<< HEAD
-use windrow_common::api::jobs::DescribeJobsResponse;
-=======
-use windrow_common::api::jobs::{CancelJob, DescribeJobsResponse, JobDetail, TerminateJob};
->>>>>>> 5c50599 (cli: the output of one of several containers)
+use windrow_common::api::jobs::{DescribeJobsResponse, JobDetail};
 use windrow_common::ids::JobRef;
 
 use crate::args::{JobCommand, LogsArgs};
@@ -53,14 +49,6 @@ pub(super) async fn run(context: &Context, command: JobCommand) -> Result<Outcom
     }
 }
 
-<<<<<<< HEAD
-=======
-fn done(ids: &[JobRef], what: &str) -> Answer {
-    let names: Vec<String> = ids.iter().map(ToString::to_string).collect();
-    let text = names.iter().map(|id| format!("{id}: {what}\n")).collect();
-    Answer::one(&json!({ "jobIds": names }), names.clone(), text)
-}
-
 /// Refuses a container that the job does not have.
 fn check_container(job: &JobDetail, container: &str) -> Result<()> {
     let tasks = job.ecs_properties.iter().flat_map(|ecs| &ecs.task_properties);
@@ -79,7 +67,6 @@ fn check_container(job: &JobDetail, container: &str) -> Result<()> {
     })
 }
 
->>>>>>> 5c50599 (cli: the output of one of several containers)
 /// Prints a job's output; with `-f` until the job has ended.
 pub(super) async fn logs(context: &Context, args: LogsArgs) -> Result<Outcome> {
     let client = context.waiting_client().await?;
