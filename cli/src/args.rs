@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use windrow_common::ids::Name;
+use windrow_common::ids::{JobRef, Name};
 use windrow_common::time::{Timestamp, wall_clock};
 
 /// Runs batch jobs on your own machines.
@@ -136,6 +136,8 @@ pub(crate) enum Command {
     /// Tags of jobs, queues, compute environments and job definitions.
     #[command(subcommand)]
     Tag(TagCommand),
+    /// What happened to jobs: every change of state, as CloudEvents records.
+    Events(EventsArgs),
     /// Submissions that could not be accepted.
     #[command(subcommand)]
     Deadletter(DeadLetterCommand),
@@ -149,6 +151,24 @@ pub(crate) enum Command {
     },
     /// Print this program's version.
     Version,
+}
+
+/// Which events, and whether to go on.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct EventsArgs {
+    /// Print events as they come, one a line, until interrupted; by default only new ones.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Only of this job with its children, or of one child.
+    #[arg(long, value_name = "ID")]
+    pub(crate) job: Option<JobRef>,
+    /// Only of the jobs of this queue.
+    #[arg(long, value_name = "NAME", conflicts_with = "job")]
+    pub(crate) queue: Option<Name>,
+    /// Begin with those of this time, such as `2026-01-31T12:00:00Z`, or of this age, such as `2h`.
+    /// Default: the oldest kept.
+    #[arg(long, value_parser = parse_moment, value_name = "TIME")]
+    pub(crate) since: Option<Timestamp>,
 }
 
 /// Reads `30s`, `5m`, `1h 30m`; a bare number counts seconds.

@@ -77,6 +77,11 @@ impl Client {
         Streams::new(self.subjects.clone()).logs(&Retention::default()).name
     }
 
+    /// Name of the stream of events.
+    pub(crate) fn event_stream(&self) -> String {
+        Streams::new(self.subjects.clone()).events(&Retention::default()).name
+    }
+
     /// Name of the stream of what could not be accepted.
     pub(crate) fn dead_letter_stream(&self) -> String {
         Streams::new(self.subjects.clone()).dead_letters(&Retention::default()).name

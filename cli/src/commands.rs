@@ -4,6 +4,7 @@ mod agent;
 mod ce;
 mod cluster;
 mod deadletter;
+mod events;
 mod job;
 mod jobdef;
 mod queue;
@@ -38,6 +39,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Outcome> 
         Command::Ce(command) => ce::run(context, command).await.map(Outcome::from),
         Command::Agent(command) => agent::run(context, command).await.map(Outcome::from),
         Command::Tag(command) => tag::run(context, command).await.map(Outcome::from),
+        Command::Events(args) => events::run(context, args).await,
         Command::Deadletter(command) => deadletter::run(context, command).await.map(Outcome::from),
         Command::Cluster(command) => cluster::run(context, command).await.map(Outcome::from),
         Command::Completions { shell } => completions(shell),

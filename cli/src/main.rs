@@ -9,6 +9,7 @@ mod layout;
 mod logs;
 mod output;
 mod progress;
+mod stream;
 mod submission;
 mod up;
 mod wait;

@@ -109,6 +109,11 @@ impl Printer {
         write_out(&text.as_bytes()[skipped..])
     }
 
+    /// The form asked for.
+    pub(crate) fn format(&self) -> OutputFormat {
+        self.format
+    }
+
     /// Prints an answer. A reader that has gone away is no error.
     pub(crate) fn print(&self, answer: &Answer) -> Result<()> {
         write_out(self.render(answer).as_bytes())

@@ -289,4 +289,7 @@ pub struct DescribeClusterResponse {
     pub fenced_results: u64,
     /// Resident memory of the coordinator, in bytes.
     pub memory_bytes: u64,
+    /// Of the jobs known, those whose children's records are in the history store.
+    #[serde(default)]
+    pub archived_jobs: u64,
 }

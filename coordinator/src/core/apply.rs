@@ -82,6 +82,7 @@ pub fn apply(state: &mut State, event: &Event) {
         Event::ChildrenReopened { job, children, key, at: _ } => {
             if let Some((key, digest)) = key {
                 state.idempotency.insert(key.clone(), (*job, *digest));
+                state.jobs.get_mut(job).expect("decided on a known job").keys.push(key.clone());
             }
             reopen(state, *job, children);
         }
@@ -178,7 +179,7 @@ fn submit(state: &mut State, id: JobId, submitted: &Submitted) {
         share: submitted.share.clone(),
         priority: submitted.priority,
         nodes: submitted.nodes.clone(),
-        key: submitted.key.as_ref().map(|(key, _)| key.clone()),
+        keys: submitted.key.iter().map(|(key, _)| key.clone()).collect(),
         cancelled: RangeSet::new(),
         end_reason: None,
         rerun_of: submitted.rerun_of,
@@ -214,7 +215,7 @@ fn archive(state: &mut State, jobs: &[JobId]) {
 fn forget(state: &mut State, jobs: &[JobId]) {
     for id in jobs {
         let job = state.jobs.remove(id).expect("decided on a known job");
-        if let Some(key) = &job.key {
+        for key in &job.keys {
             state.idempotency.remove(key);
         }
         let mut index = std::mem::take(&mut state.index);

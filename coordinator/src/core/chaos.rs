@@ -149,14 +149,7 @@ impl Chaos {
             Step::Wait { seconds } => self.w.advance(seconds.into()),
             Step::Nodes { count, attempts } => self.submit_nodes(count, attempts),
             Step::Obey { agent } => self.obey(agent),
-            Step::Archive { forget } => {
-                let finished = &self.w.state.index.finished;
-                let due = finished.with_records(self.w.now).collect();
-                self.w.does(Command::Archive(due));
-                if forget {
-                    self.w.does(Command::Forget(self.w.now));
-                }
-            }
+            Step::Archive { forget } => self.archive(forget),
             Step::Register { agent, cpus, keep } => self.register(agent, cpus, keep),
             Step::Lose { agent } => self.w.lose(&Self::agent(agent)),
             Step::Start { agent } => {
@@ -219,6 +212,14 @@ impl Chaos {
         // Refused if nothing has failed.
         if self.w.tries(command).is_ok() && !in_place {
             self.jobs.push(id);
+        }
+    }
+
+    fn archive(&mut self, forget: bool) {
+        let due = self.w.state.index.finished.with_records(self.w.now).collect();
+        self.w.does(Command::Archive(due));
+        if forget {
+            self.w.does(Command::Forget(self.w.now));
         }
     }
 

@@ -78,6 +78,11 @@ impl Finished {
         specs.into_iter().filter(|spec| !self.users.contains_key(spec)).collect()
     }
 
+    /// How many finished jobs have given up their records.
+    pub fn archived_count(&self) -> u64 {
+        (self.by_time.len() - self.with_records.len()) as u64
+    }
+
     /// Jobs that ended at or before this time and whose records are here, those that ended first
     /// first.
     pub fn with_records(&self, upto: Timestamp) -> impl Iterator<Item = (Timestamp, JobId)> {

@@ -180,9 +180,9 @@ pub struct Job {
     /// Of a multi-node parallel job: its children are the nodes.
     #[serde(default)]
     pub nodes: Option<Box<Nodes>>,
-    /// Its idempotency key, which is forgotten with it.
+    /// Its idempotency keys, which are forgotten with it.
     #[serde(default)]
-    pub key: Option<String>,
+    pub keys: Vec<String>,
     /// Children that a cancel ended.
     #[serde(default)]
     pub cancelled: RangeSet<u32>,
