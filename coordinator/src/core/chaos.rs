@@ -168,17 +168,7 @@ impl Chaos {
                     self.tell(agent, report);
                 }
             }
-            Step::GiveBack { agent } => {
-                if self.look(agent)
-                    && let Some((lease, child)) = self.held[usize::from(agent)].pop()
-                {
-                    let children = vec![(child, 1)];
-                    self.tell(
-                        agent,
-                        Report::Returned { lease: lease.id, job: lease.job, children },
-                    );
-                }
-            }
+            Step::GiveBack { agent } => self.give_back(agent),
             Step::Repeat { agent } => {
                 if let Some(report) = self.told[usize::from(agent)].clone() {
                     self.tell(agent, report);
@@ -200,6 +190,24 @@ impl Chaos {
                     self.tell(agent, Report::Leaving);
                 }
             }
+        }
+    }
+
+    fn archive(&mut self, forget: bool) {
+        let finished = &self.w.state.index.finished;
+        let due = finished.with_records(self.w.now).collect();
+        self.w.does(Command::Archive(due));
+        if forget {
+            self.w.does(Command::Forget(self.w.now));
+        }
+    }
+
+    fn give_back(&mut self, agent: u8) {
+        if self.look(agent)
+            && let Some((lease, child)) = self.held[usize::from(agent)].pop()
+        {
+            let children = vec![(child, 1)];
+            self.tell(agent, Report::Returned { lease: lease.id, job: lease.job, children });
         }
     }
 
