@@ -223,14 +223,6 @@ impl Chaos {
         }
     }
 
-    fn archive(&mut self, forget: bool) {
-        let due = self.w.state.index.finished.with_records(self.w.now).collect();
-        self.w.does(Command::Archive(due));
-        if forget {
-            self.w.does(Command::Forget(self.w.now));
-        }
-    }
-
     fn submit(&mut self, size: u32, attempts: u32, waits: u8, backs_off: bool) {
         let array =
             (size > 1).then_some(ArrayProperties { size: Some(size), ..Default::default() });
