@@ -108,6 +108,10 @@ pub(crate) fn apply_words(request: &mut SubmitJob, words: &JobWords, command: &[
     request.depends_on.extend(dependencies(words));
     request.tags.extend(words.tag.iter().cloned());
     set_attempts(&mut request.retry_strategy, words.attempts);
+    if let Some(seconds) = words.backoff {
+        let strategy = request.retry_strategy.get_or_insert_default();
+        strategy.backoff.get_or_insert_default().initial_seconds = Some(seconds);
+    }
     request.timeout = timeout(words.timeout_seconds).or(request.timeout);
     apply_overrides(request, &words.overrides, command);
     set_text(&mut request.job_name, words.name.as_ref().map(|n| n.as_str()));
@@ -311,6 +315,15 @@ mod tests {
         let any = Some(DependencyCondition::Any);
         assert_eq!(conditions, [None, any, Some(DependencyCondition::Failed)]);
         assert_eq!(request.depends_on[1].kind, Some(DependencyType::Sequential));
+    }
+
+    #[test]
+    fn a_back_off_joins_the_strategy_of_the_file() {
+        let file = "retryStrategy: {attempts: 4, backoff: {maxSeconds: 60}}";
+        let strategy = submitted(file, &["--backoff", "5"]).retry_strategy.unwrap();
+        let backoff = strategy.backoff.unwrap();
+        assert_eq!((strategy.attempts, backoff.initial_seconds), (Some(4), Some(5)));
+        assert_eq!(backoff.max_seconds, Some(60));
     }
 
     #[test]

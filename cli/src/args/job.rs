@@ -40,6 +40,9 @@ pub(crate) struct JobWords {
     /// Tries in all before the job counts as FAILED.
     #[arg(long)]
     pub(crate) attempts: Option<u32>,
+    /// Seconds to wait before the second try; twice as long before each further one.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) backoff: Option<u32>,
     /// Seconds an attempt may run.
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout_seconds: Option<u32>,

@@ -100,7 +100,7 @@ pub(crate) enum QueueCommand {
         /// Its name. Default: all queues.
         name: Option<String>,
     },
-    /// Delete a disabled queue without unended jobs.
+    /// Delete a disabled queue. Its jobs are terminated, and it is gone when the last has ended.
     Delete {
         /// Its name.
         name: String,

@@ -51,7 +51,7 @@ pub(super) async fn run(context: &Context, command: QueueCommand) -> Result<Answ
         QueueCommand::Delete { name } => {
             client.call(&DeleteJobQueue { job_queue: name.clone() }).await?;
             let gone = JobQueueResponse { job_queue_name: name, ..Default::default() };
-            Ok(changed(&gone, "deleted"))
+            Ok(changed(&gone, "delete requested"))
         }
     }
 }
@@ -107,11 +107,12 @@ fn answer(queues: Vec<JobQueueDetail>) -> Answer {
             queue.job_queue_name.clone(),
             queue.priority.to_string(),
             format!("{:?}", queue.state).to_uppercase(),
+            queue.status.clone(),
             list_or_dash(&order),
             queue.active_jobs.to_string(),
         ]
     };
-    let headers = &["NAME", "PRIORITY", "STATE", "ENVIRONMENTS", "ACTIVE JOBS"];
+    let headers = &["NAME", "PRIORITY", "STATE", "STATUS", "ENVIRONMENTS", "ACTIVE JOBS"];
     let grid = Grid::new(headers, queues.iter().map(row).collect());
     let names = queues.iter().map(|queue| queue.job_queue_name.clone()).collect();
     let response = DescribeJobQueuesResponse { job_queues: queues, next_token: None };

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use windrow_common::api::jobs::{
-    ArrayPropertiesDetail, AttemptDetail, JobDetail, JobSummary, TaskContainerDetail,
+    ArrayPropertiesDetail, AttemptDetail, DependencyCondition, JobDetail, JobSummary,
+    TaskContainerDetail,
 };
 
 use crate::output::{Grid, age, or_dash, short, time_or_dash};
@@ -80,8 +81,14 @@ pub(super) fn details(job: &JobDetail) -> String {
     lines.extend(tasks.flat_map(|t| &t.containers).map(|one| ("Container", container(one))));
     for dependency in &job.depends_on {
         let kind = dependency.kind.map(|kind| format!("{kind:?} ")).unwrap_or_default();
-        lines.push(("Depends on", format!("{kind}{}", or_dash(dependency.job_id.as_ref()))));
+        let how = match dependency.condition.unwrap_or_default() {
+            DependencyCondition::Success => "",
+            DependencyCondition::Any => ", however it ends",
+            DependencyCondition::Failed => ", if it fails",
+        };
+        lines.push(("Depends on", format!("{kind}{}{how}", or_dash(dependency.job_id.as_ref()))));
     }
+    lines.extend(job.rerun_of.clone().map(|of| ("Rerun of", of)));
     lines.extend(job.tags.iter().map(|(key, value)| ("Tag", format!("{key}={value}"))));
     lines.extend(
         job.attempts.iter().zip(1..).map(|(one, number)| ("Attempt", attempt(one, number))),
