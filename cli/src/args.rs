@@ -1,9 +1,11 @@
 //! What the user may type, and nothing else: clap's declarations.
 
+mod consumable;
 mod job;
 mod resource;
 mod up;
 
+pub(crate) use consumable::{ConsumableCommand, QuantityChange};
 pub(crate) use job::{
     CommandLine, JobCommand, JobWords, ListArgs, LogsArgs, OverrideArgs, RerunArgs, RunArgs,
     StopArgs, SubmitArgs,
@@ -18,6 +20,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use windrow_common::api::consumables::ConsumableResourceRequirement;
 use windrow_common::ids::{JobRef, Name};
 use windrow_common::time::{Timestamp, wall_clock};
 
@@ -130,6 +133,9 @@ pub(crate) enum Command {
     /// Compute environments.
     #[command(subcommand)]
     Ce(CeCommand),
+    /// Consumable resources: counted things that jobs share, such as licences.
+    #[command(subcommand)]
+    Consumable(ConsumableCommand),
     /// Agents: the machines that run jobs.
     #[command(subcommand)]
     Agent(AgentCommand),
@@ -195,6 +201,13 @@ pub(crate) fn parse_pair(text: &str) -> Result<(String, String), String> {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         Some(_) | None => Err("use KEY=VALUE".to_owned()),
     }
+}
+
+/// Reads `NAME=QUANTITY` of a consumable resource.
+pub(crate) fn parse_quantity(text: &str) -> Result<ConsumableResourceRequirement, String> {
+    let (name, quantity) = parse_pair(text).map_err(|_| "use NAME=QUANTITY".to_owned())?;
+    let quantity = quantity.parse().map_err(|_| "the quantity is a whole number".to_owned())?;
+    Ok(ConsumableResourceRequirement { consumable_resource: name, quantity })
 }
 
 /// Reads an amount of memory in MiB: a bare number counts MiB, `MiB` and `GiB` may follow.

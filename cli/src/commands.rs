@@ -3,6 +3,7 @@
 mod agent;
 mod ce;
 mod cluster;
+mod consumable;
 mod deadletter;
 mod events;
 mod job;
@@ -37,6 +38,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Outcome> 
         Command::Jobdef(command) => jobdef::run(context, command).await.map(Outcome::from),
         Command::Queue(command) => queue::run(context, command).await.map(Outcome::from),
         Command::Ce(command) => ce::run(context, command).await.map(Outcome::from),
+        Command::Consumable(command) => consumable::run(context, command).await.map(Outcome::from),
         Command::Agent(command) => agent::run(context, command).await.map(Outcome::from),
         Command::Tag(command) => tag::run(context, command).await.map(Outcome::from),
         Command::Events(args) => events::run(context, args).await,

@@ -8,8 +8,8 @@ use windrow_common::api::definitions::{
     RegisterJobDefinition, ResourceRequirement, RetryStrategy,
 };
 use windrow_common::api::jobs::{
-    ArrayProperties, ContainerOverrides, DependencyCondition, DependencyType, JobDependency,
-    NodePropertyOverride, SubmitJob,
+    ContainerOverrides, DependencyCondition, DependencyType, JobDependency, NodePropertyOverride,
+    SubmitJob,
 };
 use windrow_common::ids::{JobRef, NAME_LENGTH_MAX};
 
@@ -100,7 +100,16 @@ fn parse<T: DeserializeOwned>(text: &str, format: Format, shown: &str) -> Result
 pub(crate) fn apply_words(request: &mut SubmitJob, words: &JobWords, command: &[String]) {
     set_text(&mut request.job_queue, words.queue.as_deref());
     if let Some(size) = words.array {
-        request.array_properties = Some(ArrayProperties { size: Some(size), ..Default::default() });
+        request.array_properties.get_or_insert_default().size = Some(size);
+    }
+    if words.max_parallel.is_some() {
+        request.array_properties.get_or_insert_default().max_parallel = words.max_parallel;
+    }
+    for entry in &words.consumable {
+        let list = &mut request.consumable_resource_properties_override.get_or_insert_default();
+        let list = &mut list.consumable_resource_list;
+        list.retain(|known| known.consumable_resource != entry.consumable_resource);
+        list.push(entry.clone());
     }
     if words.nodes.is_some() {
         request.node_overrides.get_or_insert_default().num_nodes = words.nodes;
@@ -261,6 +270,8 @@ fn set_text(field: &mut String, value: Option<&str>) {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+
+    use windrow_common::api::jobs::ArrayProperties;
 
     use super::*;
     use crate::args::{Cli, Command};

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use windrow_common::api::consumables::ConsumableResourceRequirement;
 use windrow_common::api::jobs::{JobDependency, JobStatus};
-use windrow_common::ids::{JobRef, Name};
+use windrow_common::ids::{JobId, JobRef, Name};
 use windrow_common::time::Timestamp;
 
-use super::{parse_memory, parse_moment, parse_pair, parse_vcpus};
+use super::{parse_memory, parse_moment, parse_pair, parse_quantity, parse_vcpus};
 use crate::submission::parse_dependency;
 
 /// Flags of a submission that `run` and `submit` share.
@@ -26,6 +27,13 @@ pub(crate) struct JobWords {
     /// AWS_BATCH_JOB_NODE_INDEX, the first one being the main node.
     #[arg(long, value_name = "COUNT", conflicts_with = "array")]
     pub(crate) nodes: Option<u32>,
+    /// Most children of the array running at a time.
+    #[arg(long, value_name = "CHILDREN")]
+    pub(crate) max_parallel: Option<u32>,
+    /// Take this much of a consumable resource while running, such as `licence=1`. May be given
+    /// more than once.
+    #[arg(long, value_parser = parse_quantity, value_name = "NAME=QUANTITY")]
+    pub(crate) consumable: Vec<ConsumableResourceRequirement>,
     /// Wait until a job SUCCEEDED: `ID`, `ID:INDEX` of a child, `N_TO_N:ID` (each child for the
     /// child of the same index), `SEQUENTIAL` (each child for the one before it). May be given
     /// more than once.
@@ -153,6 +161,14 @@ pub(crate) enum JobCommand {
     Terminate(StopArgs),
     /// Run an ended job once more, as a new job or in place.
     Rerun(RerunArgs),
+    /// Change a job that has not ended.
+    Update {
+        /// Id of a single job or an array.
+        id: JobId,
+        /// Most children of the array running at a time; 0: no limit.
+        #[arg(long, value_name = "CHILDREN")]
+        max_parallel: Option<u32>,
+    },
     /// Print a job's output.
     Logs(LogsArgs),
 }

@@ -7,7 +7,7 @@ mod stop;
 mod why;
 
 use tokio::sync::watch;
-use windrow_common::api::jobs::{DescribeJobsResponse, JobDetail};
+use windrow_common::api::jobs::{DescribeJobsResponse, JobDetail, UpdateJob};
 use windrow_common::ids::JobRef;
 
 use crate::args::{JobCommand, LogsArgs};
@@ -45,6 +45,12 @@ pub(super) async fn run(context: &Context, command: JobCommand) -> Result<Outcom
         JobCommand::Cancel(args) => stop::run(context, stop::How::Cancel, args).await,
         JobCommand::Terminate(args) => stop::run(context, stop::How::Terminate, args).await,
         JobCommand::Rerun(args) => rerun::run(context, args).await,
+        JobCommand::Update { id, max_parallel } => {
+            let request = UpdateJob { job_id: id.to_string(), max_parallel };
+            let response = context.client().await?.call(&request).await?;
+            let text = format!("{id}: updated\n");
+            Ok(Answer::one(&response, vec![id.to_string()], text).into())
+        }
         JobCommand::Logs(args) => logs(context, args).await,
     }
 }

@@ -61,6 +61,7 @@ pub(super) fn details(job: &JobDetail) -> String {
         lines.extend(array.index.map(|index| ("Index", index.to_string())));
         lines.extend(array.size.map(|size| ("Size", size.to_string())));
         lines.extend(array.size.map(|_| ("Children", children(array))));
+        lines.extend(array.max_parallel.map(|limit| ("At a time", limit.to_string())));
     }
     if let Some(node) = &job.node_details {
         let main = if node.is_main_node { " (main node)" } else { "" };
@@ -89,6 +90,10 @@ pub(super) fn details(job: &JobDetail) -> String {
         lines.push(("Depends on", format!("{kind}{}{how}", or_dash(dependency.job_id.as_ref()))));
     }
     lines.extend(job.rerun_of.clone().map(|of| ("Rerun of", of)));
+    let consumables = job.consumable_resource_properties.iter();
+    lines.extend(consumables.flat_map(|p| &p.consumable_resource_list).map(|need| {
+        ("Consumable", format!("{} of {}", need.quantity, short(&need.consumable_resource)))
+    }));
     lines.extend(job.tags.iter().map(|(key, value)| ("Tag", format!("{key}={value}"))));
     lines.extend(
         job.attempts.iter().zip(1..).map(|(one, number)| ("Attempt", attempt(one, number))),
