@@ -12,6 +12,7 @@ pub mod explain;
 pub mod jobs;
 pub mod overrides;
 pub mod policies;
+pub mod quota;
 pub mod resources;
 pub mod tags;
 
@@ -90,6 +91,11 @@ operations! {
     "DeleteConsumableResource": consumables::DeleteConsumableResource => Empty;
     "ListConsumableResources": consumables::ListConsumableResources
         => consumables::ListConsumableResourcesResponse;
+    "CreateQuotaShare": quota::CreateQuotaShare => quota::QuotaShareResponse;
+    "UpdateQuotaShare": quota::UpdateQuotaShare => quota::QuotaShareResponse;
+    "DeleteQuotaShare": quota::DeleteQuotaShare => Empty;
+    "DescribeQuotaShare": quota::DescribeQuotaShare => quota::QuotaShareDetail;
+    "ListQuotaShares": quota::ListQuotaShares => quota::ListQuotaSharesResponse;
     "ListJobsByConsumableResource": consumables::ListJobsByConsumableResource
         => consumables::ListJobsByConsumableResourceResponse;
 }

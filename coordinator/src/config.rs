@@ -54,6 +54,7 @@ node_groups = 100
 charge_host_losses = false
 bulk_jobs = 1000
 consumables = 1000000
+quota_shares_per_queue = 1000
 submit_kib = 256
 definition_kib = 256
 containers = 100

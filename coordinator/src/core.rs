@@ -18,6 +18,7 @@ pub mod invariants;
 pub mod limits;
 pub mod listing;
 pub mod policies;
+pub mod quota;
 pub mod reasons;
 pub mod retry;
 pub mod spec;

@@ -18,13 +18,15 @@ mod gang;
 pub mod hold;
 pub mod order;
 mod pass;
+mod preempt;
 pub mod room;
 pub mod shares;
 
 use windrow_common::ids::{JobId, Name};
 
-pub use hold::{Hold, hold};
+pub use hold::{Hold, held_behind, hold, startable};
 pub use pass::Pass;
+pub use preempt::preemptions;
 pub use room::{Unfit, fit};
 
 /// A wish.

@@ -7,6 +7,7 @@ pub mod history;
 mod jobs;
 mod list;
 mod policies;
+mod quota;
 mod resources;
 mod tags;
 mod workload;
@@ -16,6 +17,7 @@ pub use explain::{explain_job, explain_queue};
 pub use jobs::describe_jobs;
 pub use list::list_jobs;
 pub use policies::{describe_policies, list_policies};
+pub use quota::{describe_quota_share, list_quota_shares};
 pub use resources::{
     describe_definitions, describe_environments, describe_queues, list_agents, statistics,
 };

@@ -168,6 +168,9 @@ pub(crate) enum JobCommand {
         /// Most children of the array running at a time; 0: no limit.
         #[arg(long, value_name = "CHILDREN")]
         max_parallel: Option<u32>,
+        /// Scheduling priority, 0 to 9999: higher goes first in its share.
+        #[arg(long)]
+        priority: Option<u32>,
     },
     /// Print a job's output.
     Logs(LogsArgs),

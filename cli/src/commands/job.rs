@@ -45,8 +45,9 @@ pub(super) async fn run(context: &Context, command: JobCommand) -> Result<Outcom
         JobCommand::Cancel(args) => stop::run(context, stop::How::Cancel, args).await,
         JobCommand::Terminate(args) => stop::run(context, stop::How::Terminate, args).await,
         JobCommand::Rerun(args) => rerun::run(context, args).await,
-        JobCommand::Update { id, max_parallel } => {
-            let request = UpdateJob { job_id: id.to_string(), max_parallel };
+        JobCommand::Update { id, max_parallel, priority } => {
+            let request =
+                UpdateJob { job_id: id.to_string(), max_parallel, scheduling_priority: priority };
             let response = context.client().await?.call(&request).await?;
             let text = format!("{id}: updated\n");
             Ok(Answer::one(&response, vec![id.to_string()], text).into())

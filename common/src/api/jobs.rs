@@ -16,6 +16,7 @@ pub use super::overrides::{
     ContainerOverrides, EcsPropertiesOverride, NodeOverrides, NodePropertyOverride,
     TaskContainerOverrides, TaskPropertiesOverride,
 };
+use super::quota::{PreemptionConfiguration, PreemptionSummary};
 
 /// A job's state. The order is the order of a job's life.
 #[derive(
@@ -125,6 +126,12 @@ pub struct SubmitJob {
     /// 0 to 9999, in place of the definition's `schedulingPriority`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheduling_priority_override: Option<u32>,
+    /// *Extension for jobs:* the quota share; required in a queue of quota shares, refused elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quota_share_name: Option<String>,
+    /// *Extension for jobs.* For a job with a quota share.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preemption_configuration: Option<PreemptionConfiguration>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -249,6 +256,15 @@ pub struct JobDetail {
     /// *Extension.* Id of the job of which this is a rerun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rerun_of: Option<String>,
+    /// *Extension for jobs.*
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota_share_name: Option<String>,
+    /// *Extension for jobs.*
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preemption_configuration: Option<PreemptionConfiguration>,
+    /// *Extension for jobs.* Of a single job or a child that was preempted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preemption_summary: Option<PreemptionSummary>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -567,6 +583,9 @@ pub struct UpdateJob {
     /// away. Children that run already are not stopped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_parallel: Option<u32>,
+    /// The scheduling priority, 0 to 9999, in queues with shares.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheduling_priority: Option<u32>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,6 +14,8 @@ pub struct CreateSchedulingPolicy {
     pub fairshare_policy: Option<FairsharePolicy>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quota_share_policy: Option<QuotaSharePolicy>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +30,22 @@ pub struct FairsharePolicy {
     pub compute_reservation: Option<u32>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub share_distribution: Vec<ShareAttributes>,
+}
+
+/// The queue has quota shares.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct QuotaSharePolicy {
+    /// Whose turn it is to borrow.
+    pub idle_resource_assignment_strategy: IdleResourceAssignmentStrategy,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum IdleResourceAssignmentStrategy {
+    /// In the order of submission; the only one.
+    #[default]
+    #[serde(rename = "FIFO")]
+    Fifo,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,6 +115,8 @@ pub struct UpdateSchedulingPolicy {
     /// Replaces the whole policy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fairshare_policy: Option<FairsharePolicy>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quota_share_policy: Option<QuotaSharePolicy>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,6 +148,8 @@ pub struct SchedulingPolicyDetail {
     pub fairshare_policy: Option<FairsharePolicy>,
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota_share_policy: Option<QuotaSharePolicy>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

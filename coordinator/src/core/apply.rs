@@ -14,6 +14,7 @@ use super::children::{Children, len};
 use super::consumables::{self, Fate};
 use super::event::{ChildEnd, Event, Granted, Registered, Submitted, Then};
 use super::index::Changed;
+use super::quota;
 use super::state::{Agent, Awaited, Job, Lease, Leased, Queue, Spec, State, Work};
 
 /// Longest memory of the run time average: each new attempt weighs at least one part in this.
@@ -25,7 +26,10 @@ pub fn apply(state: &mut State, event: &Event) {
     match event {
         Event::TermStarted { term } => state.term = *term,
         Event::QueueSet { name, queue } => set_queue(state, name, queue.clone()),
-        Event::QueueDeleted { name } => drop(state.queues.remove(name)),
+        Event::QueueDeleted { name } => {
+            state.queues.remove(name);
+            state.quota_shares.remove(name);
+        }
         Event::QueueDeleting { name } => {
             if let Some(queue) = state.queues.get_mut(name) {
                 queue.is_deleting = true;
@@ -130,7 +134,6 @@ pub fn apply(state: &mut State, event: &Event) {
             state.policies.insert(name.clone(), (**policy).clone());
         }
         Event::PolicyDeleted { name } => drop(state.policies.remove(name)),
-        Event::JobUpdated { job, max_parallel } => update(state, *job, *max_parallel),
         Event::NodesGranted(granted) => nodes::grant(state, granted),
         Event::NodesRenewed { job, leases } => nodes::renew(state, *job, leases),
         Event::NodesStopped { job } => nodes::stop(state, *job),
@@ -138,6 +141,19 @@ pub fn apply(state: &mut State, event: &Event) {
             nodes::end(state, *job, *then, status_reason.as_ref(), *at, *not_before);
         }
         Event::NodesReturned { job } => nodes::give_back(state, *job),
+        Event::JobUpdated { job, max_parallel, priority } => {
+            update(state, *job, *max_parallel, *priority);
+        }
+        Event::QuotaShareSet { queue, name, share } => {
+            let shares = state.quota_shares.entry(queue.clone()).or_default();
+            shares.insert(name.clone(), (**share).clone());
+        }
+        Event::QuotaShareDeleted { queue, name } => quota::delete(state, queue, name),
+        Event::ChildrenPreempted(preempted) => {
+            for child in preempted.children.iter().cloned().flatten() {
+                state.preemptions.insert((preempted.job, child), preempted.preemption.clone());
+            }
+        }
     }
 }
 
@@ -175,6 +191,8 @@ fn submit(state: &mut State, id: JobId, submitted: &Submitted) {
         stopped_at: None,
         children,
         max_parallel: submitted.max_parallel,
+        quota: submitted.quota,
+        preempted: Default::default(),
         propagate_tags: submitted.propagate_tags,
         share: submitted.share.clone(),
         priority: submitted.priority,
@@ -197,6 +215,7 @@ fn submit(state: &mut State, id: JobId, submitted: &Submitted) {
     index.listing.enter(id, &state.jobs[&id], JobStatus::Submitted);
     index.consume(state, id);
     index.finished.enter(id, &state.jobs[&id]);
+    index.quota.enter(id, &state.jobs[&id]);
     state.index = index;
     state.work.push_back(Work::Admit(id));
 }
@@ -226,8 +245,9 @@ fn forget(state: &mut State, jobs: &[JobId]) {
     }
 }
 
-fn update(state: &mut State, id: JobId, max_parallel: Option<u32>) {
+fn update(state: &mut State, id: JobId, max_parallel: Option<u32>, priority: Option<u32>) {
     let job = state.jobs.get_mut(&id).expect("decided on a known job");
+    job.priority = priority.unwrap_or(job.priority);
     if let Some(limit) = max_parallel {
         job.max_parallel = (limit > 0).then_some(limit);
     }
@@ -284,6 +304,7 @@ fn settled(
                 state.work.push_back(Work::RemoveQueue(job.queue.clone()));
             }
         }
+        quota::leave(state, id);
     }
     let Some(dependents) = state.index.dependents.get(&id).cloned() else { return };
     for dependent in dependents {
@@ -313,6 +334,7 @@ fn reopen(state: &mut State, id: JobId, children: &[Range<u32>]) {
         queue.active_jobs += 1;
     }
     change(state, id, |all| all.reopen(children));
+    state.index.quota.enter(id, &state.jobs[&id]);
     state.work.push_back(Work::Evaluate(id, children.to_vec()));
 }
 
@@ -370,6 +392,7 @@ fn hold(state: &mut State, id: LeaseId, lease: Lease) {
     });
     let spec = state.specs[&digest].spec.clone();
     consumables::take(state, &spec.consumables, count);
+    state.index.quota.take(&state.jobs[&lease.job], resources, count);
     state.index.hold(&state.agents[&lease.agent], &lease, i64::from(count));
     state.last_lease = id;
     state.leases.insert(id, lease);
@@ -387,11 +410,16 @@ fn end(state: &mut State, id: LeaseId, ended: &[ChildEnd]) {
                 Then::Succeeded => all.end(end.child, attempt, true),
                 Then::Failed => all.end(end.child, attempt, false),
                 Then::Retry => all.retry(end.child, attempt, true, end.not_before),
+                Then::Preempted => all.retry(end.child, attempt, false, end.not_before),
                 Then::RetryUncharged => all.retry(end.child, attempt, false, end.not_before),
                 Then::Node(how) => all.settle(end.child, attempt, how),
             }
         }
     });
+    for end in ended.iter().filter(|end| end.then == Then::Preempted) {
+        let job = state.jobs.get_mut(&job).expect("decided on a known job");
+        *job.preempted.entry(end.child).or_default() += 1;
+    }
     settle_lease(state, id, &children, Fate::Used);
     nodes::look_after(state, job);
     if let Some(last) = ended.iter().map(|e| e.attempt.ended_at).max() {
@@ -431,6 +459,7 @@ fn settle_lease(state: &mut State, id: LeaseId, children: &[Range<u32>], fate: F
     }
     let (need, digest, name) = (lease.resources, lease.spec, lease.agent.clone());
     state.index.hold(&state.agents[&name], lease, -i64::from(count));
+    let job = lease.job;
     let over = lease.children.is_empty();
     if over {
         state.leases.remove(&id);
@@ -443,6 +472,7 @@ fn settle_lease(state: &mut State, id: LeaseId, children: &[Range<u32>], fate: F
     });
     let spec = state.specs[&digest].spec.clone();
     consumables::give_back(state, &spec.consumables, count, fate);
+    quota::release(state, job, children, need, count);
 }
 
 fn register(state: &mut State, name: &Name, registered: &Registered) {

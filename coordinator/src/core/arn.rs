@@ -34,6 +34,11 @@ pub fn policy(name: &Name) -> String {
     format!("{PREFIX}scheduling-policy/{name}")
 }
 
+/// A quota share's.
+pub fn quota_share(queue: &Name, share: &Name) -> String {
+    format!("{PREFIX}quota-share/{queue}/{share}")
+}
+
 /// An agent's, in the place of ECS's container instance.
 pub fn agent(name: &Name) -> String {
     format!("{PREFIX}container-instance/{name}")

@@ -10,6 +10,7 @@ mod nodes;
 mod place;
 mod policies;
 mod queues;
+mod quota;
 mod report;
 mod rerun;
 mod stop;
@@ -37,6 +38,9 @@ use windrow_common::api::policies::{
     CreateSchedulingPolicy, CreateSchedulingPolicyResponse, DeleteSchedulingPolicy,
     UpdateSchedulingPolicy,
 };
+use windrow_common::api::quota::{
+    CreateQuotaShare, DeleteQuotaShare, QuotaShareResponse, UpdateQuotaShare,
+};
 use windrow_common::api::resources::{
     ComputeEnvironmentResponse, CreateComputeEnvironment, CreateJobQueue, DeleteComputeEnvironment,
     DeleteJobQueue, DrainAgent, JobQueueResponse, UpdateComputeEnvironment, UpdateJobQueue,
@@ -48,7 +52,7 @@ use windrow_common::wire::agent::{Held, Register, ReportMessage};
 
 use super::State;
 use super::children::NeverRan;
-use super::event::Event;
+use super::event::{Event, Preempted};
 use super::limits::{EVENT_RANGES_MAX, Limits};
 use crate::scheduler::Placement;
 
@@ -113,6 +117,11 @@ pub enum Command {
     CreatePolicy(CreateSchedulingPolicy),
     UpdatePolicy(UpdateSchedulingPolicy),
     DeletePolicy(DeleteSchedulingPolicy),
+    CreateQuotaShare(CreateQuotaShare),
+    UpdateQuotaShare(UpdateQuotaShare),
+    DeleteQuotaShare(DeleteQuotaShare),
+    /// The scheduler's wish to stop children so that another job can start.
+    Preempt(Preempted),
 }
 
 /// What a command leads to.
@@ -147,6 +156,7 @@ pub enum Answer {
     ConsumableUpdated(UpdateConsumableResourceResponse),
     JobUpdated(UpdateJobResponse),
     Policy(CreateSchedulingPolicyResponse),
+    QuotaShare(QuotaShareResponse),
 }
 
 impl From<Vec<Event>> for Decision {
@@ -205,6 +215,10 @@ pub fn decide(
         Command::UpdatePolicy(request) => policies::update(state, limits, request),
         Command::DeletePolicy(request) => policies::delete(state, request),
         Command::UpdateJob(request) => update::update(state, request),
+        Command::CreateQuotaShare(request) => quota::create(state, limits, request),
+        Command::UpdateQuotaShare(request) => quota::update(state, request),
+        Command::DeleteQuotaShare(request) => quota::delete(state, request),
+        Command::Preempt(wish) => Ok(place::preempt(state, wish).into()),
     }
 }
 

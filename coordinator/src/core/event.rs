@@ -15,6 +15,7 @@ use windrow_common::wire::lease::SpecDigest;
 use super::children::{Attempt, NeverRan, NodeEnd, Ranges};
 use super::consumables::{Consumable, Token};
 use super::policies::Policy;
+use super::quota::{JobQuota, Preemption, QuotaShare};
 use super::state::{Dependency, Environment, JobSpec, Nodes, Queue, Revision};
 use super::tags::{Tagged, Tags};
 
@@ -154,6 +155,8 @@ pub enum Event {
         job: JobId,
         /// 0: no limit any more.
         max_parallel: Option<u32>,
+        #[serde(default)]
+        priority: Option<u32>,
     },
     /// FAILED children wait and run again in place.
     ChildrenReopened {
@@ -218,6 +221,18 @@ pub enum Event {
     JobsForgotten {
         jobs: Vec<JobId>,
     },
+    QuotaShareSet {
+        queue: Name,
+        name: Name,
+        share: Box<QuotaShare>,
+    },
+    /// It takes no more jobs and goes when those it has have ended.
+    QuotaShareDeleted {
+        queue: Name,
+        name: Name,
+    },
+    /// Leased children are stopped to make room for another job; they are tried again.
+    ChildrenPreempted(Preempted),
 }
 
 /// A job as submitted.
@@ -255,6 +270,17 @@ pub struct Submitted {
     /// What SUCCEEDED in that job is not run again.
     #[serde(default)]
     pub only_failed: bool,
+    /// In a queue of quota shares.
+    #[serde(default)]
+    pub quota: Option<JobQuota>,
+}
+
+/// Children that lose their place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preempted {
+    pub job: JobId,
+    pub children: Ranges,
+    pub preemption: Preemption,
 }
 
 /// A lease as given.
@@ -321,4 +347,6 @@ pub enum Then {
     RetryUncharged,
     /// A node's part in its job's attempt has ended; what follows is told by `NodesEnded`.
     Node(NodeEnd),
+    /// Another attempt: this one made room for another job.
+    Preempted,
 }

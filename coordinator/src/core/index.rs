@@ -21,9 +21,11 @@ pub use ready::{Rank, Ready, Share, Shares};
 pub use sorted::Sorted;
 
 use super::children::Ranges;
+use super::consumables::Needs;
 use super::deadlines::{Deadlines, Due};
 use super::finished::Finished;
 use super::listing::Listing;
+use super::quota;
 use super::state::{Agent, Dependency, Job, JobSpec, State};
 
 /// What a child asks of an agent. Ready jobs of one share with equal shapes start or do not start
@@ -41,6 +43,8 @@ pub struct Shape {
     /// Above stands what its main node asks for.
     #[serde(default)]
     pub nodes: Vec<(u32, Shape)>,
+    /// What it takes of consumable resources.
+    pub consumables: Needs,
 }
 
 impl Shape {
@@ -59,6 +63,7 @@ impl Shape {
             executor: spec.executor,
             architecture: spec.architecture,
             nodes: Vec::new(),
+            consumables: spec.consumables.clone(),
         }
     }
 }
@@ -74,6 +79,8 @@ pub struct Index {
     pub holders: Holders,
     /// Jobs that wait for a job: those with a SUBMITTED or PENDING child.
     pub dependents: BTreeMap<JobId, BTreeSet<JobId>>,
+    /// Quota shares.
+    pub quota: quota::Tables,
     /// Jobs that take of a consumable resource.
     consumers: BTreeMap<Name, BTreeSet<JobId>>,
     /// Changes of status since they were last taken out, oldest first, for events. Taken out after
@@ -106,6 +113,7 @@ impl Index {
             }
             index.consume(state, *id);
             index.place_job(state, *id);
+            index.quota.enter(*id, job);
             index.listing.enter(*id, job, job.status());
             index.finished.enter(*id, job);
         }
@@ -117,6 +125,7 @@ impl Index {
             let children: u32 = lease.children.iter().map(super::children::len).sum();
             let slots = agent.resources.count_of(lease.resources, u32::MAX);
             index.holders.hold(lease.spec, agent.number, slots, i64::from(children));
+            index.quota.take(&state.jobs[&lease.job], lease.resources, children);
         }
         index
     }

@@ -3,6 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use windrow_common::api::consumables::ConsumableResourceType;
+use windrow_common::ids::Name;
+
 use super::State;
 use super::children::Child;
 use super::state::{Leased, Phase};
@@ -15,6 +18,8 @@ pub fn check(state: &State) -> Result<(), String> {
     leases_and_children_agree(state)?;
     nodes_act_together(state)?;
     allocations_add_up(state)?;
+    consumables_add_up(state)?;
+    preemptions_are_of_leased_children(state)?;
     for (id, job) in &state.jobs {
         let counted = job.children.recount();
         let kept = windrow_common::api::jobs::JobStatus::ALL.map(|s| job.children.count(s));
@@ -105,6 +110,39 @@ fn allocations_add_up(state: &State) -> Result<(), String> {
     let held: usize = state.agents.values().map(|agent| agent.leases.len()).sum();
     if held != state.leases.len() {
         return Err(format!("INV-7: {held} leases at agents, {} in all", state.leases.len()));
+    }
+    Ok(())
+}
+
+/// INV-12: what is in use of a consumable resource is what leased children took of it.
+fn consumables_add_up(state: &State) -> Result<(), String> {
+    let mut sums = BTreeMap::<&Name, u64>::new();
+    for lease in state.leases.values() {
+        let count: u32 = lease.children.iter().map(super::children::len).sum();
+        for (name, quantity) in state.specs[&lease.spec].spec.consumables.iter() {
+            *sums.entry(name).or_default() += quantity * u64::from(count);
+        }
+    }
+    for (name, consumable) in &state.consumables {
+        let sum = match consumable.kind {
+            ConsumableResourceType::Replenishable => sums.get(name).copied().unwrap_or(0),
+            ConsumableResourceType::NonReplenishable => 0,
+        };
+        if sum != consumable.in_use {
+            let shown = consumable.in_use;
+            return Err(format!("INV-12: `{name}` has {shown} in use, its leases {sum}"));
+        }
+    }
+    Ok(())
+}
+
+/// INV-13: only leased children of queues of quota shares make room for others.
+fn preemptions_are_of_leased_children(state: &State) -> Result<(), String> {
+    for (id, child) in state.preemptions.keys() {
+        let job = state.jobs.get(id).filter(|job| job.quota.is_some());
+        if job.and_then(|job| job.children.get(*child).lease()).is_none() {
+            return Err(format!("INV-13: child {child} of {id} makes room and is not leased"));
+        }
     }
     Ok(())
 }

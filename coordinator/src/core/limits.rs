@@ -41,6 +41,8 @@ pub struct Limits {
     pub charge_host_losses: bool,
     /// Consumable resources in all.
     pub consumables: usize,
+    /// Quota shares of one queue.
+    pub quota_shares_per_queue: usize,
     /// Size of a SubmitJob request, in KiB of JSON.
     pub submit_kib: usize,
     /// Size of a RegisterJobDefinition request, in KiB of JSON.
@@ -72,6 +74,7 @@ impl Default for Limits {
             bulk_jobs: 1_000,
             charge_host_losses: false,
             consumables: 1_000_000,
+            quota_shares_per_queue: 1_000,
             submit_kib: 256,
             definition_kib: 256,
             containers: 100,
@@ -101,6 +104,7 @@ impl Limits {
             nodes: 1_000,
             node_groups: 5,
             consumables: 50_000,
+            quota_shares_per_queue: 20,
             submit_kib: 30,
             definition_kib: 24,
             containers: 10,

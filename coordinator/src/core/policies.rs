@@ -23,6 +23,9 @@ pub struct Policy {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Rules {
     FairShare(FairShare),
+    /// Idle capacity of quota shares goes to those who borrow in the order of submission: the only
+    /// strategy there is.
+    QuotaShare,
 }
 
 impl Rules {
@@ -30,6 +33,7 @@ impl Rules {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::FairShare(_) => "fairsharePolicy",
+            Self::QuotaShare => "quotaSharePolicy",
         }
     }
 }
@@ -92,6 +96,7 @@ impl State {
     pub fn fair_share(&self, queue: &windrow_common::ids::Name) -> Option<&FairShare> {
         match self.rules(self.queues.get(queue)?)? {
             Rules::FairShare(rules) => Some(rules),
+            Rules::QuotaShare => None,
         }
     }
 }

@@ -16,6 +16,8 @@ pub const NODE_STOPPED: &str = "Stopped with the other nodes of its job";
 pub const DEPENDENCY_FAILED: &str = "Dependent Job failed";
 /// Status reason of an array parent with a failed child.
 pub const CHILD_FAILED: &str = "Array Child Job failed";
+/// Status reason of a job whose quota share was deleted.
+pub const SHARE_DELETED: &str = "Quota share was deleted";
 /// The container's reason when it ran out of memory.
 pub const OUT_OF_MEMORY: &str = "OutOfMemoryError: Container killed due to memory usage";
 
@@ -31,6 +33,22 @@ pub fn dependency_failed(dependency: &Dependency) -> String {
         Awaited::Sequential => "the child before it".to_owned(),
     };
     format!("{DEPENDENCY_FAILED} - {awaited} SUCCEEDED, and this one was to run if it FAILED")
+}
+
+/// How the status reason of an attempt begins that made room for another job.
+pub const PREEMPTED: &str = "PREEMPTION_COMPLETED";
+
+/// Status reason of an attempt that made room for another job.
+pub fn preempted(preemption: &super::quota::Preemption) -> String {
+    format!("{PREEMPTED}: made room for job {} of quota share {}", preemption.by, preemption.share)
+}
+
+/// Status reason of a job while it is being stopped to make room.
+pub fn being_preempted(preemption: &super::quota::Preemption) -> String {
+    format!(
+        "PREEMPTION_IN_PROGRESS: makes room for job {} of quota share {}",
+        preemption.by, preemption.share
+    )
 }
 
 /// Status reason of an attempt whose host was lost.

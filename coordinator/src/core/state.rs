@@ -25,6 +25,7 @@ use super::children::{Child, Children, Ranges};
 use super::consumables::{Consumable, Needs};
 use super::index::Index;
 use super::policies::Policy;
+use super::quota::{JobQuota, Preemption, QuotaShare};
 use super::retry::Retry;
 use super::spec::Workload;
 
@@ -60,6 +61,12 @@ pub struct State {
     pub consumables: BTreeMap<Name, Consumable>,
     #[serde(default)]
     pub policies: BTreeMap<Name, Policy>,
+    /// Quota shares by queue; a queue of them has an entry even if it has none yet.
+    #[serde(default)]
+    pub quota_shares: BTreeMap<Name, BTreeMap<Name, QuotaShare>>,
+    /// Leased children being stopped to make room for others.
+    #[serde(default)]
+    pub preemptions: BTreeMap<(JobId, u32), Preemption>,
     /// Derived look-up tables.
     #[serde(skip)]
     pub index: Index,
@@ -195,6 +202,12 @@ pub struct Job {
     /// When children of it last became RUNNABLE because nothing more kept them waiting.
     #[serde(default)]
     pub released_at: Option<Timestamp>,
+    /// In a queue of quota shares.
+    #[serde(default)]
+    pub quota: Option<JobQuota>,
+    /// How often each child was preempted.
+    #[serde(default)]
+    pub preempted: BTreeMap<u32, u32>,
 }
 
 impl Job {
@@ -261,6 +274,11 @@ impl Job {
     pub fn specs(&self) -> impl Iterator<Item = SpecDigest> + '_ {
         let groups = self.nodes.iter().flat_map(|nodes| &nodes.groups);
         std::iter::once(self.spec).chain(groups.map(|group| group.spec))
+    }
+
+    /// How many more children `maxParallel` lets start.
+    pub fn parallel_left(&self) -> u32 {
+        self.max_parallel.map_or(u32::MAX, |limit| limit.saturating_sub(self.live_count()))
     }
 
     /// How many children are STARTING or RUNNING.
@@ -371,6 +389,8 @@ pub enum Work {
     EmptyQueue(Name, Option<JobId>),
     /// A queue that is being deleted may have lost its last job.
     RemoveQueue(Name),
+    /// A quota share of a queue was deleted: its jobs are ended.
+    CloseShare(Name, Name),
 }
 
 impl State {

@@ -26,7 +26,7 @@ use super::event::Event;
 use super::limits::Limits;
 use super::stories;
 use super::{Answer, Command, State, apply, decide, invariants, next_deadline};
-use crate::scheduler::Pass;
+use crate::scheduler::{Pass, preemptions};
 use crate::shell::dispatch;
 use crate::view;
 use crate::view::changes::{Change, changes};
@@ -129,6 +129,9 @@ impl World {
         let mut pass = Pass::new(&self.state, self.now);
         while let Some(placement) = pass.next(&self.state) {
             self.step(&Command::Place(placement), &mut events)?;
+        }
+        for wish in preemptions(&self.state, self.now) {
+            self.step(&Command::Preempt(wish), &mut events)?;
         }
         for (agent, orders) in dispatch::orders(&self.state, &events) {
             self.orders.entry(agent).or_default().extend(orders);

@@ -24,7 +24,7 @@ use windrow_common::time::Timestamp;
 use super::hold::environments;
 use super::order::dispatch_order;
 use super::room::{Unfit, able, best_fit, groups};
-use super::{Hold, Pass, Placement, gang, hold};
+use super::{Hold, Pass, Placement, gang, held_behind, hold};
 use crate::core::State;
 use crate::core::children::Child;
 use crate::core::index::Shape;
@@ -116,6 +116,8 @@ impl Why {
             Self::Backoff(_) => WaitCode::Backoff,
             Self::MaxParallel(_) => WaitCode::ConcurrencyLimit,
             Self::Held(Hold::NoEnvironment) => WaitCode::CeDisabled,
+            Self::Held(Hold::Consumable(..)) => WaitCode::ConsumableResource,
+            Self::Held(Hold::QuotaShare(_)) => WaitCode::Quota,
             Self::Unable(Unable::NoAgent) => WaitCode::NoAgent,
             Self::Unable(Unable::Draining(_)) => WaitCode::AgentDraining,
             Self::Unable(Unable::Lost(_)) => WaitCode::AgentLost,
@@ -244,7 +246,8 @@ impl<'a> Look<'a> {
         {
             return Why::MaxParallel(limit);
         }
-        if let Some(held) = hold(self.state, id, self.now) {
+        let held = hold(self.state, id, self.now);
+        if let Some(held) = held.or_else(|| held_behind(self.state, id, self.now)) {
             return Why::Held(held);
         }
         if self.next.as_ref().is_some_and(|next| next.job() == id) {

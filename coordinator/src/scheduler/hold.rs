@@ -1,11 +1,17 @@
 //! What keeps a ready job back although there may be room for it: one place for all of it, asked
 //! before a job is placed and when somebody wants to know why it waits.
 
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
 use windrow_common::api::resources::ResourceState;
 use windrow_common::ids::{JobId, Name};
 use windrow_common::time::Timestamp;
 
 use crate::core::State;
+use crate::core::consumables::{self, Needs};
+use crate::core::quota::{Amounts, Books, Short, amounts, share_of};
+use crate::core::state::Job;
 
 /// Why a ready job is passed over. Equal for all jobs of one share with equal shapes: what concerns
 /// one job alone makes it not ready instead (`core/index/ready.rs`).
@@ -13,6 +19,10 @@ use crate::core::State;
 pub enum Hold {
     /// No compute environment of its queue is ENABLED.
     NoEnvironment,
+    /// Too little is left of a consumable resource; how much a child needs of it.
+    Consumable(Name, u64),
+    /// The job's quota share cannot have it now.
+    QuotaShare(Short),
 }
 
 /// Whether the job is kept back now; `now` matters where usage decays.
@@ -21,7 +31,83 @@ pub fn hold(state: &State, id: JobId, _now: Timestamp) -> Option<Hold> {
     if environments(state, &job.queue).next().is_none() {
         return Some(Hold::NoEnvironment);
     }
+    let (consumables, amounts) = needs_at_once(state, job);
+    if let Some((name, quantity)) = consumables::short(state, &consumables) {
+        return Some(Hold::Consumable(name.clone(), *quantity));
+    }
+    let books = Books::of(state, &job.queue);
+    let checked = share_of(job).zip(books).map(|(share, books)| books.check(share, amounts));
+    checked.and_then(Result::err).map(Hold::QuotaShare)
+}
+
+/// What keeps a job back that goes before this one and what this one must therefore leave alone: a
+/// consumable resource that it waits to gather, or its quota share's capacity.
+pub fn held_behind(state: &State, id: JobId, now: Timestamp) -> Option<Hold> {
+    let job = &state.jobs[&id];
+    let (needs, _) = needs_at_once(state, job);
+    if needs.is_empty() && job.quota.is_none() {
+        return None;
+    }
+    let own = state.index.ready.rank(id)?;
+    let share = state.index.ready.share(&job.queue, job.share.as_ref())?;
+    let mut from = Bound::Unbounded;
+    while let Some((rank, _)) = share.head(from).filter(|(rank, _)| *rank < own) {
+        from = Bound::Excluded(rank);
+        match hold(state, rank.job, now) {
+            Some(Hold::Consumable(name, quantity)) => {
+                let total = state.consumables.get(&name).map_or(0, |found| found.total);
+                if quantity <= total && needs.iter().any(|(need, _)| *need == name) {
+                    return Some(Hold::Consumable(name, quantity));
+                }
+            }
+            Some(Hold::QuotaShare(Short::Never(_)) | Hold::NoEnvironment) | None => {}
+            Some(Hold::QuotaShare(short)) => return Some(Hold::QuotaShare(short)),
+        }
+    }
     None
+}
+
+/// How many children of the job may start now, room aside.
+pub fn startable(state: &State, job: &Job) -> u32 {
+    let (consumables, amounts) = needs_at_once(state, job);
+    let count = job.children.runnable_count().min(job.parallel_left());
+    // All nodes of a multi-node job start, or none.
+    let count = if job.nodes.is_some() { count.min(1) } else { count };
+    let count = consumables::startable(state, &consumables, count);
+    match share_of(job).zip(Books::of(state, &job.queue)) {
+        None => count,
+        Some((share, books)) => books.startable(share, amounts, count),
+    }
+}
+
+/// What starts together takes: one child, or all nodes of a multi-node job. Of consumable resources,
+/// and of a quota share's capacity.
+pub fn needs_at_once(state: &State, job: &Job) -> (Needs, Amounts) {
+    if job.nodes.is_none() {
+        let spec = &state.specs[&job.spec].spec;
+        return (spec.consumables.clone(), amounts(spec.resources));
+    }
+    let mut consumables = BTreeMap::<Name, u64>::new();
+    let mut sums = Amounts::default();
+    for node in 0..job.children.size() {
+        let spec = &state.specs[&job.spec_of(node)].spec;
+        for (name, quantity) in spec.consumables.iter() {
+            let sum = consumables.entry(name.clone()).or_default();
+            *sum = sum.saturating_add(*quantity);
+        }
+        for (sum, amount) in sums.iter_mut().zip(amounts(spec.resources)) {
+            *sum = sum.saturating_add(amount);
+        }
+    }
+    (consumables.into_iter().collect(), sums)
+}
+
+/// Whether something but room bounds how many children may start: none of these waits at an agent,
+/// where it would keep others from starting.
+pub fn is_limited(state: &State, job: &Job) -> bool {
+    job.max_parallel.is_some()
+        || job.quota.is_some()
+        || !state.specs[&job.spec].spec.consumables.is_empty()
 }
 
 /// The ENABLED compute environments of a queue, in the order in which they are tried.

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use windrow_common::ids::{JobId, Name};
 use windrow_common::time::Timestamp;
 
-use super::hold::{environments, hold};
+use super::hold::{Hold, environments, hold, is_limited, needs_at_once, startable};
 use super::room::{backlog, best_fit, groups};
 use super::shares::{Head, Shares};
 use super::{Placement, gang};
 use crate::core::State;
 use crate::core::index::Shape;
+use crate::core::quota::Short;
 
 /// One look at everything that is ready, queue after queue.
 #[derive(Debug)]
@@ -21,6 +22,18 @@ pub struct Pass {
     turn: Option<Turn>,
     /// Agents kept for jobs that did not fit.
     reserved: BTreeMap<u32, JobId>,
+    /// Consumable resources that a job waits for which went before: those behind it leave them to
+    /// gather.
+    awaited: BTreeSet<Name>,
+}
+
+/// What came of looking at a head.
+enum Found {
+    Place(Placement),
+    /// None of its shape can start now: the share goes on with the next one.
+    Nothing,
+    /// Its share has no capacity left for it, and those behind it must not take what it waits for.
+    ShareWaits,
 }
 
 /// The present queue.
@@ -45,7 +58,10 @@ impl Pass {
             .collect();
         queues.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| b.1.cmp(&a.1)));
         let queues = queues.into_iter().map(|(_, name)| name).collect();
-        Self { now, queues, turn: None, reserved: BTreeMap::new() }
+        // Where others make room for somebody, nobody else moves in.
+        let kept = state.preemptions.values();
+        let kept = kept.filter_map(|p| Some((state.agents.get(p.agent.as_ref()?)?.number, p.by)));
+        Self { now, queues, turn: None, reserved: kept.collect(), awaited: BTreeSet::new() }
     }
 
     /// Agents kept for jobs that did not fit, as far as the pass has got.
@@ -61,24 +77,42 @@ impl Pass {
                 None => Turn::new(state, self.queues.pop()?, self.now),
             };
             while let Some(head) = turn.next(state) {
-                if let Some(placement) = self.place(state, &mut turn, &head) {
-                    turn.placed = Some(head);
-                    self.turn = Some(turn);
-                    return Some(placement);
+                match self.place(state, &mut turn, &head) {
+                    Found::Place(placement) => {
+                        turn.placed = Some(head);
+                        self.turn = Some(turn);
+                        return Some(placement);
+                    }
+                    Found::Nothing => turn.shares.pass_over(state, head),
+                    Found::ShareWaits => {}
                 }
-                turn.shares.pass_over(state, head);
             }
         }
     }
 
-    /// Where children of the head go; none when none of its shape can start now.
-    fn place(&mut self, state: &State, turn: &mut Turn, head: &Head) -> Option<Placement> {
+    /// Where children of the head go.
+    fn place(&mut self, state: &State, turn: &mut Turn, head: &Head) -> Found {
         let id = head.rank.job;
-        if hold(state, id, self.now).is_some() {
-            return None;
+        match hold(state, id, self.now) {
+            None => {}
+            Some(Hold::QuotaShare(Short::Never(_)) | Hold::NoEnvironment) => {
+                return Found::Nothing;
+            }
+            Some(Hold::QuotaShare(_)) => return Found::ShareWaits,
+            Some(Hold::Consumable(name, quantity)) => {
+                let total = state.consumables.get(&name).map_or(0, |found| found.total);
+                if quantity <= total {
+                    self.awaited.insert(name);
+                }
+                return Found::Nothing;
+            }
         }
         let job = &state.jobs[&id];
-        let ready = job.children.runnable_count();
+        let (consumables, _) = needs_at_once(state, job);
+        if consumables.iter().any(|(name, _)| self.awaited.contains(name)) {
+            return Found::Nothing;
+        }
+        let ready = startable(state, job);
         let is_kept = |number: u32| self.reserved.contains_key(&number);
         if job.nodes.is_some() {
             let is_full = turn.full.contains(&head.shape);
@@ -86,23 +120,30 @@ impl Pass {
             let agents = agents.map(|agents| {
                 agents.into_iter().map(|number| state.agent_name(number).clone()).collect()
             });
-            if agents.is_none() {
-                self.block(state, turn, head);
-            }
-            return agents.map(|agents| Placement::Nodes { job: id, agents });
+            return match agents {
+                Some(agents) => Found::Place(Placement::Nodes { job: id, agents }),
+                None => {
+                    self.block(state, turn, head);
+                    Found::Nothing
+                }
+            };
         }
         let fitting = match turn.full.contains(&head.shape) {
             true => None,
             false => best_fit(state, &job.queue, &head.shape, ready, is_kept),
         };
-        match fitting.or_else(|| backlog(state, job, ready, is_kept)) {
+        let backlog = || match is_limited(state, job) {
+            true => None,
+            false => backlog(state, job, ready, is_kept),
+        };
+        match fitting.or_else(backlog) {
             Some((agent, count)) => {
                 let agent = state.agent_name(agent).clone();
-                Some(Placement::Children { job: id, agent, count })
+                Found::Place(Placement::Children { job: id, agent, count })
             }
             None => {
                 self.block(state, turn, head);
-                None
+                Found::Nothing
             }
         }
     }

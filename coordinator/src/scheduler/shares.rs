@@ -7,8 +7,10 @@ use std::ops::Bound;
 use windrow_common::ids::Name;
 use windrow_common::time::Timestamp;
 
+use super::hold::needs_at_once;
 use crate::core::State;
 use crate::core::index::{Rank, Shape};
+use crate::core::quota::{Amounts, Books};
 
 /// What decides between shares: lower goes first.
 type Score = u128;
@@ -68,9 +70,23 @@ impl Shares {
     fn enter(&mut self, state: &State, share: Option<Name>, from: Bound<Rank>) {
         let ready = state.index.ready.share(&self.queue, share.as_ref());
         if let Some((rank, _)) = ready.and_then(|ready| ready.head(from)) {
-            self.turns.insert((score(state, &self.queue, share.as_ref(), self.now), rank, share));
+            let score = match Books::of(state, &self.queue).zip(share.as_ref()) {
+                Some((books, share)) => {
+                    let (_, need) = needs_at_once(state, &state.jobs[&rank.job]);
+                    quota_score(&books, share, rank, need)
+                }
+                None => score(state, &self.queue, share.as_ref(), self.now),
+            };
+            self.turns.insert((score, rank, share));
         }
     }
+}
+
+/// A quota share's score: whoever stays within its own capacity goes before whoever borrows, each
+/// in the order of submission.
+fn quota_score(books: &Books<'_>, share: &Name, rank: Rank, need: Amounts) -> Score {
+    let borrows = !books.is_own(share, need);
+    (Score::from(borrows) << 64) | Score::from(rank.order)
 }
 
 /// A share's score.

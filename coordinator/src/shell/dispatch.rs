@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rangemap::RangeSet;
 use tracing::warn;
 use windrow_common::codec::to_msgpack;
 use windrow_common::ids::{LeaseId, Name};
@@ -57,6 +58,8 @@ pub fn orders(state: &State, events: &[Event]) -> Orders {
             if job.nodes.is_none() {
                 stop(&mut orders, state, job, children);
             }
+        } else if let Event::ChildrenPreempted(preempted) = event {
+            stop(&mut orders, state, &state.jobs[&preempted.job], &preempted.children);
         } else if let Event::AgentDrained { agent, draining } = event {
             let order = if *draining { Order::Drain } else { Order::Undrain };
             orders.entry(agent.clone()).or_default().push(order);
@@ -146,12 +149,19 @@ fn stop(orders: &mut Orders, state: &State, job: &Job, children: &[std::ops::Ran
 fn again(orders: &mut Orders, state: &State, name: &Name) {
     let agent = &state.agents[name];
     for lease in &agent.leases {
-        let job = &state.jobs[&state.leases[lease].job];
+        let id = state.leases[lease].job;
+        let job = &state.jobs[&id];
         let all = 0..job.children.size();
+        let preempted = state.preemptions.range((id, 0)..=(id, u32::MAX));
+        let preempted: RangeSet<u32> = preempted.map(|((_, c), _)| *c..*c + 1).collect();
+        let preempted: Vec<_> = preempted.into_iter().collect();
         let stopping = match &job.nodes {
             Some(nodes) if nodes.phase == Phase::Ending => vec![std::slice::from_ref(&all)],
             Some(_) => Vec::new(),
-            None => job.stops.iter().map(|(children, _)| children.as_slice()).collect(),
+            None => {
+                let stops = job.stops.iter().map(|(children, _)| children.as_slice());
+                stops.chain([preempted.as_slice()]).collect()
+            }
         };
         for children in stopping {
             let mut found = Orders::new();

@@ -33,7 +33,7 @@ use super::requests::{self, Asked};
 use crate::core::event::Event;
 use crate::core::limits::Limits;
 use crate::core::{Answer, Command, State, apply, decide, next_deadline};
-use crate::scheduler::Pass;
+use crate::scheduler::{Pass, preemptions};
 use crate::view::changes::{Change, changes};
 
 mod archive;
@@ -350,6 +350,12 @@ impl EventLoop {
             debug!(?placement, "placed");
             self.decide(&Command::Place(placement), now).ok();
             steps += 1;
+        }
+        if steps < TURN_STEPS {
+            for wish in preemptions(&self.state, now) {
+                debug!(job = %wish.job, by = %wish.preemption.by, "makes room");
+                self.decide(&Command::Preempt(wish), now).ok();
+            }
         }
         steps == TURN_STEPS || !self.state.work.is_empty() || self.is_due(now)
     }

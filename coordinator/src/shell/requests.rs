@@ -19,6 +19,9 @@ use windrow_common::api::policies::{
     CreateSchedulingPolicy, DeleteSchedulingPolicy, DescribeSchedulingPolicies,
     ListSchedulingPolicies, UpdateSchedulingPolicy,
 };
+use windrow_common::api::quota::{
+    CreateQuotaShare, DeleteQuotaShare, DescribeQuotaShare, ListQuotaShares, UpdateQuotaShare,
+};
 use windrow_common::api::resources::{
     CreateComputeEnvironment, CreateJobQueue, DeleteComputeEnvironment, DeleteJobQueue,
     DescribeCluster, DescribeComputeEnvironments, DescribeJobQueues, DrainAgent, ListAgents,
@@ -101,6 +104,8 @@ pub fn ask(
         DescribeJobDefinitions::NAME => told(o, e, p, |r| view::describe_definitions(state, r)),
         DescribeConsumableResource::NAME => told(o, e, p, |r| view::describe_consumable(state, r)),
         ListConsumableResources::NAME => told(o, e, p, |r| view::list_consumables(state, r)),
+        DescribeQuotaShare::NAME => told(o, e, p, |r| view::describe_quota_share(state, r)),
+        ListQuotaShares::NAME => told(o, e, p, |r| view::list_quota_shares(state, r)),
         ListJobsByConsumableResource::NAME => told(o, e, p, |r| view::list_consumers(state, r)),
         DescribeSchedulingPolicies::NAME => told(o, e, p, |r| view::describe_policies(state, r)),
         ListSchedulingPolicies::NAME => told(o, e, p, |r| view::list_policies(state, r)),
@@ -206,6 +211,9 @@ pub(crate) fn command(
         UpdateJob::NAME => one(o, e, p, Command::UpdateJob),
         TagResource::NAME => one(o, e, p, Command::Tag),
         UntagResource::NAME => one(o, e, p, Command::Untag),
+        CreateQuotaShare::NAME => one(o, e, p, Command::CreateQuotaShare),
+        UpdateQuotaShare::NAME => one(o, e, p, Command::UpdateQuotaShare),
+        DeleteQuotaShare::NAME => one(o, e, p, Command::DeleteQuotaShare),
         _ => Ok(None),
     }
 }
@@ -243,6 +251,7 @@ pub fn write_answer(encoding: Encoding, answer: &Answer) -> Bytes {
         Answer::ConsumableUpdated(response) => write(encoding, response),
         Answer::Policy(response) => write(encoding, response),
         Answer::JobUpdated(response) => write(encoding, response),
+        Answer::QuotaShare(response) => write(encoding, response),
         Answer::Done | Answer::Registered { .. } | Answer::MustRegister | Answer::Refused(_) => {
             write(encoding, &Empty {})
         }

@@ -11,6 +11,7 @@ use windrow_common::api::jobs::{
     DescribeJobs, DescribeJobsResponse, JobDependency, JobDetail, JobStatus, JobSummary,
     NodeDetails, NodePropertiesSummary,
 };
+use windrow_common::api::quota::{PreemptedAttempt, PreemptionConfiguration, PreemptionSummary};
 use windrow_common::ids::{JobRef, Name};
 use windrow_common::wire::agent::ContainerEnd;
 
@@ -19,6 +20,7 @@ use crate::core::State;
 use crate::core::arn;
 use crate::core::children::{Attempt, Child};
 use crate::core::consumables;
+use crate::core::quota::{JobQuota, share_of};
 use crate::core::reasons;
 use crate::core::state::{Awaited, Dependency, Job, Nodes};
 use crate::scheduler::explain;
@@ -75,7 +77,10 @@ pub(super) fn detail(state: &State, id: JobRef, job: &Job) -> JobDetail {
         job_queue: arn::queue(&job.queue),
         job_definition: arn::definition(&job.definition.0, job.definition.1),
         status,
-        status_reason: status_reason(job, id, status),
+        status_reason: status_reason(job, id, status).or_else(|| {
+            let preemption = state.preemptions.get(&(id.job, child)).filter(|_| !is_parent);
+            preemption.map(reasons::being_preempted)
+        }),
         created_at: job.created_at.0,
         started_at: times.0,
         stopped_at: times.1,
@@ -101,6 +106,9 @@ pub(super) fn detail(state: &State, id: JobRef, job: &Job) -> JobDetail {
         node_properties: nodes_of(job, id).map(|nodes| nodes.properties.clone()),
         node_details: node_details(job, id),
         rerun_of: job.rerun_of.map(|id| id.to_string()),
+        quota_share_name: share_of(job).map(ToString::to_string),
+        preemption_configuration: job.quota.and_then(preemption_configuration),
+        preemption_summary: preemption_summary(job, child, is_parent),
     }
 }
 
@@ -178,6 +186,31 @@ fn times(job: &Job, id: JobRef) -> (Option<u64>, Option<u64>) {
         Child::Untried => (None, job.children.never_ran(child).map(|ended| ended.at.0)),
         Child::Retrying { .. } | Child::Starting { .. } => (None, None),
     }
+}
+
+fn preemption_configuration(quota: JobQuota) -> Option<PreemptionConfiguration> {
+    let most = quota.preemptions_max?;
+    Some(PreemptionConfiguration { preemption_retries_before_termination: Some(most) })
+}
+
+/// Most preempted attempts shown: the newest.
+const PREEMPTED_MAX: usize = 10;
+
+fn preemption_summary(job: &Job, child: u32, is_parent: bool) -> Option<PreemptionSummary> {
+    let count = job.preempted.get(&child).copied().filter(|_| !is_parent)?;
+    let past = job.children.past(child).iter();
+    let is_preempted = |attempt: &&Attempt| {
+        attempt.status_reason.as_deref().is_some_and(|r| r.starts_with(reasons::PREEMPTED))
+    };
+    let shown =
+        past.rev().filter(is_preempted).take(PREEMPTED_MAX).map(|attempt| PreemptedAttempt {
+            started_at: attempt.started_at.map(|at| at.0),
+            stopped_at: Some(attempt.ended_at.0),
+            status_reason: attempt.status_reason.as_ref().map(Arc::to_string),
+        });
+    let mut recent: Vec<PreemptedAttempt> = shown.collect();
+    recent.reverse();
+    Some(PreemptionSummary { preempted_attempt_count: count, recent_preempted_attempts: recent })
 }
 
 fn status_reason(job: &Job, id: JobRef, status: JobStatus) -> Option<String> {

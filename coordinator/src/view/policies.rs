@@ -3,7 +3,8 @@
 use windrow_common::api::ApiError;
 use windrow_common::api::policies::{
     DescribeSchedulingPolicies, DescribeSchedulingPoliciesResponse, ListSchedulingPolicies,
-    ListSchedulingPoliciesResponse, SchedulingPolicyDetail, SchedulingPolicyListing,
+    ListSchedulingPoliciesResponse, QuotaSharePolicy, SchedulingPolicyDetail,
+    SchedulingPolicyListing,
 };
 use windrow_common::ids::Name;
 
@@ -36,12 +37,16 @@ pub fn describe_policies(
 }
 
 fn detail(name: &Name, policy: &Policy) -> SchedulingPolicyDetail {
-    let Rules::FairShare(rules) = &policy.rules;
+    let (fairshare_policy, quota_share_policy) = match &policy.rules {
+        Rules::FairShare(rules) => (Some(rules.to_api()), None),
+        Rules::QuotaShare => (None, Some(QuotaSharePolicy::default())),
+    };
     SchedulingPolicyDetail {
         name: name.to_string(),
         arn: arn::policy(name),
-        fairshare_policy: Some(rules.to_api()),
+        fairshare_policy,
         tags: policy.tags.clone(),
+        quota_share_policy,
     }
 }
 

@@ -80,7 +80,7 @@ pub(super) fn end(
         }
         match then {
             Then::Retry => all.retry_settled(true, not_before),
-            Then::RetryUncharged => all.retry_settled(false, not_before),
+            Then::RetryUncharged | Then::Preempted => all.retry_settled(false, not_before),
             Then::Succeeded => all.end_settled(true),
             Then::Failed | Then::Node(_) => all.end_settled(false),
         }

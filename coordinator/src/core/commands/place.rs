@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use rangemap::RangeSet;
 use windrow_common::api::resources::AgentStatus;
 use windrow_common::ids::{JobId, LeaseId, Name};
 use windrow_common::time::Timestamp;
 use windrow_common::units::Resources;
 
 use crate::core::State;
-use crate::core::event::{Event, Granted, NodesGranted};
+use crate::core::event::{Event, Granted, NodesGranted, Preempted};
 use crate::core::state::{Agent, Phase};
-use crate::scheduler::Placement;
+use crate::scheduler::{Placement, startable};
 
 pub(super) fn place(state: &State, placement: &Placement, now: Timestamp) -> Vec<Event> {
     let event = match placement {
@@ -22,7 +23,12 @@ pub(super) fn place(state: &State, placement: &Placement, now: Timestamp) -> Vec
 
 fn children(state: &State, job: JobId, agent: &Name, count: u32, now: Timestamp) -> Option<Event> {
     up(state, agent)?;
-    let (children, attempt) = state.jobs.get(&job)?.children.next_runnable(count)?;
+    let found = state.jobs.get(&job)?;
+    let count = count.min(startable(state, found));
+    if count == 0 {
+        return None;
+    }
+    let (children, attempt) = found.children.next_runnable(count)?;
     let lease = LeaseId(state.last_lease.0 + 1);
     Some(Event::LeaseGranted(Granted {
         lease,
@@ -41,7 +47,8 @@ fn nodes(state: &State, id: JobId, agents: &[Name], now: Timestamp) -> Option<Ev
     let is_ready = nodes.phase == Phase::Idle
         && job.children.readiness().is_some()
         && job.children.runnable_count() == job.children.size()
-        && agents.len() == nodes.count() as usize;
+        && agents.len() == nodes.count() as usize
+        && startable(state, job) > 0;
     if !is_ready {
         return None;
     }
@@ -61,4 +68,19 @@ fn nodes(state: &State, id: JobId, agents: &[Name], now: Timestamp) -> Option<Ev
 /// The agent, if it takes work.
 fn up<'a>(state: &'a State, agent: &Name) -> Option<&'a Agent> {
     state.agents.get(agent).filter(|agent| agent.status == AgentStatus::Up)
+}
+
+/// The scheduler's wish to stop children: those that are still leased and not stopped already.
+pub(super) fn preempt(state: &State, wish: &Preempted) -> Vec<Event> {
+    let Some(job) = state.jobs.get(&wish.job) else { return Vec::new() };
+    let leased = job.children.leased_in(&wish.children).into_iter().map(|(_, child)| child);
+    let stays = leased.filter(|child| !state.preemptions.contains_key(&(wish.job, *child)));
+    let children: RangeSet<u32> = stays.map(|child| child..child + 1).collect();
+    if children.is_empty() {
+        return Vec::new();
+    }
+    vec![Event::ChildrenPreempted(Preempted {
+        children: children.into_iter().collect(),
+        ..wish.clone()
+    })]
 }

@@ -3,7 +3,7 @@
 use windrow_common::api::ApiError;
 use windrow_common::api::policies::{
     CreateSchedulingPolicy, CreateSchedulingPolicyResponse, DeleteSchedulingPolicy,
-    FairsharePolicy, ShareAttributes, UpdateSchedulingPolicy, WeightFactor,
+    FairsharePolicy, QuotaSharePolicy, ShareAttributes, UpdateSchedulingPolicy, WeightFactor,
 };
 use windrow_common::ids::Name;
 
@@ -34,7 +34,11 @@ pub(super) fn create(
     }
     check_count("scheduling policies", state.policies.len(), limits.policies)?;
     check_tags(&request.tags)?;
-    let rules = check_rules(limits, request.fairshare_policy.as_ref())?;
+    let rules = check_rules(
+        limits,
+        request.fairshare_policy.as_ref(),
+        request.quota_share_policy.as_ref(),
+    )?;
     let answer = Answer::Policy(CreateSchedulingPolicyResponse {
         name: name.to_string(),
         arn: arn::policy(&name),
@@ -49,7 +53,11 @@ pub(super) fn update(
     request: &UpdateSchedulingPolicy,
 ) -> Result<Decision, ApiError> {
     let (name, policy) = find(state, &request.arn)?;
-    let rules = check_rules(limits, request.fairshare_policy.as_ref())?;
+    let rules = check_rules(
+        limits,
+        request.fairshare_policy.as_ref(),
+        request.quota_share_policy.as_ref(),
+    )?;
     if rules.kind() != policy.rules.kind() {
         return Err(ApiError::invalid(format!(
             "scheduling policy `{name}` is a {} and cannot become a {}",
@@ -86,10 +94,20 @@ pub(super) fn find<'a>(state: &'a State, text: &str) -> Result<(Name, &'a Policy
     })
 }
 
-fn check_rules(limits: &Limits, fair: Option<&FairsharePolicy>) -> Result<Rules, ApiError> {
-    match fair {
-        Some(fair) => check_fair_share(limits, fair).map(Rules::FairShare),
-        None => Err(ApiError::invalid("a scheduling policy needs a fairsharePolicy")),
+fn check_rules(
+    limits: &Limits,
+    fair: Option<&FairsharePolicy>,
+    quota: Option<&QuotaSharePolicy>,
+) -> Result<Rules, ApiError> {
+    match (fair, quota) {
+        (Some(fair), None) => check_fair_share(limits, fair).map(Rules::FairShare),
+        (None, Some(_)) => Ok(Rules::QuotaShare),
+        (None, None) => Err(ApiError::invalid(
+            "a scheduling policy needs a fairsharePolicy or a quotaSharePolicy",
+        )),
+        (Some(_), Some(_)) => Err(ApiError::invalid(
+            "a scheduling policy has either a fairsharePolicy or a quotaSharePolicy, not both",
+        )),
     }
 }
 

@@ -157,7 +157,7 @@ fn set(name: Name, queue: Queue) -> Decision {
     Decision { events: vec![Event::QueueSet { name, queue }], answer: Answer::Queue(response) }
 }
 
-fn find<'a>(state: &'a State, text: &str) -> Result<(Name, &'a Queue), ApiError> {
+pub(super) fn find<'a>(state: &'a State, text: &str) -> Result<(Name, &'a Queue), ApiError> {
     let plain = arn::plain(text);
     let name = plain.parse::<Name>().ok();
     name.and_then(|name| Some((name.clone(), state.queues.get(&name)?)))

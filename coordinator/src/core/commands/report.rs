@@ -204,8 +204,10 @@ pub(super) fn end_of(
         EndCause::Stopped | EndCause::HostLost => Some(reasons::host_lost(&lease.agent).into()),
     };
     let reason = reason_of(report);
+    // A preempted attempt is neither charged nor a loss.
+    let preempted = job.preempted.get(&report.child).copied().unwrap_or(0);
     let failure = Failure {
-        number,
+        number: number - preempted,
         charged,
         before: job.children.attempts_before(report.child),
         exit_code: report.exit_code,
@@ -220,6 +222,13 @@ pub(super) fn end_of(
         EndCause::TimedOut => Then::Failed,
         EndCause::Stopped | EndCause::HostLost => host_loss(limits, retry, &failure),
     };
+    let preemption = state.preemptions.get(&(lease.job, report.child));
+    if let Some(preemption) = preemption.filter(|_| report.cause == EndCause::Stopped) {
+        let most = job.quota.and_then(|quota| quota.preemptions_max);
+        let is_allowed = most.is_none_or(|most| preempted < most);
+        then = if is_allowed { Then::Preempted } else { Then::Failed };
+        status_reason = Some(reasons::preempted(preemption).into());
+    }
     if let Some(given) = job.stop_reason(report.child)
         && then != Then::Succeeded
     {
@@ -252,7 +261,7 @@ pub(super) fn attempt_of(
 
 /// An attempt that did not succeed.
 pub(super) struct Failure<'a> {
-    /// Its number.
+    /// Its number, not counting preempted ones.
     pub(super) number: u32,
     /// Attempts charged before it.
     pub(super) charged: u32,

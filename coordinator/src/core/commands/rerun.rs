@@ -163,6 +163,7 @@ fn as_new(
         share: job.share.clone(),
         priority: job.priority,
         nodes: job.nodes.clone().map(idle),
+        quota: job.quota,
     };
     let events = vec![Event::JobSubmitted { job: new, submitted: Box::new(submitted) }];
     Ok(answer(events, state, id.job, new.into(), Some(count)))

@@ -14,7 +14,7 @@ use windrow_common::time::Timestamp;
 use windrow_common::wire::lease::SpecDigest;
 
 use super::definitions::{KIND_MULTINODE, check_tags, find_revision};
-use super::{Answer, Decision, dependencies};
+use super::{Answer, Decision, dependencies, quota};
 use crate::core::State;
 use crate::core::arn;
 use crate::core::consumables;
@@ -46,10 +46,11 @@ pub(super) fn submit(
     }
     let (array_size, max_parallel) = check_array(request, limits)?;
     let depends_on = dependencies::check(state, limits, &request.depends_on, array_size)?;
+    let (quota_share, quota) = quota::check_job(state, &queue, request)?;
     check_tags(&request.tags)?;
     let propagate_tags = check_propagation(&revision.definition, request)?;
     let (mut events, spec, nodes) = add_specs(state, resolved);
-    let share = check_share(state, &queue, request.share_identifier.as_deref())?;
+    let share = check_share(state, &queue, request.share_identifier.as_deref())?.or(quota_share);
     let priority = request.scheduling_priority_override;
     let priority = match priority.or(revision.definition.scheduling_priority) {
         None => 0,
@@ -75,6 +76,7 @@ pub(super) fn submit(
         nodes,
         rerun_of: None,
         only_failed: false,
+        quota,
     };
     events.push(Event::JobSubmitted { job: id, submitted: Box::new(submitted) });
     Ok(Decision { events, answer: Answer::Submitted(response(id, &name)) })

@@ -8,6 +8,7 @@ use super::{Answer, Decision};
 use crate::core::State;
 use crate::core::arn;
 use crate::core::event::Event;
+use crate::core::limits::SCHEDULING_PRIORITY_MAX;
 use crate::core::state::Job;
 
 pub(super) fn update(state: &State, request: &UpdateJob) -> Result<Decision, ApiError> {
@@ -23,17 +24,37 @@ pub(super) fn update(state: &State, request: &UpdateJob) -> Result<Decision, Api
             "maxParallel is for array jobs, job {id} is a single one"
         )));
     }
+    if let Some(priority) = request.scheduling_priority {
+        check_priority(id, job, priority)?;
+    }
     let response = UpdateJobResponse {
         job_arn: arn::job(id.into()),
         job_id: id.to_string(),
         job_name: job.name.to_string(),
     };
     let answer = Answer::JobUpdated(response);
-    let events = match request.max_parallel {
-        None => Vec::new(),
-        max_parallel => vec![Event::JobUpdated { job: id, max_parallel }],
+    let (max_parallel, priority) = (request.max_parallel, request.scheduling_priority);
+    let events = match (max_parallel, priority) {
+        (None, None) => Vec::new(),
+        _ => vec![Event::JobUpdated { job: id, max_parallel, priority }],
     };
     Ok(Decision { events, answer })
+}
+
+fn check_priority(id: JobId, job: &Job, priority: u32) -> Result<(), ApiError> {
+    if job.share.is_none() {
+        return Err(ApiError::invalid(format!(
+            "schedulingPriority orders the jobs of a share, and queue `{}` of job {id} has none",
+            job.queue
+        ))
+        .hint("such a queue goes by the order of submission"));
+    }
+    if priority > SCHEDULING_PRIORITY_MAX {
+        return Err(ApiError::invalid(format!(
+            "schedulingPriority must be from 0 to {SCHEDULING_PRIORITY_MAX}, got {priority}"
+        )));
+    }
+    Ok(())
 }
 
 fn find<'a>(state: &'a State, text: &str) -> Result<(JobId, &'a Job), ApiError> {

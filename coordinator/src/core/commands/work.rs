@@ -8,9 +8,11 @@ use super::agents::abandon;
 use super::dependencies::evaluate;
 use super::nodes::look_after;
 use super::queues;
+use super::stop::{self, How, Scope};
 use crate::core::State;
 use crate::core::event::Event;
 use crate::core::limits::Limits;
+use crate::core::reasons;
 use crate::core::state::Work;
 
 pub(super) fn work(state: &State, limits: &Limits, now: Timestamp) -> Vec<Event> {
@@ -27,6 +29,19 @@ pub(super) fn work(state: &State, limits: &Limits, now: Timestamp) -> Vec<Event>
         Some(Work::RemoveQueue(queue)) => queues::remove(state, queue),
         Some(Work::Abandon(agent)) => abandon(state, limits, agent, now),
         Some(Work::Nodes(job)) => look_after(state, limits, *job, now),
+        Some(Work::CloseShare(queue, share)) => {
+            // One job a step; the piece of work is done when none is left to be ended.
+            let jobs = state.index.quota.jobs_of(queue, share);
+            let end = |id| {
+                let whole = Scope::whole(&state.jobs[&id]);
+                stop::end(state, How::Terminate, id, &whole, reasons::SHARE_DELETED, now)
+            };
+            let mut ends = jobs.map(end);
+            match ends.find(|events| !events.is_empty()) {
+                Some(events) => return events,
+                None => Vec::new(),
+            }
+        }
     };
     events.push(Event::WorkDone);
     events

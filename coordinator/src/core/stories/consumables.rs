@@ -7,8 +7,10 @@ use windrow_common::api::consumables::{
     ListConsumableResources, ListJobsByConsumableResource, QuantityOperation,
     UpdateConsumableResource,
 };
-use windrow_common::api::jobs::{KeyValuesPair, SubmitJob};
-use windrow_common::ids::JobId;
+use windrow_common::api::jobs::{ArrayProperties, JobStatus, KeyValuesPair, SubmitJob, UpdateJob};
+use windrow_common::ids::{JobId, Name};
+use windrow_common::wire::agent::{EndCause, Report};
+use windrow_common::wire::lease::Order;
 
 use crate::core::world::{World, name};
 use crate::core::{Answer, Command};
@@ -35,6 +37,16 @@ impl World {
         let request = DescribeConsumableResource { consumable_resource: resource.into() };
         let found = view::describe_consumable(&self.state, &request).unwrap();
         (found.total_quantity, found.in_use_quantity, found.available_quantity)
+    }
+
+    /// The agent runs this single job to its end.
+    pub(in crate::core) fn run_one(&mut self, agent: &Name, job: JobId) {
+        let leases = self.leases(agent);
+        let (mine, others): (Vec<_>, Vec<_>) = leases.into_iter().partition(|l| l.job == job);
+        let orders = others.into_iter().map(Order::Run);
+        self.orders.entry(agent.clone()).or_default().extend(orders);
+        let ended = self.ended(&mine[0], mine[0].first, EndCause::Exited, 0);
+        self.report(agent, vec![ended]);
     }
 
     fn consumers(&self, resource: &str, filter: Option<(&str, &str)>) -> Vec<String> {
@@ -219,4 +231,155 @@ fn resources_and_their_jobs_are_listed_with_filters_and_pages() {
     assert_eq!(w.consumers("slots", Some(("JOB_NAME", "AL*"))), ["align"]);
     assert_eq!(w.consumers("slots", Some(("JOB_STATUS", "FAILED"))), [""; 0]);
     assert!(w.consumers("licence-b", None).is_empty());
+}
+
+fn taking(w: &World, resource: &str, quantity: u64) -> SubmitJob {
+    SubmitJob { consumable_resource_properties_override: takes(resource, quantity), ..w.request() }
+}
+
+#[test]
+fn a_licence_is_held_while_a_child_is_leased_and_comes_back() {
+    let mut w = World::new();
+    w.consumable("licence", 2, ConsumableResourceType::Replenishable);
+    let agent = w.agent("a", 8);
+    let array = w.submit(SubmitJob { array_properties: w.size(6), ..taking(&w, "licence", 1) });
+    let others = w.job();
+    assert_eq!(w.state.jobs[&array].live_count(), 2, "two of six have a licence");
+    assert_eq!(w.status(others), JobStatus::Starting, "who needs none does not wait");
+    assert_eq!(w.amounts("licence"), (2, 2, 0));
+    let mut most = 0;
+    while !w.status(array).is_terminal() {
+        for lease in w.leases(&agent) {
+            for child in lease.first..lease.first + lease.count {
+                let ended = w.ended(&lease, child, EndCause::Exited, 0);
+                w.report(&agent, vec![ended]);
+            }
+        }
+        most = most.max(w.state.jobs[&array].live_count());
+    }
+    assert_eq!(most, 2);
+    assert_eq!(w.amounts("licence"), (2, 0, 2));
+    w.check_replay();
+}
+
+#[test]
+fn what_is_not_replenishable_is_gone_with_each_attempt_unless_it_never_started() {
+    let mut w = World::new();
+    w.consumable("credit", 5, ConsumableResourceType::NonReplenishable);
+    let agent = w.agent("a", 8);
+    let job = w.submit(SubmitJob {
+        consumable_resource_properties_override: takes("credit", 2),
+        ..w.retrying(3)
+    });
+    assert_eq!(w.amounts("credit"), (3, 0, 3));
+    let lease = w.leases(&agent).remove(0);
+    let returned = Report::Returned { lease: lease.id, job, children: vec![(0, 1)] };
+    w.report(&agent, vec![returned]);
+    assert_eq!(w.amounts("credit").0, 3, "given back, and taken again by the next lease");
+    let lease = w.leases(&agent).remove(0);
+    let failed = w.ended(&lease, 0, EndCause::Exited, 1);
+    w.report(&agent, vec![failed]);
+    assert_eq!(w.amounts("credit").0, 1, "the second attempt has taken too");
+    let lease = w.leases(&agent).remove(0);
+    let failed = w.ended(&lease, 0, EndCause::Exited, 1);
+    w.report(&agent, vec![failed]);
+    assert_eq!(w.status(job), JobStatus::Runnable, "too little is left for a third");
+    w.does(update("credit", QuantityOperation::Add, 1, None));
+    assert_eq!((w.status(job), w.amounts("credit").0), (JobStatus::Starting, 0));
+    w.check_replay();
+}
+
+#[test]
+fn a_lost_host_gives_its_licences_back() {
+    let mut w = World::new();
+    w.consumable("licence", 3, ConsumableResourceType::Replenishable);
+    let agent = w.agent("a", 4);
+    w.submit(SubmitJob { array_properties: w.size(3), ..taking(&w, "licence", 1) });
+    assert_eq!(w.amounts("licence").1, 3);
+    w.lose(&agent);
+    assert_eq!(w.amounts("licence"), (3, 0, 3));
+}
+
+#[test]
+fn a_total_lowered_below_what_is_in_use_lets_nobody_in_until_enough_came_back() {
+    let mut w = World::new();
+    w.consumable("licence", 3, ConsumableResourceType::Replenishable);
+    let agent = w.agent("a", 8);
+    let array = w.submit(SubmitJob { array_properties: w.size(5), ..taking(&w, "licence", 1) });
+    w.does(update("licence", QuantityOperation::Set, 1, None));
+    assert_eq!(w.amounts("licence"), (1, 3, 0));
+    let lease = w.leases(&agent).remove(0);
+    for (child, live) in [(0, 2), (1, 1), (2, 1)] {
+        let ended = w.ended(&lease, child, EndCause::Exited, 0);
+        w.report(&agent, vec![ended]);
+        assert_eq!(w.state.jobs[&array].live_count(), live);
+    }
+}
+
+#[test]
+fn a_job_that_needs_much_is_not_passed_by_those_behind_it_that_need_little() {
+    let mut w = World::new();
+    w.consumable("licence", 2, ConsumableResourceType::Replenishable);
+    let agent = w.agent("a", 8);
+    let first = w.submit(taking(&w, "licence", 1));
+    let large = w.submit(taking(&w, "licence", 2));
+    let small = w.submit(taking(&w, "licence", 1));
+    let never = w.submit(taking(&w, "licence", 3));
+    let other = w.job();
+    let status = |w: &World| [first, large, small, never].map(|job| w.status(job));
+    use JobStatus::{Runnable, Starting, Succeeded};
+    assert_eq!(status(&w), [Starting, Runnable, Runnable, Runnable]);
+    assert_eq!(w.status(other), Starting);
+    w.run_one(&agent, first);
+    assert_eq!(status(&w), [Succeeded, Starting, Runnable, Runnable]);
+    w.run_one(&agent, large);
+    assert_eq!(status(&w), [Succeeded, Succeeded, Starting, Runnable]);
+    w.run_one(&agent, small);
+    assert_eq!(w.status(never), Runnable, "more than there is in all holds nobody up");
+}
+
+#[test]
+fn an_array_has_no_more_children_running_than_it_may() {
+    let mut w = World::new();
+    let agent = w.agent("a", 8);
+    let arrayed = |max_parallel| Some(ArrayProperties { size: Some(6), max_parallel });
+    let array = w.submit(SubmitJob { array_properties: arrayed(Some(2)), ..w.request() });
+    let behind = w.job();
+    assert_eq!(w.state.jobs[&array].live_count(), 2);
+    assert_eq!(w.status(behind), JobStatus::Starting, "who comes behind takes the room");
+    let change = |max_parallel| {
+        let max_parallel = Some(max_parallel);
+        let job_id = array.to_string();
+        Command::UpdateJob(UpdateJob { job_id, max_parallel, ..Default::default() })
+    };
+    w.does(change(3));
+    assert_eq!(w.state.jobs[&array].live_count(), 3);
+    w.does(change(1));
+    assert_eq!(w.state.jobs[&array].live_count(), 3, "what runs is not stopped");
+    let shown = w.detail(array).array_properties.unwrap().max_parallel;
+    assert_eq!(shown, Some(1));
+    let lease = w.leases(&agent).remove(0);
+    let ended = w.ended(&lease, lease.first, EndCause::Exited, 0);
+    w.report(&agent, vec![ended]);
+    assert_eq!(w.state.jobs[&array].live_count(), 2);
+    w.does(change(0));
+    assert_eq!(w.state.jobs[&array].live_count(), 5, "no limit any more");
+    w.check_replay();
+
+    let single = Command::UpdateJob(UpdateJob {
+        job_id: behind.to_string(),
+        max_parallel: Some(1),
+        ..Default::default()
+    });
+    assert!(w.refused(single).message.contains("for array jobs"));
+    let zero = SubmitJob { array_properties: arrayed(Some(0)), ..w.request() };
+    let id = JobId::from_u128(99);
+    let error = w.refused(Command::Submit { id, request: Box::new(zero) });
+    assert!(error.message.contains("at least 1"), "{error}");
+    let priority = Command::UpdateJob(UpdateJob {
+        job_id: array.to_string(),
+        scheduling_priority: Some(1),
+        ..Default::default()
+    });
+    assert!(w.refused(priority).message.contains("has none"), "a FIFO queue knows no priorities");
 }

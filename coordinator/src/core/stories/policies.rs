@@ -75,6 +75,7 @@ fn a_policy_shows_what_it_was_given_and_an_update_replaces_all_of_it() {
     let update = Command::UpdatePolicy(UpdateSchedulingPolicy {
         arn: "p".into(),
         fairshare_policy: Some(fair(&[("b", 10_000)])),
+        quota_share_policy: None,
     });
     w.does(update);
     assert_eq!(show(&w).share_distribution, [weight("b", 10_000)]);

@@ -16,6 +16,7 @@ use super::ahead::Before;
 use super::hosts::Hosts;
 use super::{Full, Hold, Look, Unable, Unfit, Why, environments, shape};
 use crate::core::index::Shape;
+use crate::core::quota::Short;
 use crate::core::state::{Awaited, Job, Met};
 
 /// Most dependencies named.
@@ -288,7 +289,28 @@ impl Look<'_> {
                     ),
                 }
             }
+            Hold::Consumable(name, quantity) => self.consumable_words(name, *quantity),
+            Hold::QuotaShare(short) => quota_words(job, *short),
         }
+    }
+
+    fn consumable_words(&self, name: &Name, quantity: u64) -> Words {
+        let Some(found) = self.state.consumables.get(name) else {
+            return Words::new(format!("consumable resource `{name}` does not exist"))
+                .hint(format!("windrow consumable create {name} --total {quantity}"));
+        };
+        let missing = quantity.saturating_sub(found.available());
+        Words::new(format!(
+            "it takes {quantity} of consumable resource `{name}`: {} are left of {}, {} are in use",
+            found.available(),
+            found.total,
+            found.in_use
+        ))
+        .request(
+            "UpdateConsumableResource",
+            json!({ "consumableResource": name.to_string(), "operation": "ADD", "quantity": missing }),
+            format!("windrow consumable update {name} --add {missing}, or wait for a job of `windrow consumable jobs {name}` to end"),
+        )
     }
 
     fn no_agent_words(&self, job: &Job, why: &Unable, shape: &Shape, hosts: &Hosts) -> Words {
@@ -463,4 +485,32 @@ fn no_estimate(why: &Why) -> &'static str {
         Why::Unable(_) => "nothing will change by itself",
         Why::Full(_) => "it waits for an agent",
     }
+}
+
+/// What a quota share lacks, with AWS's words for it.
+fn quota_words(job: &Job, short: Short) -> Words {
+    let share = job.share.as_ref().map_or_else(String::new, ToString::to_string);
+    let queue = &job.queue;
+    let (lacks, unit) = match short {
+        Short::Never(unit) => {
+            return Words::new(format!(
+                "it needs more {} than quota share `{share}` of queue `{queue}` can ever use, with all it may borrow",
+                unit.as_str()
+            ))
+            .status("MISCONFIGURATION:QUOTA_MANAGEMENT_LIMIT_EXCEEDED")
+            .hint(format!("windrow quota-share update {queue}/{share} --limit {}=...", unit.as_str()));
+        }
+        Short::Full(unit) => ("its capacity, with what it may borrow, is in use", unit),
+        Short::NothingLent(unit) => {
+            ("its own capacity is in use, and no other share lends enough", unit)
+        }
+        Short::LentOut(unit) => {
+            ("what is left of its capacity is lent to other shares, whose jobs make room", unit)
+        }
+    };
+    Words::new(format!("quota share `{share}` of queue `{queue}`, {}: {lacks}", unit.as_str()))
+        .hint(format!(
+            "wait, or windrow quota-share update {queue}/{share} --limit {}=...",
+            unit.as_str()
+        ))
 }
