@@ -261,6 +261,16 @@ SUBMISSIONS = [
         },
         {"shareIdentifier": "blue", "schedulingPriority": 7},
     ),
+    (
+        {
+            "jobName": "quota",
+            "jobQueue": "quota",
+            "jobDefinition": "older",
+            "quotaShareName": "share",
+            "preemptionConfiguration": {"preemptionRetriesBeforeTermination": 3},
+        },
+        {"quotaShareName": "share", "preemptionConfiguration.preemptionRetriesBeforeTermination": 3},
+    ),
 ]
 
 ORDER = [{"order": 1, "computeEnvironment": "default"}]
@@ -268,6 +278,12 @@ FAIRSHARE = {
     "shareDecaySeconds": 600,
     "computeReservation": 10,
     "shareDistribution": [{"shareIdentifier": "blue", "weightFactor": 0.5}],
+}
+QUOTAS = {
+    "capacityLimits": [{"capacityUnit": "VCPU", "maxCapacity": 4}],
+    "resourceSharingConfiguration": {"strategy": "LEND_AND_BORROW", "borrowLimit": 50},
+    "preemptionConfiguration": {"inSharePreemption": "ENABLED"},
+    "state": "ENABLED",
 }
 NAME_FILTER = [{"name": "JOB_NAME", "values": ["no*"]}]
 PAGE = {"maxResults": 5, "nextToken": ""}
@@ -280,9 +296,19 @@ RESOURCES = [
         ("DescribeSchedulingPolicies", {"arns": ["{fair}"]}, "schedulingPolicies"),
     ),
     (
+        "CreateSchedulingPolicy",
+        {"name": "quotas", "quotaSharePolicy": {"idleResourceAssignmentStrategy": "FIFO"}},
+        ("DescribeSchedulingPolicies", {"arns": ["{quotas}"]}, "schedulingPolicies"),
+    ),
+    (
         "UpdateSchedulingPolicy",
         {"arn": "{fair}", "fairsharePolicy": FAIRSHARE | {"computeReservation": 20}},
         ("DescribeSchedulingPolicies", {"arns": ["{fair}"]}, "schedulingPolicies"),
+    ),
+    (
+        "UpdateSchedulingPolicy",
+        {"arn": "{quotas}", "quotaSharePolicy": {"idleResourceAssignmentStrategy": "FIFO"}},
+        ("DescribeSchedulingPolicies", {"arns": ["{quotas}"]}, "schedulingPolicies"),
     ),
     ("ListSchedulingPolicies", PAGE, None),
     (
@@ -335,6 +361,27 @@ RESOURCES = [
         ("DescribeJobQueues", {"jobQueues": ["shared"]}, "jobQueues"),
     ),
     (
+        "CreateJobQueue",
+        {
+            "jobQueueName": "quota",
+            "priority": 1,
+            "schedulingPolicyArn": "{quotas}",
+            "computeEnvironmentOrder": ORDER,
+        },
+        ("DescribeJobQueues", {"jobQueues": ["quota"]}, "jobQueues"),
+    ),
+    (
+        "CreateQuotaShare",
+        {"quotaShareName": "share", "jobQueue": "quota", "tags": {"a": "b"}} | QUOTAS,
+        ("DescribeQuotaShare", {"quotaShareArn": "{share}"}, None),
+    ),
+    (
+        "UpdateQuotaShare",
+        {"quotaShareArn": "{share}"} | QUOTAS,
+        ("DescribeQuotaShare", {"quotaShareArn": "{share}"}, None),
+    ),
+    ("ListQuotaShares", {"jobQueue": "quota"} | PAGE, None),
+    (
         "CreateConsumableResource",
         {
             "consumableResourceName": LICENCE,
@@ -381,6 +428,8 @@ ENDINGS = [
     ("TerminateJob", {"jobId": "{array}", "reason": "test"}),
     ("TerminateJobs", {"jobs": ["{nodes}"], "reason": "test"}),
     ("DeregisterJobDefinition", {"jobDefinition": "older:1"}),
+    ("UpdateQuotaShare", {"quotaShareArn": "{share}", "state": "DISABLED"}),
+    ("DeleteQuotaShare", {"quotaShareArn": "{share}"}),
     ("CreateConsumableResource", {"consumableResourceName": "gone"}),
     ("DeleteConsumableResource", {"consumableResource": "gone"}),
     ("CreateSchedulingPolicy", {"name": "gone", "fairsharePolicy": {}}),
