@@ -92,8 +92,14 @@ fn a_rerun_is_asked_for_once_under_a_key() {
     let here = RerunJob { idempotency_key: Some("p".into()), ..in_place(job) };
     assert_eq!(rerun(&mut w, here.clone()).children, Some(1));
     w.run_all(&agent, 1);
-    assert_eq!(rerun(&mut w, here).children, None);
+    assert_eq!(rerun(&mut w, here.clone()).children, None);
     assert_eq!(w.status(job), JobStatus::Failed, "the second request did nothing");
+    w.check_replay();
+    // The keys go with the jobs.
+    w.does(Command::Forget(w.now));
+    assert!(w.state.jobs.is_empty() && w.state.idempotency.is_empty());
+    let error = w.refused(Command::Rerun { id: NEW, request: Box::new(here) });
+    assert_eq!(error.kind, ErrorKind::NotFound);
     w.check_replay();
 }
 
