@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 
 use serde_json::Value;
 use windrow_tests::{Cluster, wait_until};
@@ -63,4 +65,41 @@ fn each_change_is_told_once_and_in_order_although_the_coordinator_is_killed() {
     }
     assert_eq!(last.len(), CHILDREN + 1, "each child, and the array");
     assert!(last.values().all(|status| *status == "SUCCEEDED"), "{last:?}");
+}
+
+#[test]
+fn events_are_followed_as_they_come_and_chosen_by_queue_job_and_time() {
+    let cluster = Cluster::start();
+    let mut follow = cluster
+        .program("windrow")
+        .args(["events", "-f", "--queue", "default", "--since", "1h", "-o", "jsonl"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(follow.stdout.take().unwrap()).lines();
+    let id = cluster.submit(&["--array", "3", "--", "true"]);
+    // Ends with the test's time limit if the last event never comes.
+    let told: Vec<Value> = std::iter::from_fn(|| {
+        let event: Value = serde_json::from_str(&lines.next()?.unwrap()).unwrap();
+        (event["subject"] != *id || event["data"]["status"] != "SUCCEEDED").then_some(event)
+    })
+    .collect();
+    follow.kill().unwrap();
+    follow.wait().unwrap();
+    let statuses = |events: &[Value], subject: &str| -> Vec<String> {
+        let of_it = events.iter().filter(|event| event["subject"] == subject);
+        of_it.map(|event| event["data"]["status"].as_str().unwrap().to_owned()).collect()
+    };
+    let child = format!("{id}:1");
+    let life = statuses(&told, &child);
+    assert_eq!(life.first().map(String::as_str), Some("PENDING"), "{life:?}");
+    assert_eq!(life.last().map(String::as_str), Some("SUCCEEDED"), "{life:?}");
+
+    let kept = events(&cluster, &child);
+    assert_eq!(statuses(&kept, &child), life, "the same events, kept");
+    assert_eq!(kept.len(), life.len(), "of this child only");
+    let table = cluster.windrow(&["events", "--job", &child]).ok();
+    assert!(table.contains("SUCCEEDED") && table.contains(&child), "{table}");
+    let none = cluster.windrow(&["events", "--queue", "other", "-o", "json"]).json();
+    assert_eq!(none["events"].as_array().unwrap().len(), 0);
 }
