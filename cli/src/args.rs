@@ -2,6 +2,7 @@
 
 mod consumable;
 mod job;
+mod quota;
 mod resource;
 mod up;
 
@@ -10,6 +11,7 @@ pub(crate) use job::{
     CommandLine, JobCommand, JobWords, ListArgs, LogsArgs, OverrideArgs, RerunArgs, RunArgs,
     StopArgs, SubmitArgs,
 };
+pub(crate) use quota::{QuotaShareCommand, QuotaWords};
 pub(crate) use resource::{
     AgentCommand, CeCommand, ClusterCommand, DeadLetterCommand, JobDefinitionCommand, QueueCommand,
     RegisterArgs, TagCommand,
@@ -136,6 +138,9 @@ pub(crate) enum Command {
     /// Consumable resources: counted things that jobs share, such as licences.
     #[command(subcommand)]
     Consumable(ConsumableCommand),
+    /// Quota shares: parts of a queue with capacity of their own.
+    #[command(subcommand)]
+    QuotaShare(QuotaShareCommand),
     /// Agents: the machines that run jobs.
     #[command(subcommand)]
     Agent(AgentCommand),

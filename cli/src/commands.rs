@@ -9,6 +9,7 @@ mod events;
 mod job;
 mod jobdef;
 mod queue;
+mod quota;
 mod run;
 mod submit;
 mod tag;
@@ -38,6 +39,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Outcome> 
         Command::Jobdef(command) => jobdef::run(context, command).await.map(Outcome::from),
         Command::Queue(command) => queue::run(context, command).await.map(Outcome::from),
         Command::Ce(command) => ce::run(context, command).await.map(Outcome::from),
+        Command::QuotaShare(command) => quota::run(context, command).await.map(Outcome::from),
         Command::Consumable(command) => consumable::run(context, command).await.map(Outcome::from),
         Command::Agent(command) => agent::run(context, command).await.map(Outcome::from),
         Command::Tag(command) => tag::run(context, command).await.map(Outcome::from),

@@ -34,6 +34,9 @@ pub(crate) struct JobWords {
     /// more than once.
     #[arg(long, value_parser = parse_quantity, value_name = "NAME=QUANTITY")]
     pub(crate) consumable: Vec<ConsumableResourceRequirement>,
+    /// Quota share, in a queue that has them.
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) quota_share: Option<String>,
     /// Wait until a job SUCCEEDED: `ID`, `ID:INDEX` of a child, `N_TO_N:ID` (each child for the
     /// child of the same index), `SEQUENTIAL` (each child for the one before it). May be given
     /// more than once.

@@ -9,6 +9,7 @@ mod history;
 mod listing;
 pub(super) mod nodes;
 mod policies;
+mod quota;
 mod rerun;
 mod resources;
 mod retries;

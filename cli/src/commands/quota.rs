@@ -1,0 +1,132 @@
+//! `windrow quota-share ...`.
+
+use windrow_common::api::quota::{
+    CreateQuotaShare, DeleteQuotaShare, DescribeQuotaShare, ListQuotaShares,
+    ListQuotaSharesResponse, QuotaShareDetail, QuotaSharePreemptionConfiguration,
+    QuotaShareResourceSharingConfiguration, QuotaShareResponse, ResourceSharingStrategy,
+    UpdateQuotaShare,
+};
+use windrow_common::api::resources::ResourceState;
+
+use crate::args::{QuotaShareCommand, QuotaWords};
+use crate::client::Client;
+use crate::context::Context;
+use crate::failure::{Failure, Result};
+use crate::output::{Answer, Grid, View, list_or_dash};
+
+pub(super) async fn run(context: &Context, command: QuotaShareCommand) -> Result<Answer> {
+    let client = context.client().await?;
+    match command {
+        QuotaShareCommand::Create { name, words } => {
+            let Some((queue, share)) = name.split_once('/') else {
+                return Err(Failure::error(format!(
+                    "`{name}` does not name a share and its queue"
+                ))
+                .hint("write QUEUE/SHARE"));
+            };
+            let request = CreateQuotaShare {
+                quota_share_name: share.to_owned(),
+                job_queue: queue.to_owned(),
+                resource_sharing_configuration: sharing(&words)
+                    .or_else(|| Some(Default::default())),
+                preemption_configuration: preemption(&words).or(Some(
+                    QuotaSharePreemptionConfiguration {
+                        in_share_preemption: ResourceState::Disabled,
+                    },
+                )),
+                capacity_limits: words.limit,
+                ..Default::default()
+            };
+            Ok(changed(&client.call_once(&request).await?, &name, "created"))
+        }
+        QuotaShareCommand::Update { name, words, enable, disable } => {
+            let request = UpdateQuotaShare {
+                quota_share_arn: name.clone(),
+                resource_sharing_configuration: sharing(&words),
+                preemption_configuration: preemption(&words),
+                state: super::state(enable, disable),
+                capacity_limits: words.limit,
+            };
+            Ok(changed(&client.call(&request).await?, &name, "updated"))
+        }
+        QuotaShareCommand::List { queue } => Ok(answer(list(&client, queue).await?)),
+        QuotaShareCommand::Describe { name } => {
+            let request = DescribeQuotaShare { quota_share_arn: name };
+            Ok(answer(vec![client.call(&request).await?]))
+        }
+        QuotaShareCommand::Delete { name } => {
+            client.call(&DeleteQuotaShare { quota_share_arn: name.clone() }).await?;
+            let gone = QuotaShareResponse { quota_share_name: name.clone(), ..Default::default() };
+            Ok(changed(&gone, &name, "is being deleted with its jobs"))
+        }
+    }
+}
+
+fn sharing(words: &QuotaWords) -> Option<QuotaShareResourceSharingConfiguration> {
+    words.strategy.map(|strategy| QuotaShareResourceSharingConfiguration {
+        strategy: strategy.into(),
+        borrow_limit: words.borrow_limit,
+    })
+}
+
+fn preemption(words: &QuotaWords) -> Option<QuotaSharePreemptionConfiguration> {
+    let state = |on| if on { ResourceState::Enabled } else { ResourceState::Disabled };
+    words
+        .preempt_lower
+        .map(|on| QuotaSharePreemptionConfiguration { in_share_preemption: state(on) })
+}
+
+fn changed(response: &QuotaShareResponse, name: &str, what: &str) -> Answer {
+    Answer::one(response, vec![name.to_owned()], format!("quota share {name}: {what}\n"))
+}
+
+async fn list(client: &Client, queue: String) -> Result<Vec<QuotaShareDetail>> {
+    let mut request = ListQuotaShares { job_queue: queue, ..Default::default() };
+    let mut found = Vec::new();
+    loop {
+        let response = client.call(&request).await?;
+        found.extend(response.quota_shares);
+        request.next_token = response.next_token;
+        if request.next_token.is_none() {
+            return Ok(found);
+        }
+    }
+}
+
+fn answer(found: Vec<QuotaShareDetail>) -> Answer {
+    let row = |share: &QuotaShareDetail| {
+        let limits = share.capacity_limits.iter();
+        let limits: Vec<_> =
+            limits.map(|l| format!("{}={}", l.capacity_unit, l.max_capacity)).collect();
+        let amount = |one: &windrow_common::api::quota::QuotaShareUse| {
+            let borrowed = if one.borrowed > 0 {
+                format!(" ({} borrowed)", one.borrowed)
+            } else {
+                String::new()
+            };
+            format!("{}={}{borrowed}", one.capacity_unit.as_str(), one.used)
+        };
+        let used: Vec<_> = share.used.iter().filter(|one| one.used > 0).map(amount).collect();
+        vec![
+            share.quota_share_name.clone(),
+            format!("{:?}", share.state).to_uppercase(),
+            share.status.clone(),
+            list_or_dash(&limits),
+            strategy(share.resource_sharing_configuration.strategy).to_owned(),
+            list_or_dash(&used),
+        ]
+    };
+    let headers = &["NAME", "STATE", "STATUS", "LIMITS", "STRATEGY", "USED (VCPU / 1000)"];
+    let grid = Grid::new(headers, found.iter().map(row).collect());
+    let names = found.iter().map(|share| share.quota_share_name.clone()).collect();
+    let response = ListQuotaSharesResponse { quota_shares: found, next_token: None };
+    Answer::list(&response, "quotaShares", names, View::Grid(grid, "no quota shares"))
+}
+
+fn strategy(strategy: ResourceSharingStrategy) -> &'static str {
+    match strategy {
+        ResourceSharingStrategy::Reserve => "RESERVE",
+        ResourceSharingStrategy::Lend => "LEND",
+        ResourceSharingStrategy::LendAndBorrow => "LEND_AND_BORROW",
+    }
+}
