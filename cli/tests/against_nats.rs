@@ -465,7 +465,8 @@ fn a_long_list_is_printed_page_by_page() {
         let first = request["nextToken"].as_str().is_none();
         let filters = json!([{"name": "JOB_NAME", "values": ["al*"]}, {"name": "AFTER_CREATED_AT", "values": ["1000"]},
             {"name": "JOB_STATUS", "values": ["FAILED"]}]);
-        assert_eq!((&request["filters"], &request["maxResults"]), (&filters, &json!(100)));
+        assert_eq!(request["filters"], filters);
+        assert!(request["maxResults"].as_u64().unwrap() <= 100, "what is allowed with filters");
         // A page may be empty and still have a token.
         Ok(match (first, request["nextToken"].as_str()) {
             (true, _) => json!({"jobSummaryList": [], "nextToken": "1"}),
