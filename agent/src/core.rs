@@ -8,6 +8,7 @@
 pub mod attempts;
 pub mod environment;
 pub mod held;
+mod observed;
 mod orders;
 pub mod outbox;
 pub mod ranges;
@@ -21,9 +22,7 @@ use std::time::Duration;
 use windrow_common::ids::LeaseId;
 use windrow_common::time::Timestamp;
 use windrow_common::units::Resources;
-use windrow_common::wire::agent::{
-    ContainerEnd, EndCause, Ended, Held as WireHeld, Report, Session,
-};
+use windrow_common::wire::agent::{EndCause, Held as WireHeld, Report, Session};
 use windrow_common::wire::container::ContainerSpec;
 use windrow_common::wire::lease::{Lease, OrderMessage, TaskSpec};
 
@@ -31,9 +30,6 @@ use crate::executor::{AttemptKey, ExecutorEvent, StopSignal};
 use attempts::{Attempt, Attempts, Ending};
 use held::{Held, Record};
 use outbox::{Item, Outbox};
-
-/// Longest detail of a report, in characters; what is longer is cut.
-const REASON_LENGTH_MAX: usize = 255;
 
 /// What AWS says of a container that its memory limit ended.
 pub const OUT_OF_MEMORY: &str = "OutOfMemoryError: Container killed due to memory usage";
@@ -278,80 +274,6 @@ impl Core {
         }
     }
 
-    fn on_observed(&mut self, observed: Observed, now: Timestamp) {
-        let log_bytes = observed.log_bytes;
-        match observed.event {
-            ExecutorEvent::Started { key, at } => self.on_started(key, at, now),
-            ExecutorEvent::StartFailed { key, at, reason } => {
-                let outcome =
-                    Outcome { reason: Some(reason), ..Outcome::of(EndCause::StartFailed) };
-                self.on_ended(key, at, outcome, log_bytes);
-            }
-            ExecutorEvent::Exited { key, at, exit_code, out_of_memory, reason, containers } => {
-                let cause = if out_of_memory { EndCause::OutOfMemory } else { EndCause::Exited };
-                let reason = match out_of_memory {
-                    true => Some(OUT_OF_MEMORY.to_owned()),
-                    false => reason,
-                };
-                let exit_code = Some(exit_code);
-                let outcome = Outcome { exit_code, reason, containers, ..Outcome::of(cause) };
-                self.on_ended(key, at, outcome, log_bytes);
-            }
-            ExecutorEvent::Lost { key, at, reason } => {
-                let outcome = Outcome { reason: Some(reason), ..Outcome::of(EndCause::HostLost) };
-                self.on_ended(key, at, outcome, log_bytes);
-            }
-        }
-    }
-
-    fn on_started(&mut self, key: AttemptKey, at: Timestamp, now: Timestamp) {
-        let stop_again = self.attempts.change(key, |attempt| {
-            attempt.started_at = Some(at);
-            match attempt.ending {
-                _ if attempt.fenced => Some(StopSignal::Kill),
-                Some(ending) if ending.kill_at <= now => Some(StopSignal::Kill),
-                Some(_) => Some(StopSignal::Terminate),
-                None => None,
-            }
-        });
-        // A signal before the start may have met nothing.
-        if let Some(Some(signal)) = stop_again {
-            self.output.stops.push((key, signal));
-        }
-        self.outbox.push(Item::Started(key));
-    }
-
-    fn on_ended(&mut self, key: AttemptKey, at: Timestamp, outcome: Outcome, log_bytes: u64) {
-        self.output.forgets.push(key);
-        let begun_at = self.held.begun(key).map(|begun| begun.at);
-        let Some(attempt) = self.attempts.remove(key) else { return };
-        let (Some(held), Some(begun_at), false) =
-            (self.held.leases.get(&key.lease), begun_at, attempt.fenced)
-        else {
-            return;
-        };
-        let outcome = match attempt.ending {
-            Some(Ending { cause, reason, .. }) => {
-                Outcome { cause, reason: reason.map(str::to_owned), ..outcome }
-            }
-            None => outcome,
-        };
-        let ended = Ended {
-            lease: key.lease,
-            job: held.lease.job,
-            child: key.child,
-            started_at: outcome.ran.then_some(attempt.started_at.unwrap_or(begun_at)),
-            ended_at: at,
-            exit_code: outcome.exit_code.filter(|_| outcome.cause != EndCause::HostLost),
-            cause: outcome.cause,
-            reason: outcome.reason.map(|text| text.chars().take(REASON_LENGTH_MAX).collect()),
-            log_bytes,
-            containers: outcome.containers,
-        };
-        self.record(Record::Ended(ended));
-        self.outbox.push(Item::Ended(key));
-    }
-
     /// Ends an attempt, unless it is being ended already: the first cause stands. `grace`: the time it
     /// has, if not its own.
     fn end(
@@ -497,22 +419,6 @@ fn stop_timeout(settings: &Settings, spec: &TaskSpec) -> Duration {
     let own = |seconds: u32| Duration::from_secs(seconds.into());
     let of = |one: &ContainerSpec| one.stop_timeout_seconds.map_or(settings.stop_timeout, own);
     spec.containers.iter().map(of).sum()
-}
-
-/// How an attempt ended by itself.
-struct Outcome {
-    ran: bool,
-    exit_code: Option<i32>,
-    cause: EndCause,
-    reason: Option<String>,
-    containers: Vec<ContainerEnd>,
-}
-
-impl Outcome {
-    fn of(cause: EndCause) -> Self {
-        let ran = cause != EndCause::StartFailed;
-        Self { ran, exit_code: None, cause, reason: None, containers: Vec::new() }
-    }
 }
 
 fn find_report(held: &Held, attempts: &Attempts, item: &Item) -> Option<Report> {
