@@ -60,7 +60,7 @@ fn leases_and_children_agree(state: &State) -> Result<(), String> {
     Ok(())
 }
 
-/// INV-13: a multi-node job is leased entirely or not at all, and all its nodes are in one attempt.
+/// INV-14: a multi-node job is leased entirely or not at all, and all its nodes are in one attempt.
 fn nodes_act_together(state: &State) -> Result<(), String> {
     for (id, job) in &state.jobs {
         let Some(nodes) = &job.nodes else { continue };
@@ -78,17 +78,17 @@ fn nodes_act_together(state: &State) -> Result<(), String> {
             attempts.insert(attempt);
             if is_live != (nodes.phase != Phase::Idle) {
                 return Err(format!(
-                    "INV-13: {:?}, but node {node} of {id} {record:?}",
+                    "INV-14: {:?}, but node {node} of {id} {record:?}",
                     nodes.phase
                 ));
             }
             let early = nodes.phase == Phase::Starting && node != nodes.main;
             if early && matches!(record, Child::Running { .. }) {
-                return Err(format!("INV-13: node {node} of {id} runs before the main node"));
+                return Err(format!("INV-14: node {node} of {id} runs before the main node"));
             }
         }
         if attempts.len() > 1 {
-            return Err(format!("INV-13: nodes of {id} are in attempts {attempts:?}"));
+            return Err(format!("INV-14: nodes of {id} are in attempts {attempts:?}"));
         }
     }
     Ok(())
