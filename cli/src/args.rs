@@ -28,7 +28,7 @@ use windrow_common::time::{Timestamp, wall_clock};
 
 /// Runs batch jobs on your own machines.
 ///
-/// Exit codes: 0 done (waited jobs SUCCEEDED), 1 error, 2 usage, 4 not found, 6 conflict,
+/// Exit codes: 0 done (waited jobs SUCCEEDED), 1 error, 2 usage, 3 planned but could not start now, 4 not found, 6 conflict,
 /// 7 cluster unreachable or outcome unknown, 10 a waited job FAILED, 11 a waited job was
 /// terminated or cancelled, 124 time limit of a wait ran out, 130 interrupted (the job goes on).
 #[derive(Debug, Parser)]
@@ -121,6 +121,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Submit a job.
     Submit(SubmitArgs),
+    /// Say where a job would go, and submit nothing; the same as `submit --dry-run`.
+    Plan(SubmitArgs),
     /// Look at jobs and act on them.
     #[command(subcommand)]
     Job(JobCommand),

@@ -19,7 +19,7 @@ use std::io::Write;
 use clap::CommandFactory;
 use windrow_common::api::resources::ResourceState;
 
-use crate::args::{Cli, Command};
+use crate::args::{Cli, Command, SubmitArgs};
 use crate::context::Context;
 use crate::failure::{Exit, Result};
 use crate::output::{Answer, Outcome};
@@ -34,6 +34,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Outcome> 
         Command::Down => up::down(context).await.map(Outcome::from),
         Command::Run(args) => run::run(context, args).await,
         Command::Submit(args) => submit::run(context, args).await,
+        Command::Plan(args) => submit::run(context, SubmitArgs { dry_run: true, ..args }).await,
         Command::Job(command) => job::run(context, command).await,
         Command::Logs(args) => job::logs(context, args).await,
         Command::Jobdef(command) => jobdef::run(context, command).await.map(Outcome::from),

@@ -12,6 +12,8 @@ pub(crate) enum Exit {
     Done,
     /// Any error without a code of its own.
     Error,
+    /// A planned job could not start as things are.
+    Unplaced,
     /// Something named is not there.
     NotFound,
     /// It contradicts what is there.
@@ -35,6 +37,7 @@ impl Exit {
         match self {
             Self::Done => 0,
             Self::Error => 1,
+            Self::Unplaced => 3,
             Self::NotFound => 4,
             Self::Conflict => 6,
             Self::Unreachable => 7,
@@ -49,6 +52,7 @@ impl Exit {
     /// The meaning of another `windrow`'s exit code.
     pub(crate) fn from_code(code: u8) -> Self {
         let all = [
+            Self::Unplaced,
             Self::NotFound,
             Self::Conflict,
             Self::Unreachable,
@@ -93,6 +97,7 @@ impl Failure {
             Exit::TimedOut => "TimedOut",
             Exit::Interrupted => "Interrupted",
             Exit::JobFailed | Exit::JobTerminated | Exit::Job(_) => "JobFailed",
+            Exit::Unplaced => "Unplaced",
             Exit::Done | Exit::Error => "Error",
         };
         Self {

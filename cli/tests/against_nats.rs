@@ -515,3 +515,47 @@ fn tags_are_asked_for_by_the_names_people_use() {
     assert_eq!(text(&list.stdout), "KEY   VALUE\nteam  a\n");
     assert_eq!(code(&server.windrow(&["tag", "remove", "queue/default", "team"])), 0);
 }
+
+#[test]
+fn a_plan_that_has_to_wait_says_why_and_exits_with_3() {
+    fn explanation(code: &str) -> Value {
+        json!({"jobId": JOB, "jobName": "x", "jobQueue": "default", "status": "RUNNABLE",
+            "code": code, "class": "HOST", "message": "no agent of compute environment `e` is UP",
+            "hint": "start an agent", "nodesConsidered": 2, "excluded": {"LOST": 2},
+            "noEstimate": "nothing will change by itself"})
+    }
+    let server = Server::start();
+    server.respond(|operation, request| {
+        let wanted = |name: &str| request["job"]["jobName"] == name;
+        Ok(match operation {
+            "PlanJob" if wanted("now") => json!({"startsNow": true, "agents": ["a"], "job": job("RUNNABLE")}),
+            "PlanJob" if wanted("later") => json!({"startsNow": false, "job": job("PENDING"),
+                "explanation": explanation("DEPENDENCY_PENDING")}),
+            "PlanJob" => {
+                // An image's ad-hoc definition comes along and is not registered.
+                assert_eq!(request["definition"]["containerProperties"]["image"], "busybox");
+                json!({"startsNow": false, "job": job("RUNNABLE"), "explanation": explanation("NO_AGENT")})
+            }
+            "ExplainJob" => explanation("NO_AGENT"),
+            "ExplainQueue" => json!({"reasons": [{"jobQueue": "default", "code": "NO_AGENT",
+                "children": 7, "jobs": 2, "example": JOB, "message": "none"}], "children": {"RUNNABLE": 7}}),
+            other => panic!("{other}"),
+        })
+    });
+    let output = server.windrow(&["submit", "--dry-run", "--name", "now", "--", "true"]);
+    assert_eq!((code(&output), text(&output.stdout)), (0, "it would start at once on agent `a`\n"));
+    assert_eq!(code(&server.windrow(&["plan", "--name", "later", "--", "true"])), 0);
+    let output = server.windrow(&["plan", "--image", "busybox", "--", "true"]);
+    let shown = text(&output.stdout);
+    assert_eq!(code(&output), 3, "{shown}");
+    assert!(shown.starts_with("it would wait: NO_AGENT\n") && shown.contains("2 LOST"), "{shown}");
+    let output = server.windrow(&["job", "why", JOB]);
+    let expected = format!(
+        "{JOB}  RUNNABLE  NO_AGENT\nno agent of compute environment `e` is UP\n\
+         Hint:       start an agent\nAgents:     2 looked at: 2 LOST\n"
+    );
+    assert_eq!((code(&output), text(&output.stdout)), (0, expected.as_str()));
+    let why = server.windrow(&["queue", "why", "default", "-o", "json"]);
+    let why: Value = serde_json::from_slice(&why.stdout).unwrap();
+    assert_eq!(why["reasons"][0]["children"], 7);
+}

@@ -14,6 +14,7 @@ pub mod overrides;
 pub mod policies;
 pub mod quota;
 pub mod resources;
+pub mod snapshot;
 pub mod tags;
 
 pub use error::{ApiError, ErrorKind};
@@ -70,6 +71,8 @@ operations! {
     "ExplainJob": explain::ExplainJob => explain::Explanation;
     "ExplainQueue": explain::ExplainQueue => explain::ExplainQueueResponse;
     "PlanJob": explain::PlanJob => explain::PlanJobResponse;
+    "GetJobQueueSnapshot": snapshot::GetJobQueueSnapshot
+        => snapshot::GetJobQueueSnapshotResponse;
     "TagResource": tags::TagResource => Empty;
     "UntagResource": tags::UntagResource => Empty;
     "ListTagsForResource": tags::ListTagsForResource => tags::ListTagsForResourceResponse;

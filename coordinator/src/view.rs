@@ -6,9 +6,11 @@ mod explain;
 pub mod history;
 mod jobs;
 mod list;
+mod plan;
 mod policies;
 mod quota;
 mod resources;
+mod snapshot;
 mod tags;
 mod workload;
 
@@ -16,11 +18,13 @@ pub use consumables::{describe_consumable, list_consumables, list_consumers};
 pub use explain::{explain_job, explain_queue};
 pub use jobs::describe_jobs;
 pub use list::list_jobs;
+pub use plan::plan_job;
 pub use policies::{describe_policies, list_policies};
 pub use quota::{describe_quota_share, list_quota_shares};
 pub use resources::{
     describe_definitions, describe_environments, describe_queues, list_agents, statistics,
 };
+pub use snapshot::queue_snapshot;
 pub use tags::list_tags;
 
 use windrow_common::api::ApiError;

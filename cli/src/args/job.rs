@@ -121,6 +121,9 @@ pub(crate) struct SubmitArgs {
     /// A second submission with the same key gives the first job. Default: a random key.
     #[arg(long, value_name = "KEY")]
     pub(crate) idempotency_key: Option<String>,
+    /// Check everything, say where it would go, and submit nothing; exit 3 if it could not start now.
+    #[arg(long, conflicts_with_all = ["wait", "progress"])]
+    pub(crate) dry_run: bool,
     /// Wait until the job ended; exit 0, 10 (FAILED) or 11 (terminated).
     #[arg(long)]
     pub(crate) wait: bool,

@@ -95,6 +95,11 @@ pub(crate) enum QueueCommand {
         #[arg(long)]
         disable: bool,
     },
+    /// Show which jobs of a queue go next, and what it uses.
+    Front {
+        /// Its name.
+        name: String,
+    },
     /// Say what the jobs of a queue, or of all queues, wait for.
     Why {
         /// Its name. Default: all queues.

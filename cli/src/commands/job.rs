@@ -4,7 +4,7 @@ mod list;
 mod rerun;
 mod show;
 mod stop;
-mod why;
+pub(super) mod why;
 
 use tokio::sync::watch;
 use windrow_common::api::jobs::{DescribeJobsResponse, JobDetail, UpdateJob};

@@ -5,12 +5,13 @@ use windrow_common::api::resources::{
     ComputeEnvironmentOrder, CreateJobQueue, DeleteJobQueue, DescribeJobQueues,
     DescribeJobQueuesResponse, JobQueueDetail, JobQueueResponse, ResourceState, UpdateJobQueue,
 };
+use windrow_common::api::snapshot::{FrontOfQueueJob, GetJobQueueSnapshot};
 
 use crate::args::QueueCommand;
 use crate::client::Client;
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Result};
-use crate::output::{Answer, Grid, View, list_or_dash, short};
+use crate::output::{Answer, Grid, View, list_or_dash, short, time_or_dash};
 
 pub(super) async fn run(context: &Context, command: QueueCommand) -> Result<Answer> {
     let client = context.client().await?;
@@ -37,6 +38,7 @@ pub(super) async fn run(context: &Context, command: QueueCommand) -> Result<Answ
             }
             Ok(answer(queues))
         }
+        QueueCommand::Front { name } => front(&client, name).await,
         QueueCommand::Why { name } => why(&client, name).await,
         QueueCommand::Update { name, priority, compute_environments, enable, disable } => {
             let request = UpdateJobQueue {
@@ -54,6 +56,21 @@ pub(super) async fn run(context: &Context, command: QueueCommand) -> Result<Answ
             Ok(changed(&gone, "delete requested"))
         }
     }
+}
+
+async fn front(client: &Client, name: String) -> Result<Answer> {
+    let response = client.call(&GetJobQueueSnapshot { job_queue: name }).await?;
+    let row = |(job, place): (&FrontOfQueueJob, u32)| {
+        let since = time_or_dash(Some(job.earliest_time_at_position));
+        vec![short(&job.job_arn).to_owned(), place.to_string(), since]
+    };
+    let rows = response.front_of_queue.jobs.iter().zip(1..).map(row).collect();
+    let names = response.front_of_queue.jobs.iter();
+    let names = names.map(|job| short(&job.job_arn).to_owned()).collect();
+    let mut answer = Answer::one(&response, names, String::new());
+    answer.view =
+        View::Grid(Grid::new(&["ID", "POSITION", "RUNNABLE SINCE"], rows), "no job waits");
+    Ok(answer)
 }
 
 async fn why(client: &Client, name: Option<String>) -> Result<Answer> {

@@ -1,13 +1,15 @@
 //! `windrow submit`, and submitting for `run`.
 
 use windrow_common::api::definitions::RegisterJobDefinition;
+use windrow_common::api::explain::{PlanJob, WaitCode};
 use windrow_common::api::jobs::{SubmitJob, SubmitJobResponse};
 use windrow_common::ids::{JobId, JobRef};
 
+use super::job::why::details;
 use crate::args::{JobWords, SubmitArgs};
 use crate::client::Client;
 use crate::context::Context;
-use crate::failure::{Attempt, Failure, Result};
+use crate::failure::{Attempt, Exit, Failure, Result};
 use crate::output::{Answer, Outcome};
 use crate::submission::{
     self, DEFINITION_DEFAULT, adhoc_name, adhoc_nodes, adhoc_properties, apply_words,
@@ -29,6 +31,9 @@ pub(super) async fn run(context: &Context, args: SubmitArgs) -> Result<Outcome> 
     }
     request.parameters.extend(args.parameter);
     request.idempotency_key = args.idempotency_key.or(request.idempotency_key);
+    if args.dry_run {
+        return plan(context, request, &args.words, &args.command.words).await;
+    }
     let waits = args.wait || args.progress;
     let client = if waits { context.waiting_client().await? } else { context.client().await? };
     let response = submit(&client, request, &args.words, &args.command.words).await?;
@@ -54,17 +59,47 @@ pub(super) async fn submit(
     command: &[String],
 ) -> Result<SubmitJobResponse> {
     apply_words(&mut request, words, command);
-    choose_definition(client, &mut request, words).await?;
+    if let Some(definition) = choose_definition(&mut request, words)? {
+        request.job_definition = super::ensure_definition(client, &definition).await?;
+    }
     let key = request.idempotency_key.get_or_insert_with(|| JobId::generate().to_string()).clone();
     client.call_with_key(&request, &key).await
 }
 
-/// The ad-hoc definition when none is named; for plain processes in the current directory.
-async fn choose_definition(
-    client: &Client,
+/// Completes a request from flags and asks where it would go.
+async fn plan(
+    context: &Context,
+    mut job: SubmitJob,
+    words: &JobWords,
+    command: &[String],
+) -> Result<Outcome> {
+    apply_words(&mut job, words, command);
+    let definition = choose_definition(&mut job, words)?;
+    if let Some(definition) = &definition {
+        job.job_definition.clone_from(&definition.job_definition_name);
+    }
+    let plan = context.client().await?.call(&PlanJob { job, definition }).await?;
+    let (exit, text) = match &plan.explanation {
+        None => {
+            let agents = plan.agents.join("`, `");
+            (Exit::Done, format!("it would start at once on agent `{agents}`\n"))
+        }
+        Some(why) => {
+            let follows = why.code == WaitCode::DependencyPending;
+            let exit = if follows { Exit::Done } else { Exit::Unplaced };
+            (exit, format!("it would wait: {}\n{}", why.code, details(why)))
+        }
+    };
+    let answer = Answer::one(&plan, vec![], text);
+    Ok(Outcome { answer: Some(answer), exit })
+}
+
+/// The ad-hoc definition when none is named; for plain processes in the current directory. Given
+/// when there has to be one with these settings.
+fn choose_definition(
     request: &mut SubmitJob,
     words: &JobWords,
-) -> Result<()> {
+) -> Result<Option<RegisterJobDefinition>> {
     let flags = &words.overrides;
     if let Some(image) = &flags.image {
         let name = adhoc_name(image);
@@ -78,11 +113,12 @@ async fn choose_definition(
                 ..Default::default()
             },
         };
-        request.job_definition = super::ensure_definition(client, &definition).await?;
         if request.node_overrides.is_some() {
             override_all_nodes(request);
         }
-    } else if request.job_definition.is_empty() {
+        return Ok(Some(definition));
+    }
+    if request.job_definition.is_empty() {
         request.job_definition = DEFINITION_DEFAULT.to_owned();
         let overrides = request.container_overrides.get_or_insert_default();
         if overrides.working_directory.is_none() {
@@ -92,11 +128,11 @@ async fn choose_definition(
         }
         if request.node_overrides.is_some() {
             let definition = adhoc_nodes(DEFINITION_DEFAULT, adhoc_properties(None, None));
-            request.job_definition = super::ensure_definition(client, &definition).await?;
             override_all_nodes(request);
+            return Ok(Some(definition));
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 /// The id in an answer to a submission.

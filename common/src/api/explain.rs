@@ -5,7 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::jobs::{JobStatus, SubmitJob};
+use super::definitions::RegisterJobDefinition;
+use super::jobs::{JobDetail, JobStatus, SubmitJob};
 use crate::wire::agent::Executor;
 
 /// *Extension.* Asks why a job does not get on.
@@ -27,11 +28,14 @@ pub struct ExplainQueue {
 }
 
 /// *Extension.* Checks a submission and says where it would go, and changes nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct PlanJob {
     /// The submission.
     pub job: SubmitJob,
+    /// A definition that it runs and that is not registered for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub definition: Option<RegisterJobDefinition>,
 }
 
 /// What keeps a job, in one word. Job-wide reasons come first: when one of them holds no agent could
@@ -55,8 +59,6 @@ pub enum WaitCode {
     SchedulerBusy,
     /// Jobs it depends on have not ended.
     DependencyPending,
-    /// Its queue takes no submissions; only of a plan.
-    QueueDisabled,
     /// It is tried again, but not before a time.
     Backoff,
     /// As many children of its array run as may.
@@ -101,7 +103,6 @@ impl WaitCode {
             Self::AgentUnheard => "AGENT_UNHEARD",
             Self::SchedulerBusy => "SCHEDULER_BUSY",
             Self::DependencyPending => "DEPENDENCY_PENDING",
-            Self::QueueDisabled => "QUEUE_DISABLED",
             Self::Backoff => "BACKOFF",
             Self::ConcurrencyLimit => "CONCURRENCY_LIMIT",
             Self::CeDisabled => "CE_DISABLED",
@@ -129,7 +130,6 @@ impl WaitCode {
             }
             Self::SchedulerBusy
             | Self::DependencyPending
-            | Self::QueueDisabled
             | Self::Backoff
             | Self::ConcurrencyLimit
             | Self::CeDisabled
@@ -359,15 +359,14 @@ pub struct QueueReason {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PlanJobResponse {
-    /// Whether its first child would start at once.
+    /// Whether its first child, or all of its nodes, would start at once.
     pub starts_now: bool,
-    /// The agent on which it would.
+    /// The agents on which it would: of a multi-node job one for each node.
+    #[serde(default)]
+    pub agents: Vec<String>,
+    /// Why it would wait; absent when it would start at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub agent: Option<String>,
-    /// Name and revision of the definition it would run.
-    pub job_definition: String,
+    pub explanation: Option<Explanation>,
     /// The job as it would be described, after merging definition and overrides.
-    pub job: super::jobs::JobDetail,
-    /// Why it would wait; of one that would start now what it would do.
-    pub explanation: Explanation,
+    pub job: JobDetail,
 }

@@ -1,6 +1,7 @@
 //! Everything the coordinator knows: built by [`super::apply`] from the journal's events and by nothing
 //! else. Iterated in order only, so that a replay gives the same state.
 
+mod copy;
 mod dependency;
 mod nodes;
 

@@ -10,7 +10,7 @@ use windrow_common::api::consumables::{
 use windrow_common::api::definitions::{
     DeregisterJobDefinition, DescribeJobDefinitions, RegisterJobDefinition,
 };
-use windrow_common::api::explain::{ExplainJob, ExplainQueue};
+use windrow_common::api::explain::{ExplainJob, ExplainQueue, PlanJob};
 use windrow_common::api::jobs::{
     CancelJob, CancelJobs, DescribeJobs, ListJobs, RerunJob, SubmitJob, TerminateJob,
     TerminateJobs, UpdateJob,
@@ -27,6 +27,7 @@ use windrow_common::api::resources::{
     DescribeCluster, DescribeComputeEnvironments, DescribeJobQueues, DrainAgent, ListAgents,
     UpdateComputeEnvironment, UpdateJobQueue,
 };
+use windrow_common::api::snapshot::GetJobQueueSnapshot;
 use windrow_common::api::tags::{ListTagsForResource, TagResource, UntagResource};
 use windrow_common::api::{ApiError, Empty, Operation};
 use windrow_common::codec::Encoding;
@@ -60,6 +61,8 @@ pub enum Question {
     Agents,
     /// Why a job does not get on.
     Why(ExplainJob),
+    /// Where a submission would go.
+    Plan(Box<PlanJob>),
 }
 
 /// Reads a request and answers it if it is a question.
@@ -117,6 +120,9 @@ pub fn ask(
         ExplainJob::NAME => {
             read(operation, encoding, payload).map(|r| Asked::Question(Question::Why(r)))
         }
+        PlanJob::NAME => read(operation, encoding, payload)
+            .map(|request| Asked::Question(Question::Plan(Box::new(request)))),
+        GetJobQueueSnapshot::NAME => told(o, e, p, |r| view::queue_snapshot(state, r, now)),
         ExplainQueue::NAME => told(o, e, p, |r| view::explain_queue(state, r, now)),
         other => {
             let shown: String = other.chars().take(80).collect();

@@ -92,16 +92,7 @@ pub fn explain_queue(
 ) -> Result<ExplainQueueResponse, ApiError> {
     let queues: Vec<&Name> = match request.job_queue.as_deref().filter(|q| !q.is_empty()) {
         None => state.queues.keys().collect(),
-        Some(text) => {
-            let plain = arn::plain(text);
-            let known = plain.parse::<Name>().ok().and_then(|n| state.queues.get_key_value(&n));
-            let shown: String = plain.chars().take(80).collect();
-            let (name, _) = known.ok_or_else(|| {
-                ApiError::not_found(format!("JobQueue {shown} not found."))
-                    .hint("list the queues with `windrow queue list`")
-            })?;
-            vec![name]
-        }
+        Some(text) => vec![find_queue(state, text)?],
     };
     let look = Look::new(state, now, None);
     let mut response = ExplainQueueResponse::default();
@@ -121,6 +112,17 @@ pub fn explain_queue(
     }
     response.reasons.sort_by_key(|reason| Reverse(reason.children));
     Ok(response)
+}
+
+/// The queue that a text names.
+pub(super) fn find_queue<'a>(state: &'a State, text: &str) -> Result<&'a Name, ApiError> {
+    let plain = arn::plain(text);
+    let known = plain.parse::<Name>().ok().and_then(|name| state.queues.get_key_value(&name));
+    known.map(|(name, _)| name).ok_or_else(|| {
+        let shown: String = plain.chars().take(80).collect();
+        ApiError::not_found(format!("JobQueue {shown} not found."))
+            .hint("list the queues with `windrow queue list`")
+    })
 }
 
 /// Reasons of one queue; those of ready jobs by share as well.

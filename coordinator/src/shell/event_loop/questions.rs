@@ -38,6 +38,10 @@ impl EventLoop {
                 statistics.memory_bytes = resident_bytes();
                 Ok(encoding.write(&statistics).into())
             }
+            Question::Plan(request) => {
+                let answer = view::plan_job(&self.state, &self.limits, request, now)?;
+                Ok(encoding.write(&answer).into())
+            }
             Question::Why(request) => {
                 let hearing = Hearing {
                     silence: &silence,
