@@ -20,6 +20,7 @@ impl State {
             leases: self.leases.clone(),
             consumables: self.consumables.clone(),
             policies: self.policies.clone(),
+            quota_shares: self.quota_shares.clone(),
             ..Self::default()
         }
     }
