@@ -370,6 +370,7 @@ RESOURCES = [
         },
         ("DescribeJobQueues", {"jobQueues": ["quota"]}, "jobQueues"),
     ),
+    ("GetJobQueueSnapshot", {"jobQueue": "shared"}, None),
     (
         "CreateQuotaShare",
         {"quotaShareName": "share", "jobQueue": "quota", "tags": {"a": "b"}} | QUOTAS,
