@@ -24,11 +24,14 @@ pub mod retry;
 pub mod spec;
 pub mod state;
 pub mod tags;
+pub mod usage;
 
 #[cfg(test)]
 mod chaos;
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod stories;
 #[cfg(test)]

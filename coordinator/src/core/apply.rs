@@ -16,6 +16,7 @@ use super::event::{ChildEnd, Event, Granted, Registered, Submitted, Then};
 use super::index::Changed;
 use super::quota;
 use super::state::{Agent, Awaited, Job, Lease, Leased, Queue, Spec, State, Work};
+use super::usage;
 
 /// Longest memory of the run time average: each new attempt weighs at least one part in this.
 const RUN_TIME_WEIGHT: u64 = 16;
@@ -26,10 +27,6 @@ pub fn apply(state: &mut State, event: &Event) {
     match event {
         Event::TermStarted { term } => state.term = *term,
         Event::QueueSet { name, queue } => set_queue(state, name, queue.clone()),
-        Event::QueueDeleted { name } => {
-            state.queues.remove(name);
-            state.quota_shares.remove(name);
-        }
         Event::QueueDeleting { name } => {
             if let Some(queue) = state.queues.get_mut(name) {
                 queue.is_deleting = true;
@@ -40,6 +37,11 @@ pub fn apply(state: &mut State, event: &Event) {
             Some(_) => Work::EmptyQueue(name.clone(), *upto),
             None => Work::RemoveQueue(name.clone()),
         }),
+        Event::QueueDeleted { name } => {
+            state.queues.remove(name);
+            state.quota_shares.remove(name);
+            usage::forget_queue(state, name);
+        }
         Event::EnvironmentSet { name, environment } => {
             state.environments.insert(name.clone(), environment.clone());
         }
@@ -130,6 +132,8 @@ pub fn apply(state: &mut State, event: &Event) {
             }
         }
         Event::ConsumableDeleted { name } => drop(state.consumables.remove(name)),
+        Event::TimePassed { at } => state.clock = *at,
+        Event::ShareForgotten { queue, share } => usage::forget(state, queue, share),
         Event::PolicySet { name, policy } => {
             state.policies.insert(name.clone(), (**policy).clone());
         }
@@ -208,6 +212,7 @@ fn submit(state: &mut State, id: JobId, submitted: &Submitted) {
     }
     let carried = job.children.take_moved();
     state.jobs.insert(id, job);
+    usage::begin(state, id);
     let whole = Some(JobStatus::Submitted);
     state.index.changed.push(Changed { job: id, children: carried, whole });
     let mut index = std::mem::take(&mut state.index);
@@ -305,6 +310,7 @@ fn settled(
             }
         }
         quota::leave(state, id);
+        usage::end(state, id);
     }
     let Some(dependents) = state.index.dependents.get(&id).cloned() else { return };
     for dependent in dependents {
@@ -328,10 +334,11 @@ fn reopen(state: &mut State, id: JobId, children: &[Range<u32>]) {
     job.stops.retain(|(stopped, _)| !stopped.is_empty());
     reopened.iter().for_each(|range| job.cancelled.remove(range.clone()));
     (job.is_cancelled, job.is_terminated, job.end_reason) = (false, false, None);
-    if job.stopped_at.is_some()
-        && let Some(queue) = state.queues.get_mut(&job.queue)
-    {
-        queue.active_jobs += 1;
+    if job.stopped_at.is_some() {
+        if let Some(queue) = state.queues.get_mut(&job.queue) {
+            queue.active_jobs += 1;
+        }
+        usage::begin(state, id);
     }
     change(state, id, |all| all.reopen(children));
     state.index.quota.enter(id, &state.jobs[&id]);
@@ -377,14 +384,17 @@ fn grant(state: &mut State, granted: &Granted) {
         resources,
         spec: digest,
         granted_at: granted.at,
+        slots: 0,
     };
     hold(state, granted.lease, lease);
     change(state, granted.job, |all| all.lease(granted.children.clone(), granted.lease));
 }
 
 /// A new lease takes its agent's resources.
-fn hold(state: &mut State, id: LeaseId, lease: Lease) {
+fn hold(state: &mut State, id: LeaseId, mut lease: Lease) {
     let count: u32 = lease.children.iter().map(len).sum();
+    lease.slots = state.agents[&lease.agent].resources.count_of(lease.resources, u32::MAX);
+    usage::change(state, lease.job, 0, usage::weight(&lease));
     let (resources, digest) = (lease.resources, lease.spec);
     change_agent(state, &lease.agent, |agent| {
         agent.leases.insert(id);
@@ -452,14 +462,15 @@ fn learn(state: &mut State, id: LeaseId, ended: &[ChildEnd]) {
 /// These children are no longer the lease's; the last ones end it.
 fn settle_lease(state: &mut State, id: LeaseId, children: &[Range<u32>], fate: Fate) {
     let lease = state.leases.get_mut(&id).expect("decided on a live lease");
+    let weighed = usage::weight(lease);
     let mut count = 0;
     for range in children {
         lease.children.remove(range.clone());
         count += len(range);
     }
+    let (job, weighs) = (lease.job, usage::weight(lease));
     let (need, digest, name) = (lease.resources, lease.spec, lease.agent.clone());
     state.index.hold(&state.agents[&name], lease, -i64::from(count));
-    let job = lease.job;
     let over = lease.children.is_empty();
     if over {
         state.leases.remove(&id);
@@ -473,6 +484,7 @@ fn settle_lease(state: &mut State, id: LeaseId, children: &[Range<u32>], fate: F
     let spec = state.specs[&digest].spec.clone();
     consumables::give_back(state, &spec.consumables, count, fate);
     quota::release(state, job, children, need, count);
+    usage::change(state, job, weighed, weighs);
 }
 
 fn register(state: &mut State, name: &Name, registered: &Registered) {

@@ -175,6 +175,20 @@ pub fn decide(
     command: &Command,
     now: Timestamp,
 ) -> Result<Decision, ApiError> {
+    let mut decision = decide_command(state, limits, command, now)?;
+    // Use of shares is counted in time, and events have none of their own.
+    if !decision.events.is_empty() && !state.policies.is_empty() && now > state.clock {
+        decision.events.insert(0, Event::TimePassed { at: now });
+    }
+    Ok(decision)
+}
+
+fn decide_command(
+    state: &State,
+    limits: &Limits,
+    command: &Command,
+    now: Timestamp,
+) -> Result<Decision, ApiError> {
     match command {
         Command::StartTerm => Ok(vec![Event::TermStarted { term: state.term + 1 }].into()),
         Command::Submit { id, request } => submit::submit(state, limits, *id, request, now),

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use windrow_common::ids::JobId;
+use windrow_common::ids::{JobId, Name};
 use windrow_common::time::Timestamp;
 
 use super::State;
@@ -14,6 +14,8 @@ use super::State;
 pub enum Due {
     /// The first child of this job that backs off may run again.
     BackOff(JobId),
+    /// A share of this queue had no jobs for its window and stops being active.
+    ShareIdle(Name, Name),
 }
 
 /// All of it, in the order of time.

@@ -233,6 +233,15 @@ pub enum Event {
     },
     /// Leased children are stopped to make room for another job; they are tried again.
     ChildrenPreempted(Preempted),
+    /// Use of shares counts from here on.
+    TimePassed {
+        at: Timestamp,
+    },
+    /// A share had no jobs for so long that it is no longer active.
+    ShareForgotten {
+        queue: Name,
+        share: Name,
+    },
 }
 
 /// A job as submitted.

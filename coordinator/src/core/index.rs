@@ -117,6 +117,12 @@ impl Index {
             index.listing.enter(*id, job, job.status());
             index.finished.enter(*id, job);
         }
+        for (queue, shares) in &state.usage {
+            for (share, used) in &shares.shares {
+                let due = Due::ShareIdle(queue.clone(), share.clone());
+                index.deadlines.set(due, used.active_until);
+            }
+        }
         for agent in state.agents.values() {
             index.agents.put(agent);
         }

@@ -20,6 +20,7 @@ pub fn check(state: &State) -> Result<(), String> {
     allocations_add_up(state)?;
     consumables_add_up(state)?;
     preemptions_are_of_leased_children(state)?;
+    use_of_shares_adds_up(state)?;
     for (id, job) in &state.jobs {
         let counted = job.children.recount();
         let kept = windrow_common::api::jobs::JobStatus::ALL.map(|s| job.children.count(s));
@@ -145,4 +146,40 @@ fn preemptions_are_of_leased_children(state: &State) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Shares hold what the leases of their jobs weigh, and know how many jobs they have.
+fn use_of_shares_adds_up(state: &State) -> Result<(), String> {
+    let mut expected = BTreeMap::new();
+    for job in state.jobs.values().filter(|job| !job.children.all_ended()) {
+        let Some(share) = job.share.as_ref().filter(|_| state.fair_share(&job.queue).is_some())
+        else {
+            continue;
+        };
+        expected.entry((&job.queue, share)).or_insert((0, 0)).1 += 1;
+    }
+    for lease in state.leases.values() {
+        let job = &state.jobs[&lease.job];
+        let Some(share) = &job.share else { continue };
+        if let Some(used) = expected.get_mut(&(&job.queue, share)) {
+            used.0 += super::usage::weight(lease);
+        }
+    }
+    for (queue, shares) in &state.usage {
+        for (share, used) in &shares.shares {
+            let (held, jobs) = expected.remove(&(queue, share)).unwrap_or_default();
+            if (used.held, used.active_jobs) != (held, jobs) {
+                return Err(format!(
+                    "share {share} of {queue} holds {held} for {jobs} jobs, kept is {used:?}"
+                ));
+            }
+        }
+        if shares.held != shares.shares.values().map(|used| used.held).sum::<u64>() {
+            return Err(format!("queue {queue} holds other than its shares"));
+        }
+    }
+    match expected.first_key_value() {
+        Some((missing, _)) => Err(format!("no use is kept of share {missing:?}")),
+        None => Ok(()),
+    }
 }

@@ -5,6 +5,7 @@ use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 use windrow_common::api::policies::{FairsharePolicy, ShareAttributes, WeightFactor};
+use windrow_common::ids::Name;
 
 use super::State;
 use super::state::Queue;
@@ -93,11 +94,20 @@ impl State {
     }
 
     /// The fair-share rules of a queue.
-    pub fn fair_share(&self, queue: &windrow_common::ids::Name) -> Option<&FairShare> {
-        match self.rules(self.queues.get(queue)?)? {
-            Rules::FairShare(rules) => Some(rules),
-            Rules::QuotaShare => None,
-        }
+    pub fn fair_share(&self, queue: &Name) -> Option<&FairShare> {
+        fair_share(&self.queues, &self.policies, queue)
+    }
+}
+
+/// The fair-share rules of a queue, from the parts of the state that say so.
+pub(super) fn fair_share<'a>(
+    queues: &BTreeMap<Name, Queue>,
+    policies: &'a BTreeMap<Name, Policy>,
+    queue: &Name,
+) -> Option<&'a FairShare> {
+    match &policies.get(queues.get(queue)?.policy.as_ref()?)?.rules {
+        Rules::FairShare(rules) => Some(rules),
+        Rules::QuotaShare => None,
     }
 }
 

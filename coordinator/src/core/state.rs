@@ -29,6 +29,7 @@ use super::policies::Policy;
 use super::quota::{JobQuota, Preemption, QuotaShare};
 use super::retry::Retry;
 use super::spec::Workload;
+use super::usage::QueueUse;
 
 /// The whole state.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -68,6 +69,12 @@ pub struct State {
     /// Leased children being stopped to make room for others.
     #[serde(default)]
     pub preemptions: BTreeMap<(JobId, u32), Preemption>,
+    /// When time last passed, as far as use of shares counts.
+    #[serde(default)]
+    pub clock: Timestamp,
+    /// Use of the shares of queues with a fair-share policy.
+    #[serde(default)]
+    pub usage: BTreeMap<Name, QueueUse>,
     /// Derived look-up tables.
     #[serde(skip)]
     pub index: Index,
@@ -373,6 +380,9 @@ pub struct Lease {
     /// When it was given.
     #[serde(default)]
     pub granted_at: Option<Timestamp>,
+    /// How many of its children fitted the agent at once when it was given; more wait there.
+    #[serde(default)]
+    pub slots: u32,
 }
 
 /// Follow-up work.

@@ -5,6 +5,7 @@ mod containers;
 mod definitions;
 mod dependencies;
 mod events;
+mod fair_share;
 mod history;
 mod listing;
 pub(super) mod nodes;

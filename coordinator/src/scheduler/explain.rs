@@ -118,6 +118,7 @@ impl Why {
             Self::Held(Hold::NoEnvironment) => WaitCode::CeDisabled,
             Self::Held(Hold::Consumable(..)) => WaitCode::ConsumableResource,
             Self::Held(Hold::QuotaShare(_)) => WaitCode::Quota,
+            Self::Held(Hold::KeptForOtherShares { .. }) => WaitCode::FairShare,
             Self::Unable(Unable::NoAgent) => WaitCode::NoAgent,
             Self::Unable(Unable::Draining(_)) => WaitCode::AgentDraining,
             Self::Unable(Unable::Lost(_)) => WaitCode::AgentLost,

@@ -23,9 +23,12 @@ pub enum Hold {
     Consumable(Name, u64),
     /// The job's quota share cannot have it now.
     QuotaShare(Short),
+    /// What is left of the queue is kept for shares that are not active: how many thousandths of a
+    /// core the active ones may hold in all, and how many they do.
+    KeptForOtherShares { most: u64, held: u64 },
 }
 
-/// Whether the job is kept back now; `now` matters where usage decays.
+/// Whether the job is kept back now; `now` matters where something is over by time alone.
 pub fn hold(state: &State, id: JobId, _now: Timestamp) -> Option<Hold> {
     let job = &state.jobs[&id];
     if environments(state, &job.queue).next().is_none() {
@@ -37,7 +40,12 @@ pub fn hold(state: &State, id: JobId, _now: Timestamp) -> Option<Hold> {
     }
     let books = Books::of(state, &job.queue);
     let checked = share_of(job).zip(books).map(|(share, books)| books.check(share, amounts));
-    checked.and_then(Result::err).map(Hold::QuotaShare)
+    if let Some(short) = checked.and_then(Result::err) {
+        return Some(Hold::QuotaShare(short));
+    }
+    let (most, held) = share_room(state, &job.queue)?;
+    let need = u64::from(state.specs[&job.spec].spec.resources.cpu.0);
+    (held > 0 && held + need > most).then_some(Hold::KeptForOtherShares { most, held })
 }
 
 /// What keeps a job back that goes before this one and what this one must therefore leave alone: a
@@ -60,11 +68,38 @@ pub fn held_behind(state: &State, id: JobId, now: Timestamp) -> Option<Hold> {
                     return Some(Hold::Consumable(name, quantity));
                 }
             }
-            Some(Hold::QuotaShare(Short::Never(_)) | Hold::NoEnvironment) | None => {}
+            Some(
+                Hold::QuotaShare(Short::Never(_))
+                | Hold::NoEnvironment
+                | Hold::KeptForOtherShares { .. },
+            )
+            | None => {}
             Some(Hold::QuotaShare(short)) => return Some(Hold::QuotaShare(short)),
         }
     }
     None
+}
+
+/// Thousandths of a core that the active shares of a queue may hold in all, and how many they do;
+/// none where nothing is kept for others.
+fn share_room(state: &State, queue: &Name) -> Option<(u64, u64)> {
+    let rules = state.fair_share(queue).filter(|rules| rules.reservation > 0)?;
+    let usage = state.usage.get(queue)?;
+    let total: u64 = environments(state, queue).map(|e| milli_cpu(state, e)).sum();
+    let mut kept = total;
+    for _ in 0..usage.shares.len() {
+        kept = kept * u64::from(rules.reservation) / 100;
+        if kept == 0 {
+            break;
+        }
+    }
+    Some((total - kept, usage.held))
+}
+
+/// Thousandths of a core of a compute environment: what its creator said, or what its agents have.
+fn milli_cpu(state: &State, environment: &Name) -> u64 {
+    let said = state.environments.get(environment).and_then(|e| e.unmanaged_vcpus);
+    said.map_or_else(|| state.index.agents.milli_cpu(environment), |vcpus| u64::from(vcpus) * 1000)
 }
 
 /// How many children of the job may start now, room aside.
@@ -74,6 +109,16 @@ pub fn startable(state: &State, job: &Job) -> u32 {
     // All nodes of a multi-node job start, or none.
     let count = if job.nodes.is_some() { count.min(1) } else { count };
     let count = consumables::startable(state, &consumables, count);
+    let count = match share_room(state, &job.queue) {
+        None => count,
+        Some((most, held)) => {
+            let need = u64::from(state.specs[&job.spec].spec.resources.cpu.0);
+            let fitting = most.saturating_sub(held) / need.max(1);
+            // When nothing of the queue runs one may start, however large: nobody would gain by
+            // its waiting.
+            count.min(u32::try_from(fitting).unwrap_or(u32::MAX).max(1))
+        }
+    };
     match share_of(job).zip(Books::of(state, &job.queue)) {
         None => count,
         Some((share, books)) => books.startable(share, amounts, count),

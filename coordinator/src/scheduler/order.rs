@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::iter;
 
 use windrow_common::ids::{JobId, Name};
+use windrow_common::time::Timestamp;
 
+use super::shares::{charge, score};
 use crate::core::State;
 use crate::core::index::{Rank, Share};
 
@@ -28,8 +30,29 @@ pub fn in_share(share: &Share) -> impl Iterator<Item = Rank> + '_ {
     })
 }
 
-/// The ready jobs of a queue in the order in which they go.
-pub fn dispatch_order<'a>(state: &'a State, queue: &Name) -> impl Iterator<Item = JobId> + 'a {
-    let shares = state.index.ready.shares(queue).into_iter().flat_map(|shares| shares.values());
-    shares.flat_map(in_share).map(|rank| rank.job)
+/// The ready jobs of a queue in the order in which they would go if all of them had room: shares
+/// take turns by their score, which rises by what each job holds.
+pub fn dispatch_order<'a>(
+    state: &'a State,
+    queue: &'a Name,
+    now: Timestamp,
+) -> impl Iterator<Item = JobId> + 'a {
+    let mut turns = BTreeMap::new();
+    for (name, share) in state.index.ready.shares(queue).into_iter().flatten() {
+        let mut jobs = in_share(share);
+        if let Some(first) = jobs.next() {
+            turns.insert((score(state, queue, name.as_ref(), now), first, name), jobs);
+        }
+    }
+    iter::from_fn(move || {
+        let ((score, rank, name), mut rest) = turns.pop_first()?;
+        let job = &state.jobs[&rank.job];
+        let cpu = u64::from(state.specs[&job.spec].spec.resources.cpu.0);
+        let held = cpu.saturating_mul(u64::from(job.children.runnable_count()));
+        if let Some(second) = rest.next() {
+            let score = score + charge(state, queue, name.as_ref(), held);
+            turns.insert((score, second, name), rest);
+        }
+        Some(rank.job)
+    })
 }

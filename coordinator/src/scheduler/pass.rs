@@ -95,9 +95,11 @@ impl Pass {
         let id = head.rank.job;
         match hold(state, id, self.now) {
             None => {}
-            Some(Hold::QuotaShare(Short::Never(_)) | Hold::NoEnvironment) => {
-                return Found::Nothing;
-            }
+            Some(
+                Hold::QuotaShare(Short::Never(_))
+                | Hold::NoEnvironment
+                | Hold::KeptForOtherShares { .. },
+            ) => return Found::Nothing,
             Some(Hold::QuotaShare(_)) => return Found::ShareWaits,
             Some(Hold::Consumable(name, quantity)) => {
                 let total = state.consumables.get(&name).map_or(0, |found| found.total);
@@ -112,7 +114,7 @@ impl Pass {
         if consumables.iter().any(|(name, _)| self.awaited.contains(name)) {
             return Found::Nothing;
         }
-        let ready = startable(state, job);
+        let ready = startable(state, job).min(turn.shares.turn_length(state, head));
         let is_kept = |number: u32| self.reserved.contains_key(&number);
         if job.nodes.is_some() {
             let is_full = turn.full.contains(&head.shape);

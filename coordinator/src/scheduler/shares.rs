@@ -1,5 +1,9 @@
 //! Whose turn it is inside a queue: of the shares with a job left to look at, the one with the
 //! lowest score. A queue without shares has one, and all of this comes down to its next head.
+//!
+//! A share's score is its weight times its use (`core/usage.rs`), where what it holds now counts as
+//! if it held it for some time on: so a free core goes to the share that is furthest behind, and many
+//! free cores at once are divided by the weights.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -11,9 +15,14 @@ use super::hold::needs_at_once;
 use crate::core::State;
 use crate::core::index::{Rank, Shape};
 use crate::core::quota::{Amounts, Books};
+use crate::core::usage::horizon;
+
+/// The part of the horizon for which what a share holds counts in advance. A smaller part divides
+/// cores that become free at once less evenly, a larger one rounds each share to whole jobs.
+const ADVANCE: u128 = 8;
 
 /// What decides between shares: lower goes first.
-type Score = u128;
+pub type Score = u128;
 
 /// The first job of a shape, and the share it stands in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +30,7 @@ pub(super) struct Head {
     pub(super) share: Option<Name>,
     pub(super) rank: Rank,
     pub(super) shape: Shape,
+    score: Score,
 }
 
 /// The shares of one queue during one pass. Shares go by score, those of equal score by their heads.
@@ -49,10 +59,19 @@ impl Shares {
     /// Takes out the head that goes next. It comes back by [`Self::again`] or makes way to the next
     /// head of its share by [`Self::pass_over`].
     pub(super) fn next(&mut self, state: &State) -> Option<Head> {
-        let (_, rank, share) = self.turns.pop_first()?;
+        let (score, rank, share) = self.turns.pop_first()?;
         let ready = state.index.ready.share(&self.queue, share.as_ref())?;
         let (_, shape) = ready.head(Bound::Included(rank))?;
-        Some(Head { rank, shape: shape.clone(), share })
+        Some(Head { rank, shape: shape.clone(), share, score })
+    }
+
+    /// How many children of the head may start before another share goes first.
+    pub(super) fn turn_length(&self, state: &State, head: &Head) -> u32 {
+        let Some((next, _, _)) = self.turns.first() else { return u32::MAX };
+        let cpu = u64::from(head.shape.resources.cpu.0);
+        let each = charge(state, &self.queue, head.share.as_ref(), cpu);
+        let ahead = next.saturating_sub(head.score).checked_div(each).unwrap_or(Score::MAX);
+        u32::try_from(ahead).unwrap_or(u32::MAX).saturating_add(1)
     }
 
     /// The head was placed: the share goes on with what is left of the job, or the next.
@@ -89,7 +108,18 @@ fn quota_score(books: &Books<'_>, share: &Name, rank: Rank, need: Amounts) -> Sc
     (Score::from(borrows) << 64) | Score::from(rank.order)
 }
 
-/// A share's score.
-fn score(_state: &State, _queue: &Name, _share: Option<&Name>, _now: Timestamp) -> Score {
-    0
+/// A share's score; always 0 in a queue without a fair-share policy.
+pub fn score(state: &State, queue: &Name, share: Option<&Name>, now: Timestamp) -> Score {
+    let Some((share, rules)) = share.zip(state.fair_share(queue)) else { return 0 };
+    let used = state.usage.get(queue).and_then(|queue| queue.shares.get(share));
+    let amount = used.map_or(0, |used| used.amount(rules, now));
+    let weight = Score::from(rules.weight(share.as_str()));
+    Score::from(amount) * weight + charge(state, queue, Some(share), used.map_or(0, |u| u.held))
+}
+
+/// What holding so many thousandths of a core adds to a share's score.
+pub fn charge(state: &State, queue: &Name, share: Option<&Name>, milli_cpu: u64) -> Score {
+    let Some((share, rules)) = share.zip(state.fair_share(queue)) else { return 0 };
+    let weight = Score::from(rules.weight(share.as_str()));
+    Score::from(milli_cpu) * Score::from(horizon(rules)) * weight / ADVANCE
 }

@@ -32,7 +32,7 @@ pub fn plan_job(
     now: Timestamp,
 ) -> Result<PlanJobResponse, ApiError> {
     let id = JobId::from_u128(u128::MAX);
-    let (mut trial, is_cut) = copy(state, &request.job);
+    let (mut trial, is_cut) = copy(state, &request.job, now);
     if let Some(definition) = &request.definition {
         let command = Command::RegisterDefinition(Box::new(definition.clone()));
         carry_out(&mut trial, limits, &command, now)?;
@@ -62,7 +62,7 @@ pub fn plan_job(
 }
 
 /// A copy with everything that decides where the job goes, and whether waiting jobs were left out.
-fn copy(state: &State, request: &SubmitJob) -> (State, bool) {
+fn copy(state: &State, request: &SubmitJob, now: Timestamp) -> (State, bool) {
     let mut jobs: BTreeSet<JobId> = state.leases.values().map(|lease| lease.job).collect();
     let awaited = request.depends_on.iter().filter_map(|d| d.job_id.as_deref());
     jobs.extend(awaited.filter_map(|text| Some(arn::plain(text).parse::<JobRef>().ok()?.job)));
@@ -73,7 +73,7 @@ fn copy(state: &State, request: &SubmitJob) -> (State, bool) {
         let heads = shares.flat_map(|share| share.shapes()).filter_map(|(_, ranks)| ranks.first());
         jobs.extend(heads.map(|rank| rank.job));
     }
-    let mut waiting = queues.iter().flat_map(|queue| dispatch_order(state, queue));
+    let mut waiting = queues.iter().flat_map(|queue| dispatch_order(state, queue, now));
     jobs.extend(waiting.by_ref().take(JOBS_MAX));
     let is_cut = waiting.next().is_some();
     let mut copy = state.without_jobs();

@@ -31,7 +31,8 @@ pub fn queue_snapshot(
     now: Timestamp,
 ) -> Result<GetJobQueueSnapshotResponse, ApiError> {
     let queue = find_queue(state, &request.job_queue)?;
-    let jobs = dispatch_order(state, queue).take(FRONT_MAX).map(|id| front(state, id)).collect();
+    let jobs =
+        dispatch_order(state, queue, now).take(FRONT_MAX).map(|id| front(state, id)).collect();
     let mut used: BTreeMap<Option<&Name>, u64> = BTreeMap::new();
     for lease in state.leases.values() {
         let Some(job) = state.jobs.get(&lease.job).filter(|job| job.queue == *queue) else {

@@ -21,6 +21,7 @@ pub(super) fn grant(state: &mut State, granted: &NodesGranted) {
             resources: state.specs[&spec].spec.resources,
             spec,
             granted_at: granted.at,
+            slots: 0,
         };
         hold(state, LeaseId(granted.first_lease.0 + u64::from(node)), lease);
     }

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use windrow_common::api::ApiError;
@@ -50,7 +52,8 @@ pub(super) fn submit(
     check_tags(&request.tags)?;
     let propagate_tags = check_propagation(&revision.definition, request)?;
     let (mut events, spec, nodes) = add_specs(state, resolved);
-    let share = check_share(state, &queue, request.share_identifier.as_deref())?.or(quota_share);
+    let share = check_share(state, limits, &queue, request.share_identifier.as_deref())?;
+    let share = share.or(quota_share);
     let priority = request.scheduling_priority_override;
     let priority = match priority.or(revision.definition.scheduling_priority) {
         None => 0,
@@ -255,7 +258,12 @@ pub(super) fn check_scheduling_priority(priority: u32) -> Result<u32, ApiError> 
 }
 
 /// The share a job belongs to: one that is given if the queue is divided by shares, none otherwise.
-fn check_share(state: &State, queue: &Name, given: Option<&str>) -> Result<Option<Name>, ApiError> {
+fn check_share(
+    state: &State,
+    limits: &Limits,
+    queue: &Name,
+    given: Option<&str>,
+) -> Result<Option<Name>, ApiError> {
     let given = given.filter(|share| !share.is_empty());
     match (state.fair_share(queue), given) {
         (None, None) => Ok(None),
@@ -268,7 +276,18 @@ fn check_share(state: &State, queue: &Name, given: Option<&str>) -> Result<Optio
         ))
         .hint("with the command line, `--share NAME`")),
         (Some(_), Some(share)) => {
-            share.parse().map(Some).map_err(|e| ApiError::invalid(format!("shareIdentifier: {e}")))
+            let share: Name =
+                share.parse().map_err(|e| ApiError::invalid(format!("shareIdentifier: {e}")))?;
+            let active = state.usage.get(queue).map(|queue| &queue.shares);
+            let count = active.map_or(0, BTreeMap::len);
+            if count >= limits.active_shares && !active.is_some_and(|a| a.contains_key(&share)) {
+                return Err(ApiError::invalid(format!(
+                    "share `{share}` would be one more than the {} active shares that job queue `{queue}` may have",
+                    limits.active_shares
+                ))
+                .hint("wait until another share has been without jobs for the policy's window"));
+            }
+            Ok(Some(share))
         }
     }
 }

@@ -15,6 +15,8 @@ use crate::core::state::Agent;
 pub struct Agents {
     environments: BTreeMap<Name, BTreeMap<Kind, Group>>,
     places: BTreeMap<u32, Place>,
+    /// Thousandths of a core of all agents, by environment.
+    milli_cpu: BTreeMap<Name, u64>,
 }
 
 /// What an agent can run, room aside.
@@ -67,6 +69,11 @@ impl Agents {
         self.environments.get(environment).into_iter().flatten()
     }
 
+    /// Thousandths of a core that the agents of an environment have in all.
+    pub fn milli_cpu(&self, environment: &Name) -> u64 {
+        self.milli_cpu.get(environment).copied().unwrap_or(0)
+    }
+
     /// Puts an agent where it belongs; one that takes no work is nowhere.
     pub(in crate::core) fn put(&mut self, agent: &Agent) {
         let number = agent.number;
@@ -98,6 +105,8 @@ impl Agents {
         let group = kinds.entry(place.kind.clone()).or_default();
         group.free.insert(place.free, number);
         group.sizes.insert(place.size, number);
+        let milli_cpu = self.milli_cpu.entry(place.environment.clone()).or_default();
+        *milli_cpu += u64::from(place.size.cpu.0);
         self.places.insert(number, place);
     }
 
@@ -113,6 +122,9 @@ impl Agents {
         }
         if kinds.is_empty() {
             self.environments.remove(&place.environment);
+            self.milli_cpu.remove(&place.environment);
+        } else if let Some(milli_cpu) = self.milli_cpu.get_mut(&place.environment) {
+            *milli_cpu -= u64::from(place.size.cpu.0);
         }
     }
 }

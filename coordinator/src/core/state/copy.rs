@@ -20,6 +20,8 @@ impl State {
             leases: self.leases.clone(),
             consumables: self.consumables.clone(),
             policies: self.policies.clone(),
+            clock: self.clock,
+            usage: self.usage.clone(),
             quota_shares: self.quota_shares.clone(),
             ..Self::default()
         }

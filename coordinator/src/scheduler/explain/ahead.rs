@@ -38,9 +38,10 @@ impl Look<'_> {
         };
         let mut competes: BTreeMap<Shape, bool> = BTreeMap::new();
         let above: BTreeSet<&Name> = self.above(queue).collect();
-        let higher = above.into_iter().flat_map(|queue| dispatch_order(self.state, queue));
+        let higher =
+            above.into_iter().flat_map(|queue| dispatch_order(self.state, queue, self.now));
         let (mut looks, mut place) = (0, 0);
-        let own = dispatch_order(self.state, queue).take_while(|other| *other != id);
+        let own = dispatch_order(self.state, queue, self.now).take_while(|other| *other != id);
         let own = own.map(|other| (other, true));
         for (other, is_own) in higher.map(|other| (other, false)).chain(own) {
             looks += 1;

@@ -274,6 +274,12 @@ impl Look<'_> {
     fn held(&self, job: &Job, hold: &Hold) -> Words {
         let queue = &job.queue;
         match hold {
+            Hold::KeptForOtherShares { most, held } => Words::new(format!(
+                "the rest of queue `{queue}` is kept for shares that are not active: the active ones hold {} vCPUs of at most {}",
+                windrow_common::units::MilliCpu(u32::try_from(*held).unwrap_or(u32::MAX)),
+                windrow_common::units::MilliCpu(u32::try_from(*most).unwrap_or(u32::MAX)),
+            ))
+            .hint("wait until their jobs end, or lower the computeReservation of the queue's scheduling policy"),
             Hold::NoEnvironment => {
                 let names = self.state.queues.get(queue).map(|q| q.environments.as_slice());
                 let first = names.and_then(|names| names.first()).map(|(_, name)| name);
