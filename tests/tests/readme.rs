@@ -1,4 +1,4 @@
-//! Every `windrow` command line of README.md works, in order, in one cluster.
+//! Every `windrow` command line of README.md and of GUIDE.md works, in order, in one cluster.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::process::Command;
@@ -46,9 +46,18 @@ fn lines_to_run_are_picked() {
 
 #[test]
 fn readme_commands_work() {
-    let readme = std::fs::read_to_string(program::root().join("README.md")).unwrap();
-    let script = script(&readme);
-    assert!(script.matches("windrow ").count() >= 5, "the README shows too little:\n{script}");
+    commands_work("README.md", 5);
+}
+
+#[test]
+fn guide_commands_work() {
+    commands_work("GUIDE.md", 40);
+}
+
+fn commands_work(file: &str, at_least: usize) {
+    let text = std::fs::read_to_string(program::root().join(file)).unwrap();
+    let script = script(&text);
+    assert!(script.matches("windrow ").count() >= at_least, "{file} shows too little:\n{script}");
 
     let work = tempfile::TempDir::with_prefix("windrow-readme-").unwrap();
     let bin = program::directory();
