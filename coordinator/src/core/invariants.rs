@@ -137,12 +137,12 @@ fn consumables_add_up(state: &State) -> Result<(), String> {
     Ok(())
 }
 
-/// INV-14: only leased children of queues of quota shares make room for others.
+/// INV-13: only leased children of queues of quota shares make room for others.
 fn preemptions_are_of_leased_children(state: &State) -> Result<(), String> {
     for (id, child) in state.preemptions.keys() {
         let job = state.jobs.get(id).filter(|job| job.quota.is_some());
         if job.and_then(|job| job.children.get(*child).lease()).is_none() {
-            return Err(format!("INV-14: child {child} of {id} makes room and is not leased"));
+            return Err(format!("INV-13: child {child} of {id} makes room and is not leased"));
         }
     }
     Ok(())
