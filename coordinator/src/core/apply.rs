@@ -157,6 +157,7 @@ pub fn apply(state: &mut State, event: &Event) {
             for child in preempted.children.iter().cloned().flatten() {
                 state.preemptions.insert((preempted.job, child), preempted.preemption.clone());
             }
+            nodes::look_after(state, preempted.job);
         }
     }
 }

@@ -152,7 +152,7 @@ impl Children {
             Child::Ended { succeeded: true, .. } => JobStatus::Succeeded,
             Child::Ended { succeeded: false, .. } => JobStatus::Failed,
             Child::Settled { end: NodeEnd::Succeeded, .. } => JobStatus::Succeeded,
-            Child::Settled { end: NodeEnd::Stopped, .. } => JobStatus::Running,
+            Child::Settled { end: NodeEnd::Stopped | NodeEnd::Preempted, .. } => JobStatus::Running,
             Child::Settled { end: NodeEnd::Failed | NodeEnd::TimedOut | NodeEnd::Lost, .. } => {
                 JobStatus::Failed
             }

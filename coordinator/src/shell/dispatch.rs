@@ -59,7 +59,10 @@ pub fn orders(state: &State, events: &[Event]) -> Orders {
                 stop(&mut orders, state, job, children);
             }
         } else if let Event::ChildrenPreempted(preempted) = event {
-            stop(&mut orders, state, &state.jobs[&preempted.job], &preempted.children);
+            let job = &state.jobs[&preempted.job];
+            if job.nodes.is_none() {
+                stop(&mut orders, state, job, &preempted.children);
+            }
         } else if let Event::AgentDrained { agent, draining } = event {
             let order = if *draining { Order::Drain } else { Order::Undrain };
             orders.entry(agent.clone()).or_default().push(order);

@@ -74,6 +74,10 @@ pub(super) fn end(
     not_before: Option<Timestamp>,
 ) {
     let main = state.jobs[&id].main_child();
+    if then == Then::Preempted {
+        let job = state.jobs.get_mut(&id).expect("decided on a known job");
+        *job.preempted.entry(main).or_default() += 1;
+    }
     set_phase(state, id, Phase::Idle);
     change(state, id, |all| {
         if let Some(reason) = status_reason {

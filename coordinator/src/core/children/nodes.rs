@@ -42,7 +42,7 @@ impl Children {
             let succeeded = match end {
                 NodeEnd::Succeeded => true,
                 NodeEnd::Failed | NodeEnd::TimedOut | NodeEnd::Lost => false,
-                NodeEnd::Stopped => succeeded,
+                NodeEnd::Stopped | NodeEnd::Preempted => succeeded,
             };
             (Child::Ended { succeeded, attempt, last }, None)
         });

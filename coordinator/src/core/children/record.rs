@@ -43,6 +43,8 @@ pub enum NodeEnd {
     Stopped,
     /// Its host was lost, or its agent gave it back: the attempt is over.
     Lost,
+    /// It was stopped to make room for others: the attempt is over.
+    Preempted,
 }
 
 /// An attempt that ended.

@@ -23,11 +23,15 @@ use crate::core::state::{Job, Lease, Nodes, Phase};
 pub(super) fn end_of(state: &State, nodes: &Nodes, lease: &Lease, report: &Ended) -> ChildEnd {
     let job = &state.jobs[&lease.job];
     let is_over = nodes.phase == Phase::Ending || !job.stops.is_empty();
+    let preemption = state.preemptions.get(&(lease.job, report.child));
     let (end, status_reason) = match report.cause {
         EndCause::Exited if report.exit_code == Some(0) => (NodeEnd::Succeeded, None),
         EndCause::Exited | EndCause::OutOfMemory => (NodeEnd::Failed, None),
         EndCause::StartFailed => (NodeEnd::Failed, Some(reasons::START_FAILED.into())),
         EndCause::TimedOut => (NodeEnd::TimedOut, Some(reasons::TIMED_OUT.into())),
+        EndCause::Stopped if preemption.is_some() => {
+            (NodeEnd::Preempted, preemption.map(|preemption| reasons::preempted(preemption).into()))
+        }
         EndCause::Stopped if is_over => (NodeEnd::Stopped, Some(reasons::NODE_STOPPED.into())),
         EndCause::Stopped | EndCause::HostLost => {
             (NodeEnd::Lost, Some(reasons::host_lost(&lease.agent).into()))
@@ -78,7 +82,8 @@ pub(super) fn look_after(state: &State, limits: &Limits, id: JobId, now: Timesta
     if live.is_empty() {
         return vec![ended(state, limits, id, job, now)];
     }
-    if nodes.phase == Phase::Ending || !is_over(job, nodes) {
+    let is_preempted = live.iter().any(|(_, node)| state.preemptions.contains_key(&(id, *node)));
+    if nodes.phase == Phase::Ending || !(is_preempted || is_over(job, nodes)) {
         return Vec::new();
     }
     let not_begun = live.iter().filter(|(_, node)| !nodes.is_ordered(*node));
@@ -92,7 +97,8 @@ pub(super) fn look_after(state: &State, limits: &Limits, id: JobId, now: Timesta
 
 /// Whether the attempt's outcome is clear although nodes are left.
 fn is_over(job: &Job, nodes: &Nodes) -> bool {
-    let lost = |node| job.children.settled(node) == Some(NodeEnd::Lost);
+    let lost =
+        |node| matches!(job.children.settled(node), Some(NodeEnd::Lost | NodeEnd::Preempted));
     !job.stops.is_empty()
         || job.children.settled(nodes.main).is_some()
         || (0..job.children.size()).any(lost)
@@ -102,8 +108,12 @@ fn is_over(job: &Job, nodes: &Nodes) -> bool {
 fn never_started(state: &State, id: LeaseId, node: u32, now: Timestamp) -> Event {
     let lease = &state.leases[&id];
     let report = super::report::never_started(id, lease.job, node, now);
-    let attempt = attempt_of(state, lease, &report, Some(reasons::NODE_STOPPED.into()));
-    let then = Then::Node(NodeEnd::Stopped);
+    let (end, reason) = match state.preemptions.get(&(lease.job, node)) {
+        Some(preemption) => (NodeEnd::Preempted, reasons::preempted(preemption).into()),
+        None => (NodeEnd::Stopped, reasons::NODE_STOPPED.into()),
+    };
+    let attempt = attempt_of(state, lease, &report, Some(reason));
+    let then = Then::Node(end);
     Event::ChildrenEnded {
         lease: id,
         ended: vec![ChildEnd { child: node, then, attempt, not_before: None }],
@@ -117,25 +127,32 @@ fn ended(state: &State, limits: &Limits, id: JobId, job: &Job, now: Timestamp) -
         unreachable!("a node that is not leased while an attempt lasts is settled");
     };
     let retry = &state.specs[&job.spec].spec.retry;
+    let preempted = job.preempted.get(&main).copied().unwrap_or(0);
     let shown = last.status_reason.as_deref().unwrap_or(reasons::ENDED);
     let failure = Failure {
-        number: *attempt,
+        number: *attempt - preempted,
         charged: *charged,
         before: 0,
         exit_code: last.exit_code,
         reason: last.reason.as_deref().unwrap_or(""),
         status_reason: shown,
     };
-    let (mut then, mut status_reason) = match (end, lost_host(state, job)) {
+    let preemption = reason_of(job, NodeEnd::Preempted);
+    let (mut then, mut status_reason) = match (end, reason_of(job, NodeEnd::Lost)) {
         (NodeEnd::Succeeded, _) => (Then::Succeeded, None),
         (NodeEnd::TimedOut, _) => (Then::Failed, None),
         // A main node fails when it loses its peers: that is the host's fault, too.
-        (NodeEnd::Failed | NodeEnd::Stopped | NodeEnd::Lost, Some(reason)) => {
+        (_, Some(reason)) => {
             let failure = Failure { exit_code: None, status_reason: &reason, ..failure };
             (host_loss(limits, retry, &failure), Some(reason.clone()))
         }
+        (_, None) if preemption.is_some() => {
+            let most = job.quota.and_then(|quota| quota.preemptions_max);
+            let is_allowed = most.is_none_or(|most| preempted < most);
+            (if is_allowed { Then::Preempted } else { Then::Failed }, preemption)
+        }
         (NodeEnd::Failed, None) => (next_try(retry, &failure), None),
-        (NodeEnd::Stopped | NodeEnd::Lost, None) => (Then::Failed, None),
+        (NodeEnd::Stopped | NodeEnd::Lost | NodeEnd::Preempted, None) => (Then::Failed, None),
     };
     if let Some(given) = job.stop_reason(main)
         && then != Then::Succeeded
@@ -152,12 +169,10 @@ fn ended(state: &State, limits: &Limits, id: JobId, job: &Job, now: Timestamp) -
     }
 }
 
-/// The status reason of the first node that was lost in the attempt.
-fn lost_host(state: &State, job: &Job) -> Option<Arc<str>> {
+/// The status reason of the first node whose part in the attempt ended like this.
+fn reason_of(job: &Job, how: NodeEnd) -> Option<Arc<str>> {
     (0..job.children.size()).find_map(|node| match job.children.get(node) {
-        Child::Settled { end: NodeEnd::Lost, last, .. } => {
-            Some(reasons::host_lost(state.agent_name(last.agent)).into())
-        }
+        Child::Settled { end, last, .. } if *end == how => last.status_reason.clone(),
         Child::Settled { .. }
         | Child::Untried
         | Child::Retrying { .. }

@@ -20,7 +20,7 @@ use ResourceSharingStrategy::{Lend, LendAndBorrow, Reserve};
 
 impl World {
     /// Queue `shared` with quota shares.
-    fn quota_queue(&mut self) {
+    pub(super) fn quota_queue(&mut self) {
         self.does(Command::CreatePolicy(CreateSchedulingPolicy {
             name: "quota".into(),
             quota_share_policy: Some(QuotaSharePolicy::default()),
@@ -29,11 +29,16 @@ impl World {
         self.fair_queue("shared", "quota");
     }
 
-    fn quota_share(&mut self, share: &str, vcpus: u32, strategy: ResourceSharingStrategy) {
+    pub(super) fn quota_share(
+        &mut self,
+        share: &str,
+        vcpus: u32,
+        strategy: ResourceSharingStrategy,
+    ) {
         self.does(Command::CreateQuotaShare(create(share, vcpus, strategy)));
     }
 
-    fn shared(&self, share: &str) -> SubmitJob {
+    pub(super) fn shared(&self, share: &str) -> SubmitJob {
         SubmitJob {
             job_queue: "shared".into(),
             quota_share_name: Some(share.into()),

@@ -1,12 +1,15 @@
 //! Multi-node jobs when hosts are lost, orders do not arrive, or agents give nodes back.
 
-use windrow_common::api::jobs::JobStatus;
+use windrow_common::api::jobs::{JobStatus, SubmitJob};
+use windrow_common::api::quota::ResourceSharingStrategy;
 use windrow_common::api::resources::DrainAgent;
 use windrow_common::ids::JobRef;
 use windrow_common::wire::agent::{EndCause, Held, Report};
 
 use super::{end, nodes, phase, request, start, stop_all, taken, with_agents};
 use crate::core::Command;
+use crate::core::event::Preempted;
+use crate::core::quota::Preemption;
 use crate::core::state::Phase;
 
 #[test]
@@ -154,4 +157,25 @@ fn a_stop_is_told_again_to_a_new_session() {
     w.register(agent.as_str(), 2, held);
     assert_eq!(stop_all(&mut w, &all), 2);
     assert_eq!(w.status(job), JobStatus::Succeeded);
+}
+
+#[test]
+fn a_preempted_node_takes_its_whole_attempt_with_it_uncharged() {
+    for begun in [false, true] {
+        let (mut w, agents) = with_agents();
+        w.quota_queue();
+        w.quota_share("s", 8, ResourceSharingStrategy::Reserve);
+        let job = w.submit(SubmitJob { job_definition: "m".into(), ..w.shared("s") });
+        let all = if begun { start(&mut w, &agents) } else { taken(&mut w, &agents) };
+        let preemption = Preemption { by: job, share: "s".parse().unwrap(), agent: None };
+        let children = std::iter::once(2..3).collect();
+        w.does(Command::Preempt(Preempted { job, children, preemption }));
+        assert_eq!(phase(&w, job), Phase::Ending);
+        stop_all(&mut w, &all);
+        assert!(w.state.preemptions.is_empty());
+        assert_eq!(start(&mut w, &agents)[0].1.attempt, 2);
+        let reason = w.detail(job).attempts[0].status_reason.clone().unwrap();
+        assert!(reason.starts_with("PREEMPT"), "{reason}");
+        w.check_replay();
+    }
 }
