@@ -25,6 +25,8 @@ const LIST_MAX: u32 = 1000;
 const FILTERED_MAX: u32 = 100;
 /// Most rows of a table that one page looks at: some milliseconds of the coordinator's time.
 const LOOKS_MAX: usize = 20_000;
+/// The one filter beside which `jobStatus` counts.
+const SHARE_IDENTIFIER: &str = "SHARE_IDENTIFIER";
 /// Most chunks of an array's children that one page looks at, for the same reason.
 const CHUNKS_MAX: usize = 256;
 
@@ -90,11 +92,13 @@ struct Filters {
     before: Option<u64>,
     after: Option<u64>,
     statuses: Vec<JobStatus>,
+    share: Option<String>,
 }
 
 impl Filters {
     fn read(request: &ListJobs) -> Result<Self, ApiError> {
-        let default = if request.filters.is_empty() {
+        // By share, the status given counts, as AWS has it.
+        let default = if request.filters.iter().all(|f| f.name == SHARE_IDENTIFIER) {
             statuses(request, &[JobStatus::Running])?
         } else {
             JobStatus::ALL.to_vec()
@@ -106,6 +110,7 @@ impl Filters {
             before: None,
             after: None,
             statuses: default,
+            share: None,
         };
         for (number, filter) in request.filters.iter().enumerate() {
             if request.filters[..number].iter().any(|other| other.name == filter.name) {
@@ -131,9 +136,10 @@ impl Filters {
             "BEFORE_CREATED_AT" => self.before = Some(millis(&filter.name, value)?),
             "AFTER_CREATED_AT" => self.after = Some(millis(&filter.name, value)?),
             "JOB_STATUS" => self.statuses = parse_statuses(value)?,
+            SHARE_IDENTIFIER => self.share = Some(value.clone()),
             other => {
                 return Err(ApiError::invalid(format!("there is no filter `{}`", shown(other)))
-                    .hint("use JOB_NAME, JOB_DEFINITION, BEFORE_CREATED_AT, AFTER_CREATED_AT or JOB_STATUS"));
+                    .hint("use JOB_NAME, JOB_DEFINITION, BEFORE_CREATED_AT, AFTER_CREATED_AT, SHARE_IDENTIFIER or JOB_STATUS"));
             }
         }
         Ok(())
@@ -152,6 +158,10 @@ impl Filters {
             && self.revision.is_none_or(|revision| revision == job.definition.1)
             && self.before.is_none_or(|before| job.created_at.0 < before)
             && self.after.is_none_or(|after| job.created_at.0 > after)
+            && self
+                .share
+                .as_deref()
+                .is_none_or(|s| job.share.as_ref().is_some_and(|n| n.as_str() == s))
             && (self.statuses.len() == JobStatus::ALL.len()
                 || self.statuses.contains(&job.status()))
     }

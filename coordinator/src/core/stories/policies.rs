@@ -1,7 +1,7 @@
 //! Scheduling policies: what can be made, changed and given to queues, and what jobs then need.
 
 use windrow_common::api::ErrorKind;
-use windrow_common::api::jobs::SubmitJob;
+use windrow_common::api::jobs::{KeyValuesPair, ListJobs, SubmitJob};
 use windrow_common::api::policies::{
     CreateSchedulingPolicy, DeleteSchedulingPolicy, DescribeSchedulingPolicies, FairsharePolicy,
     ListSchedulingPolicies, ShareAttributes, UpdateSchedulingPolicy, WeightFactor,
@@ -141,4 +141,42 @@ fn a_job_names_its_share_where_there_are_shares_and_nowhere_else() {
     assert_eq!(detail.share_identifier.as_deref(), Some("a"));
     assert_eq!(detail.scheduling_priority, Some(7));
     w.check_replay();
+}
+
+#[test]
+fn the_jobs_of_a_share_are_listed_by_the_status_asked_for() {
+    let mut w = World::new();
+    w.policy("p", fair(&[]));
+    w.fair_queue("shared", "p");
+    for (number, share) in [(1, "a"), (2, "b"), (3, "a")] {
+        w.does(Command::Submit {
+            id: JobId::from_u128(number),
+            request: Box::new(SubmitJob {
+                job_name: "j".into(),
+                job_queue: "shared".into(),
+                job_definition: "d".into(),
+                share_identifier: Some(share.into()),
+                ..Default::default()
+            }),
+        });
+    }
+    let list = |share: &str, status: Option<&str>| {
+        let filter =
+            KeyValuesPair { name: "SHARE_IDENTIFIER".into(), values: vec![share.to_owned()] };
+        let request = ListJobs {
+            job_queue: Some("shared".into()),
+            job_status: status.map(str::to_owned),
+            filters: vec![filter],
+            ..Default::default()
+        };
+        let rows = view::list_jobs(&w.state, &request, w.now).unwrap().job_summary_list;
+        rows.into_iter().map(|row| row.job_id).collect::<Vec<_>>()
+    };
+    let ids = |numbers: &[u128]| {
+        numbers.iter().map(|n| JobId::from_u128(*n).to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(list("a", Some("RUNNABLE")), ids(&[3, 1]));
+    assert_eq!(list("b", Some("ALL")), ids(&[2]));
+    assert_eq!(list("c", Some("ALL")), ids(&[]));
+    assert_eq!(list("a", None), ids(&[]), "by default only those that run");
 }
