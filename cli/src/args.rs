@@ -2,6 +2,7 @@
 
 mod consumable;
 mod job;
+mod policy;
 mod quota;
 mod resource;
 mod up;
@@ -11,6 +12,7 @@ pub(crate) use job::{
     CommandLine, JobCommand, JobWords, ListArgs, LogsArgs, OverrideArgs, RerunArgs, RunArgs,
     StopArgs, SubmitArgs,
 };
+pub(crate) use policy::{FairShareWords, PolicyCommand};
 pub(crate) use quota::{QuotaShareCommand, QuotaWords};
 pub(crate) use resource::{
     AgentCommand, CeCommand, ClusterCommand, DeadLetterCommand, JobDefinitionCommand, QueueCommand,
@@ -140,6 +142,9 @@ pub(crate) enum Command {
     /// Consumable resources: counted things that jobs share, such as licences.
     #[command(subcommand)]
     Consumable(ConsumableCommand),
+    /// Scheduling policies: how the jobs of a queue share it.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Quota shares: parts of a queue with capacity of their own.
     #[command(subcommand)]
     QuotaShare(QuotaShareCommand),

@@ -8,6 +8,7 @@ mod deadletter;
 mod events;
 mod job;
 mod jobdef;
+mod policy;
 mod queue;
 mod quota;
 mod run;
@@ -40,6 +41,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Outcome> 
         Command::Jobdef(command) => jobdef::run(context, command).await.map(Outcome::from),
         Command::Queue(command) => queue::run(context, command).await.map(Outcome::from),
         Command::Ce(command) => ce::run(context, command).await.map(Outcome::from),
+        Command::Policy(command) => policy::run(context, command).await.map(Outcome::from),
         Command::QuotaShare(command) => quota::run(context, command).await.map(Outcome::from),
         Command::Consumable(command) => consumable::run(context, command).await.map(Outcome::from),
         Command::Agent(command) => agent::run(context, command).await.map(Outcome::from),

@@ -105,6 +105,8 @@ pub(crate) fn apply_words(request: &mut SubmitJob, words: &JobWords, command: &[
     if words.max_parallel.is_some() {
         request.array_properties.get_or_insert_default().max_parallel = words.max_parallel;
     }
+    request.share_identifier = words.share.clone().or(request.share_identifier.take());
+    request.scheduling_priority_override = words.priority.or(request.scheduling_priority_override);
     request.quota_share_name = words.quota_share.clone().or(request.quota_share_name.take());
     for entry in &words.consumable {
         let list = &mut request.consumable_resource_properties_override.get_or_insert_default();

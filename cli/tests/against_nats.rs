@@ -559,3 +559,33 @@ fn a_plan_that_has_to_wait_says_why_and_exits_with_3() {
     let why: Value = serde_json::from_slice(&why.stdout).unwrap();
     assert_eq!(why["reasons"][0]["children"], 7);
 }
+
+#[test]
+fn a_policy_is_listed_with_its_shares_and_updated_as_a_whole() {
+    let server = Server::start();
+    server.respond(|operation, request| {
+        let fair = json!({"shareDecaySeconds": 60, "shareDistribution": [{"shareIdentifier": "a", "weightFactor": 0.5}]});
+        Ok(match operation {
+            "ListSchedulingPolicies" => {
+                let next = request["nextToken"].is_null().then_some("1");
+                json!({"schedulingPolicies": [{"arn": next.unwrap_or("2")}], "nextToken": next})
+            }
+            "DescribeSchedulingPolicies" => {
+                let name = &request["arns"][0];
+                json!({"schedulingPolicies": [{"name": name, "arn": name, "fairsharePolicy": fair}]})
+            }
+            other => {
+                assert_eq!((other, &request["arn"]), ("UpdateSchedulingPolicy", &json!("p")));
+                let shares = json!([{"shareIdentifier": "a", "weightFactor": 0.5}, {"shareIdentifier": "b", "weightFactor": 2.0}]);
+                let fair = json!({"shareDecaySeconds": 60, "shareDistribution": shares});
+                assert_eq!(request["fairsharePolicy"], fair);
+                json!({})
+            }
+        })
+    });
+    assert_eq!(text(&server.windrow(&["policy", "list", "-q"]).stdout), "1\n2\n");
+    let shown = server.windrow(&["policy", "get", "p"]);
+    assert!(text(&shown.stdout).contains("a=0.5"), "{shown:?}");
+    assert_eq!(code(&server.windrow(&["policy", "update", "p", "--share", "b=2"])), 0);
+    assert_eq!(code(&server.windrow(&["policy", "update", "p"])), 2);
+}

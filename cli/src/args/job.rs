@@ -34,6 +34,12 @@ pub(crate) struct JobWords {
     /// more than once.
     #[arg(long, value_parser = parse_quantity, value_name = "NAME=QUANTITY")]
     pub(crate) consumable: Vec<ConsumableResourceRequirement>,
+    /// Share of the queue the job counts in; required in a queue with a fair-share policy.
+    #[arg(long, value_name = "ID", conflicts_with = "quota_share")]
+    pub(crate) share: Option<String>,
+    /// Scheduling priority, 0 to 9999: higher goes first in its share. Default: the definition's.
+    #[arg(long)]
+    pub(crate) priority: Option<u32>,
     /// Quota share, in a queue that has them.
     #[arg(long, value_name = "SHARE")]
     pub(crate) quota_share: Option<String>,
@@ -202,14 +208,17 @@ pub(crate) struct ListArgs {
     /// Only those submitted before this: a time or an age.
     #[arg(long, value_parser = parse_moment, value_name = "TIME")]
     pub(crate) before: Option<Timestamp>,
+    /// Only of this share of the queue.
+    #[arg(long, value_name = "ID")]
+    pub(crate) share: Option<String>,
     /// The oldest first.
     #[arg(long, conflicts_with_all = ["name", "definition", "children"])]
     pub(crate) oldest_first: bool,
     /// The children of this array job.
-    #[arg(long, alias = "array", value_name = "ID", conflicts_with_all = ["queue", "name", "definition", "since", "before"])]
+    #[arg(long, alias = "array", value_name = "ID", conflicts_with_all = ["queue", "name", "definition", "since", "before", "share"])]
     pub(crate) children: Option<String>,
     /// The nodes of this multi-node job.
-    #[arg(long, value_name = "ID", conflicts_with_all = ["queue", "name", "definition", "since", "before", "children", "oldest_first"])]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["queue", "name", "definition", "since", "before", "share", "children", "oldest_first"])]
     pub(crate) nodes: Option<String>,
     /// List at most this many.
     #[arg(long)]

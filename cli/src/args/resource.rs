@@ -10,7 +10,7 @@ use super::{CommandLine, OverrideArgs, parse_pair};
 #[derive(Debug, Subcommand)]
 pub(crate) enum JobDefinitionCommand {
     /// Register a definition, or a new revision of one.
-    Register(RegisterArgs),
+    Register(Box<RegisterArgs>),
     /// List definitions.
     List {
         /// Also inactive revisions.
@@ -50,6 +50,9 @@ pub(crate) struct RegisterArgs {
     /// Seconds an attempt may run.
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout_seconds: Option<u32>,
+    /// Scheduling priority of its jobs, 0 to 9999: higher goes first in a share.
+    #[arg(long)]
+    pub(crate) priority: Option<u32>,
     #[command(flatten)]
     pub(crate) command: CommandLine,
 }
@@ -69,6 +72,9 @@ pub(crate) enum QueueCommand {
         /// Take no submissions yet.
         #[arg(long)]
         disabled: bool,
+        /// Scheduling policy; cannot be given later, only exchanged.
+        #[arg(long, value_name = "NAME")]
+        policy: Option<String>,
     },
     /// List queues.
     List,
@@ -94,6 +100,9 @@ pub(crate) enum QueueCommand {
         /// Take no more submissions; what is queued still runs.
         #[arg(long)]
         disable: bool,
+        /// Another scheduling policy of the same kind.
+        #[arg(long, value_name = "NAME")]
+        policy: Option<String>,
     },
     /// Show which jobs of a queue go next, and what it uses.
     Front {
@@ -168,7 +177,7 @@ pub(crate) enum AgentCommand {
 pub(crate) enum TagCommand {
     /// List the tags of a resource.
     List {
-        /// `job/ID`, `queue/NAME`, `ce/NAME`, `jobdef/NAME:REVISION`, `consumable/NAME`, or an ARN.
+        /// `job/ID`, `queue/NAME`, `ce/NAME`, `jobdef/NAME:REVISION`, `consumable/NAME`, `policy/NAME`, or an ARN.
         resource: String,
     },
     /// Add tags to a resource, or change their values.

@@ -18,7 +18,7 @@ use crate::submission::{
 pub(super) async fn run(context: &Context, command: JobDefinitionCommand) -> Result<Answer> {
     match command {
         JobDefinitionCommand::Register(args) => {
-            let request = registration(args)?;
+            let request = registration(*args)?;
             let response = context.client().await?.call_once(&request).await?;
             let name = name_of(&response);
             Ok(Answer::one(&response, vec![name.clone()], format!("{name}\n")))
@@ -88,6 +88,7 @@ fn registration(args: RegisterArgs) -> Result<RegisterJobDefinition> {
     request.parameters.extend(args.parameter);
     set_attempts(&mut request.retry_strategy, args.attempts);
     request.timeout = timeout(args.timeout_seconds).or(request.timeout);
+    request.scheduling_priority = args.priority.or(request.scheduling_priority);
     let has_several = request.ecs_properties.is_some() || request.kind == "multinode";
     if has_several && request.container_properties.is_none() {
         return several(request, &args.overrides, &args.command.words);
@@ -230,7 +231,7 @@ mod tests {
         let Command::Jobdef(JobDefinitionCommand::Register(args)) = command else {
             panic!("not register")
         };
-        registration(args)
+        registration(*args)
     }
 
     #[test]

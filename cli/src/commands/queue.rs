@@ -11,17 +11,18 @@ use crate::args::QueueCommand;
 use crate::client::Client;
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Result};
-use crate::output::{Answer, Grid, View, list_or_dash, short, time_or_dash};
+use crate::output::{Answer, Grid, View, list_or_dash, or_dash, short, time_or_dash};
 
 pub(super) async fn run(context: &Context, command: QueueCommand) -> Result<Answer> {
     let client = context.client().await?;
     match command {
-        QueueCommand::Create { name, priority, compute_environments, disabled } => {
+        QueueCommand::Create { name, priority, compute_environments, disabled, policy } => {
             let request = CreateJobQueue {
                 job_queue_name: name.to_string(),
                 priority,
                 state: disabled.then_some(ResourceState::Disabled),
                 compute_environment_order: order(compute_environments),
+                scheduling_policy_arn: policy,
                 ..Default::default()
             };
             Ok(changed(&client.call_once(&request).await?, "created"))
@@ -40,13 +41,13 @@ pub(super) async fn run(context: &Context, command: QueueCommand) -> Result<Answ
         }
         QueueCommand::Front { name } => front(&client, name).await,
         QueueCommand::Why { name } => why(&client, name).await,
-        QueueCommand::Update { name, priority, compute_environments, enable, disable } => {
+        QueueCommand::Update { name, priority, compute_environments, enable, disable, policy } => {
             let request = UpdateJobQueue {
                 job_queue: name,
                 priority,
                 state: super::state(enable, disable),
                 compute_environment_order: order(compute_environments),
-                ..Default::default()
+                scheduling_policy_arn: policy,
             };
             Ok(changed(&client.call(&request).await?, "updated"))
         }
@@ -126,10 +127,11 @@ fn answer(queues: Vec<JobQueueDetail>) -> Answer {
             format!("{:?}", queue.state).to_uppercase(),
             queue.status.clone(),
             list_or_dash(&order),
+            or_dash(queue.scheduling_policy_arn.as_deref().map(short)),
             queue.active_jobs.to_string(),
         ]
     };
-    let headers = &["NAME", "PRIORITY", "STATE", "STATUS", "ENVIRONMENTS", "ACTIVE JOBS"];
+    let headers = &["NAME", "PRIORITY", "STATE", "STATUS", "ENVIRONMENTS", "POLICY", "ACTIVE JOBS"];
     let grid = Grid::new(headers, queues.iter().map(row).collect());
     let names = queues.iter().map(|queue| queue.job_queue_name.clone()).collect();
     let response = DescribeJobQueuesResponse { job_queues: queues, next_token: None };

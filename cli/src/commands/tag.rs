@@ -11,11 +11,12 @@ use crate::failure::Result;
 use crate::output::{Answer, Grid, View};
 
 /// Our nouns, and how ARNs call them.
-const KINDS: [(&str, &str); 4] = [
+const KINDS: [(&str, &str); 5] = [
     ("queue/", "job-queue/"),
     ("ce/", "compute-environment/"),
     ("jobdef/", "job-definition/"),
     ("consumable/", "consumable-resource/"),
+    ("policy/", "scheduling-policy/"),
 ];
 
 pub(super) async fn run(context: &Context, command: TagCommand) -> Result<Answer> {

@@ -79,6 +79,7 @@ fn request(args: ListArgs) -> Result<ListJobs> {
         ("JOB_DEFINITION", args.definition),
         ("AFTER_CREATED_AT", args.since.map(|at| at.0.to_string())),
         ("BEFORE_CREATED_AT", args.before.map(|at| at.0.to_string())),
+        ("SHARE_IDENTIFIER", args.share),
     ];
     let pair = |(name, value): (&str, String)| KeyValuesPair {
         name: name.to_owned(),

@@ -89,6 +89,10 @@ pub(super) fn details(job: &JobDetail) -> String {
         };
         lines.push(("Depends on", format!("{kind}{}{how}", or_dash(dependency.job_id.as_ref()))));
     }
+    if let Some(share) = &job.share_identifier {
+        let priority = job.scheduling_priority.unwrap_or_default();
+        lines.push(("Share", format!("{share}, priority {priority}")));
+    }
     lines.extend(job.rerun_of.clone().map(|of| ("Rerun of", of)));
     let consumables = job.consumable_resource_properties.iter();
     lines.extend(consumables.flat_map(|p| &p.consumable_resource_list).map(|need| {

@@ -1,0 +1,93 @@
+//! Scheduling policies and shares, through the real programs, as a user types them.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use windrow_tests::Cluster;
+
+#[test]
+fn a_queue_is_divided_into_shares_and_knows_whose_jobs_are_whose() {
+    let cluster = Cluster::start();
+    let policy = ["policy", "create", "teams", "--share", "research=0.5", "--share", "web*=2"];
+    cluster.windrow(&[&policy[..], &["--decay-seconds", "3600"]].concat()).ok();
+    let table = cluster.windrow(&["policy", "list"]).ok();
+    assert!(table.contains("research=0.5,web*=2"), "{table}");
+    cluster.windrow(&["queue", "create", "shared", "--policy", "teams"]).ok();
+    let queue = cluster.windrow(&["queue", "get", "shared", "-o", "json"]).json();
+    let arn = queue["jobQueues"][0]["schedulingPolicyArn"].as_str().unwrap().to_owned();
+    assert!(arn.ends_with("scheduling-policy/teams"), "{arn}");
+    let table = cluster.windrow(&["queue", "list"]).ok();
+    assert!(table.contains("teams"), "{table}");
+
+    let job = ["--queue", "shared", "--share", "research", "--priority", "7", "--", "true"];
+    let job = cluster.submit(&job);
+    let other = cluster.submit(&["--queue", "shared", "--share", "web1", "--", "true"]);
+    let detail = cluster.ended(&job, 60);
+    assert_eq!(detail["status"], "SUCCEEDED", "{detail:#}");
+    assert_eq!(
+        (&detail["shareIdentifier"], &detail["schedulingPriority"]),
+        (&"research".into(), &7.into())
+    );
+    let shown = cluster.windrow(&["job", "get", &job]).ok();
+    assert!(shown.contains("research, priority 7"), "{shown}");
+    let listed = |share: &str| cluster.windrow(&["job", "list", "--share", share, "-q"]).ok();
+    assert_eq!((listed("research"), listed("web1"), listed("web")), (job, other, String::new()));
+
+    let refused = cluster.windrow(&["submit", "--queue", "shared", "--", "true"]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.stderr.contains("`shared` has a fair-share scheduling policy"), "{refused:?}");
+    assert!(refused.stderr.contains("--share NAME"), "{refused:?}");
+    let refused = cluster.windrow(&["policy", "delete", "teams"]);
+    assert_eq!(refused.code, 6, "{refused:?}");
+    assert!(refused.stderr.contains("used by job queue `shared`"), "{refused:?}");
+    // The same by its ARN.
+    assert_eq!(cluster.windrow(&["policy", "delete", &arn]).code, 6);
+}
+
+#[test]
+fn a_policy_changes_where_it_is_told_to_and_goes_when_no_queue_has_it() {
+    let cluster = Cluster::start();
+    let create = ["policy", "create", "p", "--share", "a=1", "--share", "b=2"];
+    cluster.windrow(&[&create[..], &["--reservation", "10"]].concat()).ok();
+    let update = ["policy", "update", "p", "--share", "b=4", "--share", "c=0.25"];
+    cluster.windrow(&[&update[..], &["--remove-share", "a"]].concat()).ok();
+    let shown = cluster.windrow(&["policy", "get", "p", "-o", "json"]).json();
+    let fair = &shown["schedulingPolicies"][0]["fairsharePolicy"];
+    assert_eq!(fair["computeReservation"], 10);
+    let shares = fair["shareDistribution"].as_array().unwrap();
+    let shares: Vec<_> =
+        shares.iter().map(|s| (&s["shareIdentifier"], &s["weightFactor"])).collect();
+    assert_eq!(shares, [(&"b".into(), &4.0.into()), (&"c".into(), &0.25.into())]);
+    assert_eq!(cluster.windrow(&["policy", "update", "p", "--remove-share", "a"]).code, 4);
+    assert_eq!(cluster.windrow(&["policy", "update", "p"]).code, 2);
+
+    cluster.windrow(&["policy", "create", "other"]).ok();
+    cluster.windrow(&["queue", "create", "q", "--policy", "p"]).ok();
+    cluster.windrow(&["queue", "update", "q", "--policy", "other"]).ok();
+    cluster.windrow(&["policy", "delete", "p"]).ok();
+    let missing = cluster.windrow(&["policy", "describe", "p"]);
+    assert_eq!(missing.code, 4, "{missing:?}");
+    assert_eq!(cluster.windrow(&["policy", "list", "-q"]).ok(), "other");
+
+    cluster.windrow(&["policy", "create", "parts", "--quota"]).ok();
+    cluster.windrow(&["queue", "create", "parted", "--policy", "parts"]).ok();
+    cluster.windrow(&["quota-share", "create", "parted/vision", "--limit", "VCPU=2"]).ok();
+    let refused = cluster.windrow(&["policy", "update", "parts", "--share", "a=1"]);
+    assert!(refused.stderr.contains("for quota shares"), "{refused:?}");
+    let both = cluster.windrow(&["policy", "create", "x", "--quota", "--share", "a=1"]);
+    assert_eq!(both.code, 2, "{both:?}");
+}
+
+#[test]
+fn the_priority_of_a_definition_counts_unless_a_job_says_otherwise() {
+    let cluster = Cluster::start();
+    cluster.windrow(&["policy", "create", "p"]).ok();
+    cluster.windrow(&["queue", "create", "q", "--policy", "p"]).ok();
+    cluster.windrow(&["jobdef", "register", "d", "--priority", "3", "--", "true"]).ok();
+    let submit = ["--queue", "q", "--share", "a", "--job-definition", "d"];
+    let plain = cluster.submit(&submit);
+    let higher = cluster.submit(&[&submit[..], &["--priority", "9"]].concat());
+    assert_eq!(cluster.job(&plain)["schedulingPriority"], 3);
+    assert_eq!(cluster.job(&higher)["schedulingPriority"], 9);
+    let plan = cluster.windrow(&["plan", "--queue", "q", "--", "true"]);
+    assert!(plan.stderr.contains("shareIdentifier must be given"), "{plan:?}");
+    cluster.windrow(&["run", "--queue", "q", "--share", "a", "--priority", "1", "--", "true"]).ok();
+}
