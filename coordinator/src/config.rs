@@ -64,6 +64,8 @@ environments = 10000
 environments_per_queue = 100
 policies = 10000
 active_shares = 10000
+state_limit_seconds_min = 1
+state_limit_seconds_max = 31536000
 "#;
 
 /// The settings.

@@ -7,6 +7,7 @@
 
 mod apply;
 pub mod arn;
+pub mod blocked;
 pub mod children;
 mod commands;
 pub mod consumables;

@@ -274,6 +274,13 @@ SUBMISSIONS = [
 ]
 
 ORDER = [{"order": 1, "computeEnvironment": "default"}]
+LIMITS = [
+    {"reason": reason, "state": "RUNNABLE", "maxTimeSeconds": 600, "action": action}
+    for reason, action in [
+        ("MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT", "CANCEL"),
+        ("CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY", "TERMINATE"),
+    ]
+]
 FAIRSHARE = {
     "shareDecaySeconds": 600,
     "computeReservation": 10,
@@ -345,6 +352,7 @@ RESOURCES = [
             "schedulingPolicyArn": "{fair}",
             "priority": 3,
             "computeEnvironmentOrder": ORDER,
+            "jobStateTimeLimitActions": LIMITS,
             "tags": {"a": "b"},
         },
         ("DescribeJobQueues", {"jobQueues": ["shared"]} | PAGE, "jobQueues"),
@@ -357,6 +365,7 @@ RESOURCES = [
             "schedulingPolicyArn": "{fair}",
             "priority": 4,
             "computeEnvironmentOrder": ORDER,
+            "jobStateTimeLimitActions": LIMITS[:1],
         },
         ("DescribeJobQueues", {"jobQueues": ["shared"]}, "jobQueues"),
     ),

@@ -14,6 +14,9 @@ pub const CONTENT_TYPE_BATCH: &str = "application/cloudevents-batch+json";
 pub const TYPE_STATE_CHANGE: &str = "windrow.batch.job.state-change";
 /// Type of a record of the same change of a whole range of an array's children.
 pub const TYPE_CHILDREN_CHANGE: &str = "windrow.batch.job.children-state-change";
+/// Type of a record of a job at the head of its queue, or of its share of it, that cannot start as
+/// things are: AWS's "Batch Job Queue Blocked". Told once for a job and reason.
+pub const TYPE_QUEUE_BLOCKED: &str = "windrow.batch.job-queue.blocked";
 
 /// One record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,6 +41,7 @@ pub struct JobEvent {
     pub children: Option<String>,
     /// The detail of AWS's "Batch Job State Change": the job right after the change. Of an array's
     /// child only what is its own; the settings it shares with the others are in its parent's.
+    /// Of [`TYPE_QUEUE_BLOCKED`]: the job with the status RUNNABLE and why its queue is blocked.
     pub data: JobDetail,
 }
 

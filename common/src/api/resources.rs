@@ -38,6 +38,39 @@ pub struct CreateJobQueue {
     /// Name or ARN. Cannot be given later; exchanged for another of its kind, but not taken away.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheduling_policy_arn: Option<String>,
+    /// What is done with a job that blocks the queue for long.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub job_state_time_limit_actions: Vec<JobStateTimeLimitAction>,
+}
+
+/// What is done with a job at the head of its queue, or of its share of it, when it has been
+/// RUNNABLE for a time with the same reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct JobStateTimeLimitAction {
+    /// What the job's status reason begins with: one of the codes of a blocked queue.
+    pub reason: String,
+    pub state: TimeLimitState,
+    /// How long the job may stay like that, in seconds.
+    pub max_time_seconds: u32,
+    pub action: TimeLimitActionKind,
+}
+
+/// `RUNNABLE`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum TimeLimitState {
+    Runnable,
+}
+
+/// What is done with the job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum TimeLimitActionKind {
+    /// As CancelJob: what runs of an array goes on.
+    Cancel,
+    /// *Extension* (AWS has it for service jobs). As TerminateJob: what runs is stopped as well.
+    Terminate,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +87,9 @@ pub struct UpdateJobQueue {
     /// Name or ARN of another policy of the same kind.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheduling_policy_arn: Option<String>,
+    /// In place of those there are; an empty list takes them away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job_state_time_limit_actions: Option<Vec<JobStateTimeLimitAction>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,6 +142,8 @@ pub struct JobQueueDetail {
     pub active_jobs: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduling_policy_arn: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub job_state_time_limit_actions: Vec<JobStateTimeLimitAction>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

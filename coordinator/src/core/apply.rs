@@ -10,6 +10,7 @@ use windrow_common::api::jobs::JobStatus;
 use windrow_common::api::resources::AgentStatus;
 use windrow_common::ids::{JobId, LeaseId, Name};
 
+use super::blocked::{self, Blocked};
 use super::children::{Children, len};
 use super::consumables::{self, Fate};
 use super::event::{ChildEnd, Event, Granted, Registered, Submitted, Then};
@@ -159,12 +160,18 @@ pub fn apply(state: &mut State, event: &Event) {
             }
             nodes::look_after(state, preempted.job);
         }
+        Event::QueueBlocked { line, job, reason, at } => {
+            let blocked = Blocked { job: *job, reason: reason.clone(), at: *at };
+            blocked::block(state, line, blocked);
+        }
+        Event::QueueUnblocked { line } => blocked::unblock(state, line),
     }
 }
 
 fn set_queue(state: &mut State, name: &Name, mut queue: Queue) {
     queue.active_jobs = state.queues.get(name).map_or(0, |old| old.active_jobs);
     state.queues.insert(name.clone(), queue);
+    blocked::set_deadlines(state, name);
 }
 
 fn submit(state: &mut State, id: JobId, submitted: &Submitted) {
@@ -215,7 +222,7 @@ fn submit(state: &mut State, id: JobId, submitted: &Submitted) {
     state.jobs.insert(id, job);
     usage::begin(state, id);
     let whole = Some(JobStatus::Submitted);
-    state.index.changed.push(Changed { job: id, children: carried, whole });
+    state.index.changed.push(Changed { job: id, children: carried, whole, blocked: None });
     let mut index = std::mem::take(&mut state.index);
     index.wait_for(id, &submitted.depends_on);
     index.listing.enter(id, &state.jobs[&id], JobStatus::Submitted);
@@ -278,7 +285,7 @@ fn change(state: &mut State, id: JobId, with: impl FnOnce(&mut Children)) {
     let children = job.children.take_moved();
     let whole = (before != after).then_some(after);
     if whole.is_some() || !children.is_empty() {
-        state.index.changed.push(Changed { job: id, children, whole });
+        state.index.changed.push(Changed { job: id, children, whole, blocked: None });
     }
     match (waited, waits) {
         (false, true) => state.index.wait_for(id, &job.depends_on),
@@ -288,6 +295,7 @@ fn change(state: &mut State, id: JobId, with: impl FnOnce(&mut Children)) {
     let mut index = std::mem::take(&mut state.index);
     index.place_job(state, id);
     state.index = index;
+    blocked::look_after(state, id);
 }
 
 /// After children ended: tells dependents, and closes the job when they were the last.

@@ -6,6 +6,9 @@ use proptest::prelude::*;
 use windrow_common::api::definitions::RetryBackoff;
 use windrow_common::api::jobs::DependencyCondition::{Any, Failed};
 use windrow_common::api::jobs::{ArrayProperties, JobDependency, RerunJob, SubmitJob};
+use windrow_common::api::resources::{
+    JobStateTimeLimitAction, TimeLimitActionKind, TimeLimitState, UpdateJobQueue,
+};
 use windrow_common::ids::{JobId, Name};
 use windrow_common::wire::agent::{EndCause, Held, Report};
 use windrow_common::wire::lease::Lease;
@@ -67,6 +70,11 @@ enum Step {
     Archive {
         forget: bool,
     },
+    /// From now on jobs that no agent could run end after this time; none do if it is 0.
+    LimitBlocked {
+        seconds: u32,
+        terminate: bool,
+    },
     /// Stops are carried out.
     Obey {
         agent: u8,
@@ -97,6 +105,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (1u32..4, 1u32..3).prop_map(|(count, attempts)| Step::Nodes { count, attempts }),
         1 => agent.prop_map(|agent| Step::Obey { agent }),
         1 => any::<bool>().prop_map(|forget| Step::Archive { forget }),
+        1 => (0u32..8, any::<bool>())
+            .prop_map(|(seconds, terminate)| Step::LimitBlocked { seconds, terminate }),
         2 => (0u8..8, any::<bool>()).prop_map(|(job, in_place)| Step::Rerun { job, in_place }),
     ]
 }
@@ -150,6 +160,7 @@ impl Chaos {
             Step::Nodes { count, attempts } => self.submit_nodes(count, attempts),
             Step::Obey { agent } => self.obey(agent),
             Step::Archive { forget } => self.archive(forget),
+            Step::LimitBlocked { seconds, terminate } => self.limit_blocked(seconds, terminate),
             Step::Register { agent, cpus, keep } => self.register(agent, cpus, keep),
             Step::Lose { agent } => self.w.lose(&Self::agent(agent)),
             Step::Start { agent } => {
@@ -262,6 +273,25 @@ impl Chaos {
         self.held[usize::from(index)].retain(|(lease, child)| {
             !fenced.iter().any(|f| f.lease == lease.id && f.children.contains(&(*child, 1)))
         });
+    }
+
+    fn limit_blocked(&mut self, seconds: u32, terminate: bool) {
+        let action = match terminate {
+            true => TimeLimitActionKind::Terminate,
+            false => TimeLimitActionKind::Cancel,
+        };
+        let action = JobStateTimeLimitAction {
+            reason: "ACTION_REQUIRED".into(),
+            state: TimeLimitState::Runnable,
+            max_time_seconds: seconds,
+            action,
+        };
+        let actions = Some(action).filter(|_| seconds > 0).into_iter().collect();
+        self.w.does(Command::UpdateQueue(UpdateJobQueue {
+            job_queue: "q".into(),
+            job_state_time_limit_actions: Some(actions),
+            ..Default::default()
+        }));
     }
 
     /// Takes the steps, then lets everything end.

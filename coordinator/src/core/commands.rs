@@ -2,6 +2,7 @@
 
 mod agents;
 mod archive;
+mod blocked;
 mod consumables;
 mod definitions;
 mod dependencies;
@@ -122,6 +123,8 @@ pub enum Command {
     DeleteQuotaShare(DeleteQuotaShare),
     /// The scheduler's wish to stop children so that another job can start.
     Preempt(Preempted),
+    /// Which heads of queues are blocked; asked for until nothing changes.
+    WatchQueues,
 }
 
 /// What a command leads to.
@@ -233,6 +236,7 @@ fn decide_command(
         Command::UpdateQuotaShare(request) => quota::update(state, request),
         Command::DeleteQuotaShare(request) => quota::delete(state, request),
         Command::Preempt(wish) => Ok(place::preempt(state, wish).into()),
+        Command::WatchQueues => Ok(blocked::watch(state, now).into()),
     }
 }
 

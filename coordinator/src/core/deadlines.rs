@@ -7,6 +7,7 @@ use windrow_common::ids::{JobId, Name};
 use windrow_common::time::Timestamp;
 
 use super::State;
+use super::blocked::Line;
 
 /// Something that happens when its time has come. What exactly is decided then, see
 /// `commands/tick.rs`; every tick must move or remove the entry it was for.
@@ -16,6 +17,8 @@ pub enum Due {
     BackOff(JobId),
     /// A share of this queue had no jobs for its window and stops being active.
     ShareIdle(Name, Name),
+    /// The head of this line has been blocked for as long as its queue has it.
+    TimeLimit(Line),
 }
 
 /// All of it, in the order of time.

@@ -12,6 +12,7 @@ use windrow_common::units::Resources;
 use windrow_common::wire::agent::{Executor, Gpu};
 use windrow_common::wire::lease::SpecDigest;
 
+use super::blocked::Line;
 use super::children::{Attempt, NeverRan, NodeEnd, Ranges};
 use super::consumables::{Consumable, Token};
 use super::policies::Policy;
@@ -241,6 +242,18 @@ pub enum Event {
     ShareForgotten {
         queue: Name,
         share: Name,
+    },
+    /// The job at the head of a queue, or of a share of it, cannot start as things are; from when
+    /// on, and its status reason.
+    QueueBlocked {
+        line: Line,
+        job: JobId,
+        reason: Arc<str>,
+        at: Timestamp,
+    },
+    /// That is over.
+    QueueUnblocked {
+        line: Line,
     },
 }
 

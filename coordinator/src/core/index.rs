@@ -7,6 +7,7 @@ mod ready;
 mod sorted;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use windrow_common::api::jobs::JobStatus;
@@ -20,6 +21,7 @@ pub use holders::Holders;
 pub use ready::{Rank, Ready, Share, Shares};
 pub use sorted::Sorted;
 
+use super::blocked;
 use super::children::Ranges;
 use super::consumables::Needs;
 use super::deadlines::{Deadlines, Due};
@@ -102,6 +104,8 @@ pub struct Changed {
     pub children: Ranges,
     /// The status that the job as a whole got.
     pub whole: Option<JobStatus>,
+    /// It blocks its queue, for this reason: that is told, and no change of status.
+    pub blocked: Option<Arc<str>>,
 }
 
 impl Index {
@@ -133,6 +137,7 @@ impl Index {
             index.holders.hold(lease.spec, agent.number, slots, i64::from(children));
             index.quota.take(&state.jobs[&lease.job], lease.resources, children);
         }
+        blocked::rebuild(state, &mut index);
         index
     }
 

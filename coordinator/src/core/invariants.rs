@@ -21,6 +21,7 @@ pub fn check(state: &State) -> Result<(), String> {
     consumables_add_up(state)?;
     preemptions_are_of_leased_children(state)?;
     use_of_shares_adds_up(state)?;
+    blocked_heads_are_ready(state)?;
     for (id, job) in &state.jobs {
         let counted = job.children.recount();
         let kept = windrow_common::api::jobs::JobStatus::ALL.map(|s| job.children.count(s));
@@ -33,6 +34,18 @@ pub fn check(state: &State) -> Result<(), String> {
     rebuilt.index.changed.clone_from(&state.index.changed);
     if rebuilt.index != state.index {
         return Err("INV-16: the tables differ from those rebuilt from the state".to_owned());
+    }
+    Ok(())
+}
+
+/// INV-20: what blocks a queue or share is one of its ready jobs.
+fn blocked_heads_are_ready(state: &State) -> Result<(), String> {
+    for ((queue, share), blocked) in &state.blocked {
+        let is_ready = state.index.ready.rank(blocked.job).is_some();
+        let is_there = state.jobs.get(&blocked.job);
+        if !is_ready || is_there.is_none_or(|job| job.queue != *queue || job.share != *share) {
+            return Err(format!("INV-20: {} is said to block queue {queue}", blocked.job));
+        }
     }
     Ok(())
 }

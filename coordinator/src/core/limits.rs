@@ -61,6 +61,10 @@ pub struct Limits {
     pub policies: usize,
     /// Active shares of one queue, and entries of a fair-share policy.
     pub active_shares: usize,
+    /// Least `jobStateTimeLimitActions.maxTimeSeconds` of a queue.
+    pub state_limit_seconds_min: u32,
+    /// Largest `jobStateTimeLimitActions.maxTimeSeconds` of a queue.
+    pub state_limit_seconds_max: u32,
 }
 
 impl Default for Limits {
@@ -86,6 +90,8 @@ impl Default for Limits {
             node_groups: 100,
             policies: 10_000,
             active_shares: 10_000,
+            state_limit_seconds_min: 1,
+            state_limit_seconds_max: 31_536_000,
         }
     }
 }
@@ -114,6 +120,8 @@ impl Limits {
             environments_per_queue: 3,
             policies: 500,
             active_shares: 500,
+            state_limit_seconds_min: 600,
+            state_limit_seconds_max: 86_400,
         }
     }
 }

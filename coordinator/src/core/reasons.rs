@@ -51,6 +51,12 @@ pub fn being_preempted(preemption: &super::quota::Preemption) -> String {
     )
 }
 
+/// Status reason of a job that blocked its queue for too long; what was done with it, and the reason
+/// for which it did not start.
+pub fn time_limit(done: &str, reason: &str) -> String {
+    format!("{done} by JobStateTimeLimit action due to reason: {reason}")
+}
+
 /// Status reason of an attempt whose host was lost.
 pub fn host_lost(agent: &windrow_common::ids::Name) -> String {
     format!("Host EC2 (instance {agent}) terminated.")

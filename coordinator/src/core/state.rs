@@ -12,7 +12,7 @@ use rangemap::RangeSet;
 use serde::{Deserialize, Serialize};
 use windrow_common::api::definitions::RegisterJobDefinition;
 use windrow_common::api::jobs::JobStatus;
-use windrow_common::api::resources::{AgentStatus, ResourceState};
+use windrow_common::api::resources::{AgentStatus, JobStateTimeLimitAction, ResourceState};
 use windrow_common::ids::{JobId, JobRef, LeaseId, Name};
 use windrow_common::time::Timestamp;
 use windrow_common::units::Resources;
@@ -22,6 +22,7 @@ use windrow_common::wire::lease::{SpecDigest, TaskSpec};
 pub use dependency::{Awaited, Dependency, Met};
 pub use nodes::{NodeGroup, Nodes, Phase};
 
+use super::blocked::{Blocked, Line};
 use super::children::{Child, Children, Ranges};
 use super::consumables::{Consumable, Needs};
 use super::index::Index;
@@ -75,6 +76,9 @@ pub struct State {
     /// Use of the shares of queues with a fair-share policy.
     #[serde(default)]
     pub usage: BTreeMap<Name, QueueUse>,
+    /// Heads of queues and their shares that cannot start as things are.
+    #[serde(default)]
+    pub blocked: BTreeMap<Line, Blocked>,
     /// Derived look-up tables.
     #[serde(skip)]
     pub index: Index,
@@ -97,6 +101,9 @@ pub struct Queue {
     /// It is being deleted: its jobs are terminated, and with the last of them it is gone.
     #[serde(default)]
     pub is_deleting: bool,
+    /// What is done with a job that blocks it for long.
+    #[serde(default, with = "as_json")]
+    pub time_limits: Vec<JobStateTimeLimitAction>,
 }
 
 /// A compute environment.

@@ -136,6 +136,14 @@ impl World {
         for wish in preemptions(&self.state, self.now) {
             self.step(&Command::Preempt(wish), &mut events)?;
         }
+        for looks in 0.. {
+            assert!(looks < 3, "a look at the heads of queues changes nothing a second time");
+            let before = events.len();
+            self.step(&Command::WatchQueues, &mut events)?;
+            if events.len() == before {
+                break;
+            }
+        }
         for (agent, orders) in dispatch::orders(&self.state, &events) {
             self.orders.entry(agent).or_default().extend(orders);
         }

@@ -173,7 +173,7 @@ impl<'a> Look<'a> {
     }
 
     /// A look that knows nothing of the scheduler's pass: enough for what no agent could change.
-    fn bare(state: &'a State) -> Self {
+    pub fn bare(state: &'a State) -> Self {
         let (kept, blocked) = (BTreeMap::new(), BTreeMap::new());
         Self {
             state,

@@ -66,6 +66,8 @@ pub struct EventLoop {
     sent: BTreeMap<Name, Unseen>,
     heartbeat: Duration,
     turn: Turn,
+    /// Something has happened since the heads of queues were looked at.
+    is_changed: bool,
     snapshots: super::snapshot_task::Snapshots,
     events: EventStream,
     archiving: Archiving,
@@ -162,6 +164,7 @@ impl EventLoop {
             sent: BTreeMap::new(),
             heartbeat: parts.heartbeat,
             turn: Turn::default(),
+            is_changed: true,
             snapshots: parts.snapshots,
             events: parts.events,
             archiving: parts.archiving,
@@ -228,6 +231,7 @@ impl EventLoop {
         }
         if !decision.events.is_empty() {
             self.turn.groups.push(decision.events);
+            self.is_changed = true;
         }
         Ok(decision.answer)
     }
@@ -356,6 +360,11 @@ impl EventLoop {
                 debug!(job = %wish.job, by = %wish.preemption.by, "makes room");
                 self.decide(&Command::Preempt(wish), now).ok();
             }
+        }
+        while self.is_changed && steps < TURN_STEPS {
+            self.is_changed = false;
+            self.decide(&Command::WatchQueues, now).ok();
+            steps += 1;
         }
         steps == TURN_STEPS || !self.state.work.is_empty() || self.is_due(now)
     }

@@ -5,8 +5,10 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use windrow_common::api::events::{JobEvent, TYPE_CHILDREN_CHANGE, TYPE_STATE_CHANGE};
-use windrow_common::api::jobs::{ContainerDetail, JobDetail};
+use windrow_common::api::events::{
+    JobEvent, TYPE_CHILDREN_CHANGE, TYPE_QUEUE_BLOCKED, TYPE_STATE_CHANGE,
+};
+use windrow_common::api::jobs::{ContainerDetail, JobDetail, JobStatus};
 use windrow_common::ids::{JobId, JobRef, Name};
 use windrow_common::time::Timestamp;
 
@@ -34,20 +36,30 @@ pub struct Change {
     pub detail: Box<JobDetail>,
     /// All these changed in the same way.
     pub children: Option<Range<u32>>,
+    /// The status is not new: the job blocks its queue.
+    pub is_blocked: bool,
 }
 
 /// What an event changed, in the order in which it is told. `state` is the one right after it and
 /// `changed` what applying it left in the index.
 pub fn changes(state: &State, changed: &[Changed]) -> Vec<Change> {
     let mut changes = Vec::new();
-    for Changed { job: id, children, whole } in changed {
+    for Changed { job: id, children, whole, blocked } in changed {
         let job = &state.jobs[id];
         let change = |detail: JobDetail, children: Option<Range<u32>>| Change {
             queue: job.queue.clone(),
             job: *id,
             detail: Box::new(detail),
             children,
+            is_blocked: false,
         };
+        if let Some(reason) = blocked {
+            let mut detail = detail(state, JobRef::from(*id), job);
+            detail.status = JobStatus::Runnable;
+            detail.status_reason = Some(reason.to_string());
+            changes.push(Change { is_blocked: true, ..change(detail, None) });
+            continue;
+        }
         let whole = whole.map(|_| change(detail(state, JobRef::from(*id), job), None));
         if job.array_size.is_none() && job.nodes.is_none() {
             changes.extend(whole);
@@ -132,26 +144,33 @@ struct Writer {
 
 impl Writer {
     fn tell(&mut self, change: Change) {
-        let Change { queue, job, mut detail, children } = change;
+        let Change { queue, job, mut detail, children, is_blocked } = change;
         let Some(children) = children else {
-            return self.add(&queue, job, *detail, None);
+            let kind = if is_blocked { TYPE_QUEUE_BLOCKED } else { TYPE_STATE_CHANGE };
+            return self.add(kind, &queue, job, *detail, None);
         };
         if len(&children) > CHILD_RECORDS_MAX {
             set_id(&mut detail, job.into());
             let array = detail.array_properties.get_or_insert_default();
             array.index = None;
             let named = format!("{}-{}", children.start, children.end - 1);
-            return self.add(&queue, job, *detail, Some(named));
+            return self.add(TYPE_CHILDREN_CHANGE, &queue, job, *detail, Some(named));
         }
         for index in children {
             set_id(&mut detail, JobRef::child(job, index));
             detail.array_properties.get_or_insert_default().index = Some(index);
-            self.add(&queue, job, (*detail).clone(), None);
+            self.add(TYPE_STATE_CHANGE, &queue, job, (*detail).clone(), None);
         }
     }
 
-    fn add(&mut self, queue: &Name, job: JobId, data: JobDetail, children: Option<String>) {
-        let kind = if children.is_some() { TYPE_CHILDREN_CHANGE } else { TYPE_STATE_CHANGE };
+    fn add(
+        &mut self,
+        kind: &str,
+        queue: &Name,
+        job: JobId,
+        data: JobDetail,
+        children: Option<String>,
+    ) {
         self.records += 1;
         let mut record = JobEvent {
             specversion: "1.0".to_owned(),

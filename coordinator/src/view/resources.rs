@@ -77,6 +77,7 @@ fn queue_detail(name: &Name, queue: &Queue) -> JobQueueDetail {
         tags: queue.tags.clone(),
         active_jobs: queue.active_jobs,
         scheduling_policy_arn: queue.policy.as_ref().map(arn::policy),
+        job_state_time_limit_actions: queue.time_limits.clone(),
     }
 }
 

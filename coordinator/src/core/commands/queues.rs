@@ -13,7 +13,7 @@ use windrow_common::time::Timestamp;
 
 use super::definitions::check_tags;
 use super::stop::{How, Scope, end};
-use super::{Answer, Decision, policies};
+use super::{Answer, Decision, blocked, policies};
 use crate::core::State;
 use crate::core::arn;
 use crate::core::event::Event;
@@ -38,6 +38,7 @@ pub(super) fn create(
     check_count("job queues", state.queues.len(), limits.queues)?;
     check_priority(request.priority)?;
     check_tags(&request.tags)?;
+    blocked::check_actions(limits, &request.job_state_time_limit_actions)?;
     let queue = Queue {
         priority: request.priority,
         state: request.state.unwrap_or_default(),
@@ -49,6 +50,7 @@ pub(super) fn create(
             Some(text) => Some(policies::find(state, text)?.0),
         },
         is_deleting: false,
+        time_limits: request.job_state_time_limit_actions.clone(),
     };
     Ok(set(name, queue))
 }
@@ -75,6 +77,10 @@ pub(super) fn update(
     }
     if !request.compute_environment_order.is_empty() {
         queue.environments = check_environments(state, limits, &request.compute_environment_order)?;
+    }
+    if let Some(actions) = &request.job_state_time_limit_actions {
+        blocked::check_actions(limits, actions)?;
+        queue.time_limits.clone_from(actions);
     }
     if let Some(text) = given(request.scheduling_policy_arn.as_ref()) {
         queue.policy = Some(exchange_policy(state, &name, &queue, text)?);

@@ -2,6 +2,7 @@
 
 use windrow_common::time::Timestamp;
 
+use super::blocked;
 use crate::core::State;
 use crate::core::deadlines::Due;
 use crate::core::event::Event;
@@ -17,5 +18,6 @@ pub(super) fn tick(state: &State, now: Timestamp) -> Vec<Event> {
             let children = state.jobs[job].children.back_off_over(now, EVENT_CHILDREN_MAX);
             vec![Event::BackOffEnded { job: *job, children }]
         }
+        Some(Due::TimeLimit(line)) => blocked::time_limit(state, line, now),
     }
 }

@@ -61,7 +61,7 @@ impl Words {
 
 impl Look<'_> {
     /// See [`super::status_reason`].
-    pub(super) fn status_reason(&self, id: JobId) -> Option<String> {
+    pub fn status_reason(&self, id: JobId) -> Option<String> {
         let job = &self.state.jobs[&id];
         let shape = shape(self.state, id);
         if environments(self.state, &job.queue).next().is_none() {
