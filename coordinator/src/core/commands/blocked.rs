@@ -26,11 +26,8 @@ const REASONS: [&str; 3] = [
     "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT",
 ];
 /// Others that a job here can have, which are taken unless AWS's limits hold.
-const REASONS_MORE: [&str; 3] = [
-    "ACTION_REQUIRED",
-    "MISCONFIGURATION:EC2_INSTANCE_CONFIGURATION_UNSUPPORTED",
-    "MISCONFIGURATION:QUOTA_MANAGEMENT_LIMIT_EXCEEDED",
-];
+const REASONS_MORE: [&str; 2] =
+    ["ACTION_REQUIRED", "MISCONFIGURATION:EC2_INSTANCE_CONFIGURATION_UNSUPPORTED"];
 
 /// Refuses `jobStateTimeLimitActions` with an unknown reason, with two actions for one, and with times
 /// out of range.
