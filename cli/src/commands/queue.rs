@@ -48,6 +48,7 @@ pub(super) async fn run(context: &Context, command: QueueCommand) -> Result<Answ
                 state: super::state(enable, disable),
                 compute_environment_order: order(compute_environments),
                 scheduling_policy_arn: policy,
+                ..Default::default()
             };
             Ok(changed(&client.call(&request).await?, "updated"))
         }
