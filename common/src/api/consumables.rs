@@ -185,4 +185,12 @@ pub struct JobByConsumableResource {
     pub in_use_quantity: u64,
     pub created_at: u64,
     pub consumable_resource_properties: ConsumableResourceProperties,
+    /// In a queue with a fair-share policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share_identifier: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_reason: Option<String>,
+    /// Milliseconds since 1970; absent for an array.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<u64>,
 }

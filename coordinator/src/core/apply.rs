@@ -342,6 +342,8 @@ fn reopen(state: &mut State, id: JobId, children: &[Range<u32>]) {
     }
     job.stops.retain(|(stopped, _)| !stopped.is_empty());
     reopened.iter().for_each(|range| job.cancelled.remove(range.clone()));
+    // Its budget of preemptions is fresh too, and losses are counted from here.
+    job.preempted.retain(|child, _| !reopened.contains(child));
     (job.is_cancelled, job.is_terminated, job.end_reason) = (false, false, None);
     if job.stopped_at.is_some() {
         if let Some(queue) = state.queues.get_mut(&job.queue) {

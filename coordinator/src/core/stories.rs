@@ -1,7 +1,7 @@
 //! Stories about the core, from the outside: what is asked, what agents report, what is then so.
 
 mod blocked;
-mod consumables;
+pub(super) mod consumables;
 mod containers;
 mod definitions;
 mod dependencies;
@@ -11,7 +11,7 @@ mod history;
 mod listing;
 pub(super) mod nodes;
 mod policies;
-mod quota;
+pub(super) mod quota;
 mod rerun;
 mod resources;
 mod retries;

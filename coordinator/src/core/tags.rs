@@ -22,6 +22,8 @@ pub enum Tagged {
     Environment(Name),
     Consumable(Name),
     Policy(Name),
+    /// Of this queue, by this name.
+    QuotaShare(Name, Name),
 }
 
 impl Tagged {
@@ -63,6 +65,10 @@ impl Tagged {
             "job-queue" => id.parse().ok().map(Self::Queue),
             "compute-environment" => id.parse().ok().map(Self::Environment),
             "scheduling-policy" => id.parse().ok().map(Self::Policy),
+            "quota-share" => {
+                let (queue, share) = id.split_once('/')?;
+                Some(Self::QuotaShare(queue.parse().ok()?, share.parse().ok()?))
+            }
             "consumable-resource" => id.parse().ok().map(Self::Consumable),
             _ => None,
         }
@@ -80,6 +86,9 @@ impl Tagged {
             Self::Environment(name) => state.environments.get(name).map(|e| &e.tags),
             Self::Consumable(name) => state.consumables.get(name).map(|c| &c.tags),
             Self::Policy(name) => state.policies.get(name).map(|p| &p.tags),
+            Self::QuotaShare(queue, share) => {
+                state.quota_shares.get(queue)?.get(share).map(|share| &share.tags)
+            }
         }
     }
 
@@ -97,6 +106,10 @@ impl Tagged {
             Self::Environment(name) => state.environments.get_mut(name).map(|e| &mut e.tags),
             Self::Consumable(name) => state.consumables.get_mut(name).map(|c| &mut c.tags),
             Self::Policy(name) => state.policies.get_mut(name).map(|p| &mut p.tags),
+            Self::QuotaShare(queue, share) => {
+                let shares = state.quota_shares.get_mut(queue);
+                shares.and_then(|shares| shares.get_mut(share)).map(|share| &mut share.tags)
+            }
         };
         if let Some(place) = place {
             place.clone_from(tags);

@@ -21,7 +21,7 @@ use windrow_common::api::resources::AgentStatus;
 use windrow_common::ids::{JobId, JobRef, LeaseId, Name};
 use windrow_common::time::Timestamp;
 
-use super::hold::environments;
+use super::hold::{environments, needs_at_once};
 use super::order::dispatch_order;
 use super::room::{Unfit, able, best_fit, groups};
 use super::{Hold, Pass, Placement, gang, held_behind, hold};
@@ -139,6 +139,8 @@ pub struct Look<'a> {
     hearing: Option<Hearing<'a>>,
     /// Agents kept for jobs that did not fit.
     kept: BTreeMap<u32, JobId>,
+    /// Consumable resources that jobs wait to gather, and how much they need.
+    awaited: BTreeMap<Name, u64>,
     /// What the scheduler would do next: nothing, unless it is in the middle of its work.
     next: Option<Placement>,
     /// The first job of each queue that only lacks room.
@@ -157,6 +159,7 @@ impl<'a> Look<'a> {
             now,
             hearing,
             kept: pass.kept().clone(),
+            awaited: pass.awaited().clone(),
             next,
             blocked: BTreeMap::new(),
             no_agent: RefCell::default(),
@@ -174,14 +177,14 @@ impl<'a> Look<'a> {
 
     /// A look that knows nothing of the scheduler's pass: enough for what no agent could change.
     pub fn bare(state: &'a State) -> Self {
-        let (kept, blocked) = (BTreeMap::new(), BTreeMap::new());
         Self {
             state,
             now: Timestamp::default(),
             hearing: None,
-            kept,
+            kept: BTreeMap::new(),
+            awaited: BTreeMap::new(),
             next: None,
-            blocked,
+            blocked: BTreeMap::new(),
             no_agent: RefCell::default(),
         }
     }
@@ -268,7 +271,7 @@ impl<'a> Look<'a> {
     fn room_for_nodes(&self, id: JobId, job: &Job) -> Why {
         let is_kept = |agent: u32| self.kept.get(&agent).is_some_and(|job| *job != id);
         if gang::place(self.state, job, is_kept).is_some() {
-            return Why::Busy;
+            return self.leaves_to_gather(job);
         }
         if let Some(agents) = gang::place(self.state, job, |_| false) {
             let kept = agents.into_iter().find_map(|agent| Some((agent, *self.kept.get(&agent)?)));
@@ -284,15 +287,26 @@ impl<'a> Look<'a> {
 
     /// Why a job that nothing holds back has no agent.
     fn room(&self, id: JobId, shape: &Shape) -> Why {
-        let queue = &self.state.jobs[&id].queue;
+        let job = &self.state.jobs[&id];
+        let queue = &job.queue;
         let is_kept = |agent: u32| self.kept.get(&agent).is_some_and(|job| *job != id);
         if best_fit(self.state, queue, shape, 1, is_kept).is_some() {
-            return Why::Busy;
+            return self.leaves_to_gather(job);
         }
         if let Some((agent, _)) = best_fit(self.state, queue, shape, 1, |_| false) {
             return Why::Full(Full::Kept(agent, self.kept[&agent]));
         }
         Why::Full(self.rival(id).unwrap_or(Full::Occupied))
+    }
+
+    /// Why a job with room does not start: it leaves a consumable resource to a job of another queue
+    /// or share that goes before it and waits to gather more.
+    fn leaves_to_gather(&self, job: &Job) -> Why {
+        let (needs, _) = needs_at_once(self.state, job);
+        let awaited = needs.iter().find_map(|(name, _)| self.awaited.get_key_value(name));
+        awaited.map_or(Why::Busy, |(name, quantity)| {
+            Why::Held(Hold::Consumable(name.clone(), *quantity))
+        })
     }
 
     /// Whether some agent that takes work would have room if it were empty.

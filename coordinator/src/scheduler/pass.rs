@@ -22,9 +22,9 @@ pub struct Pass {
     turn: Option<Turn>,
     /// Agents kept for jobs that did not fit.
     reserved: BTreeMap<u32, JobId>,
-    /// Consumable resources that a job waits for which went before: those behind it leave them to
-    /// gather.
-    awaited: BTreeSet<Name>,
+    /// Consumable resources that a job waits for which went before, and how much it needs: those
+    /// behind it leave them to gather.
+    awaited: BTreeMap<Name, u64>,
 }
 
 /// What came of looking at a head.
@@ -61,12 +61,18 @@ impl Pass {
         // Where others make room for somebody, nobody else moves in.
         let kept = state.preemptions.values();
         let kept = kept.filter_map(|p| Some((state.agents.get(p.agent.as_ref()?)?.number, p.by)));
-        Self { now, queues, turn: None, reserved: kept.collect(), awaited: BTreeSet::new() }
+        Self { now, queues, turn: None, reserved: kept.collect(), awaited: BTreeMap::new() }
     }
 
     /// Agents kept for jobs that did not fit, as far as the pass has got.
     pub fn kept(&self) -> &BTreeMap<u32, JobId> {
         &self.reserved
+    }
+
+    /// Consumable resources that jobs wait to gather, as far as the pass has got, and how much the
+    /// first of those jobs needs.
+    pub fn awaited(&self) -> &BTreeMap<Name, u64> {
+        &self.awaited
     }
 
     /// The next placement; none when nothing more fits. The one before must have been committed.
@@ -104,18 +110,19 @@ impl Pass {
             Some(Hold::Consumable(name, quantity)) => {
                 let total = state.consumables.get(&name).map_or(0, |found| found.total);
                 if quantity <= total {
-                    self.awaited.insert(name);
+                    self.awaited.entry(name).or_insert(quantity);
                 }
                 return Found::Nothing;
             }
         }
         let job = &state.jobs[&id];
         let (consumables, _) = needs_at_once(state, job);
-        if consumables.iter().any(|(name, _)| self.awaited.contains(name)) {
+        if consumables.iter().any(|(name, _)| self.awaited.contains_key(name)) {
             return Found::Nothing;
         }
         let ready = startable(state, job).min(turn.shares.turn_length(state, head));
-        let is_kept = |number: u32| self.reserved.contains_key(&number);
+        // Room kept for this very job is its to take.
+        let is_kept = |number: u32| self.reserved.get(&number).is_some_and(|other| *other != id);
         if job.nodes.is_some() {
             let is_full = turn.full.contains(&head.shape);
             let agents = (!is_full).then(|| gang::place(state, job, is_kept)).flatten();

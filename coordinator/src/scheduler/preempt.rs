@@ -10,7 +10,8 @@
 //! once all of the chosen are gone; of several agents the one where the fewest have to go is taken,
 //! and its room is kept until then. A share has one such exchange at a time. A job that was stopped
 //! comes back behind whoever it made room for, so that two jobs never stop each other in turns: it
-//! borrows, or its priority is lower. Multi-node jobs are neither stopped nor made room for.
+//! borrows, or its priority is lower. Multi-node jobs are neither stopped nor made room for, nor is
+//! anybody of their share behind them.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,16 +22,14 @@ use windrow_common::ids::{JobId, LeaseId, Name};
 use windrow_common::time::Timestamp;
 use windrow_common::units::Resources;
 
-use super::hold::{Hold, environments, hold};
+use super::hold::environments;
 use super::room::{fit, suit};
+use super::shares::first_in_line;
 use crate::core::State;
 use crate::core::event::Preempted;
 use crate::core::index::Shape;
 use crate::core::quota::{Amounts, Books, Preemption, Short, amounts, share_of};
 use crate::core::state::{Agent, Lease};
-
-/// Most shapes of one share looked at for a job that could start.
-const HEADS_MAX: usize = 64;
 
 /// A leased child that may have to go.
 #[derive(Clone, Debug)]
@@ -78,7 +77,7 @@ fn for_share(state: &State, queue: &Name, share: &Name, now: Timestamp) -> Vec<P
         return Vec::new();
     }
     let Some(books) = Books::of(state, queue) else { return Vec::new() };
-    let Some((id, shape)) = first_waiting(state, queue, share, &books, now) else {
+    let Some((id, shape)) = first_waiting(state, queue, share, now) else {
         return Vec::new();
     };
     let need = amounts(shape.resources);
@@ -99,25 +98,14 @@ fn first_waiting<'a>(
     state: &'a State,
     queue: &Name,
     share: &Name,
-    books: &Books<'_>,
     now: Timestamp,
 ) -> Option<(JobId, &'a Shape)> {
     let ready = state.index.ready.share(queue, Some(share))?;
-    let mut from = Bound::Unbounded;
-    for _ in 0..HEADS_MAX {
-        let (rank, shape) = ready.head(from)?;
-        from = Bound::Excluded(rank);
-        let is_ever = !matches!(books.check(share, amounts(shape.resources)), Err(Short::Never(_)));
-        let is_single = state.jobs[&rank.job].nodes.is_none();
-        let is_free = match hold(state, rank.job, now) {
-            None | Some(Hold::QuotaShare(_)) => true,
-            Some(_) => false,
-        };
-        if is_ever && is_single && is_free {
-            return Some((rank.job, shape));
-        }
-    }
-    None
+    let (head, _) = ready.head(Bound::Unbounded)?;
+    let first = first_in_line(state, queue, share, head, now)?;
+    // Behind a multi-node job nobody is let in either: what was stopped would only come back.
+    let (rank, shape) = ready.head(Bound::Included(first))?;
+    state.jobs[&rank.job].nodes.is_none().then_some((rank.job, shape))
 }
 
 /// The books as they will be when those being stopped already are gone.

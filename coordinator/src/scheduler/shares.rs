@@ -11,10 +11,10 @@ use std::ops::Bound;
 use windrow_common::ids::Name;
 use windrow_common::time::Timestamp;
 
-use super::hold::needs_at_once;
+use super::hold::{Hold, hold, needs_at_once};
 use crate::core::State;
 use crate::core::index::{Rank, Shape};
-use crate::core::quota::{Amounts, Books};
+use crate::core::quota::{Books, Short};
 use crate::core::usage::horizon;
 
 /// The part of the horizon for which what a share holds counts in advance. A smaller part divides
@@ -90,22 +90,53 @@ impl Shares {
         let ready = state.index.ready.share(&self.queue, share.as_ref());
         if let Some((rank, _)) = ready.and_then(|ready| ready.head(from)) {
             let score = match Books::of(state, &self.queue).zip(share.as_ref()) {
-                Some((books, share)) => {
-                    let (_, need) = needs_at_once(state, &state.jobs[&rank.job]);
-                    quota_score(&books, share, rank, need)
-                }
+                Some((books, share)) => self.quota_score(state, &books, share, rank),
                 None => score(state, &self.queue, share.as_ref(), self.now),
             };
             self.turns.insert((score, rank, share));
         }
     }
+
+    /// A quota share's score: whoever stays within its own capacity goes before whoever borrows, each
+    /// in the order of submission. A head that will be passed over does not speak for its share: the
+    /// one behind it, for which others may have made room, would come after those who borrow.
+    fn quota_score(&self, state: &State, books: &Books<'_>, share: &Name, head: Rank) -> Score {
+        let first = first_in_line(state, &self.queue, share, head, self.now).unwrap_or(head);
+        let (_, need) = needs_at_once(state, &state.jobs[&first.job]);
+        let borrows = !books.is_own(share, need);
+        (Score::from(borrows) << 64) | Score::from(first.order)
+    }
 }
 
-/// A quota share's score: whoever stays within its own capacity goes before whoever borrows, each
-/// in the order of submission.
-fn quota_score(books: &Books<'_>, share: &Name, rank: Rank, need: Amounts) -> Score {
-    let borrows = !books.is_own(share, need);
-    (Score::from(borrows) << 64) | Score::from(rank.order)
+/// Most shapes of one share looked at for a job that could start.
+const HEADS_MAX: usize = 64;
+
+/// The first head of a quota share, from this one on, that lacks only room or quota, and could ever
+/// have it.
+pub(super) fn first_in_line(
+    state: &State,
+    queue: &Name,
+    share: &Name,
+    from: Rank,
+    now: Timestamp,
+) -> Option<Rank> {
+    let ready = state.index.ready.share(queue, Some(share))?;
+    let mut from = Bound::Included(from);
+    for _ in 0..HEADS_MAX {
+        let (rank, _) = ready.head(from)?;
+        match hold(state, rank.job, now) {
+            Some(
+                Hold::QuotaShare(Short::Never(_))
+                | Hold::NoEnvironment
+                | Hold::Consumable(..)
+                | Hold::KeptForOtherShares { .. },
+            ) => {
+                from = Bound::Excluded(rank);
+            }
+            None | Some(Hold::QuotaShare(_)) => return Some(rank),
+        }
+    }
+    None
 }
 
 /// A share's score; always 0 in a queue without a fair-share policy.

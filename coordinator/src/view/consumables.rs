@@ -12,7 +12,7 @@ use windrow_common::api::consumables::{
 use windrow_common::api::jobs::{JobStatus, KeyValuesPair};
 use windrow_common::ids::{JobId, JobRef, Name};
 
-use super::{PAGE_MAX, bad_token, page, token};
+use super::{PAGE_MAX, bad_token, jobs, page, token};
 use crate::core::State;
 use crate::core::arn;
 use crate::core::consumables::{Consumable, find, to_api};
@@ -111,15 +111,19 @@ fn consumer(state: &State, name: &Name, id: JobId, job: &Job) -> JobByConsumable
         ConsumableResourceType::Replenishable => job.live_count(),
         ConsumableResourceType::NonReplenishable => 0,
     };
+    let summary = jobs::summary(JobRef::from(id), job);
     JobByConsumableResource {
-        job_arn: arn::job(JobRef::from(id)),
+        job_arn: summary.job_arn,
         job_queue_arn: arn::queue(&job.queue),
         job_name: job.name.to_string(),
         job_definition_arn: arn::definition(&job.definition.0, job.definition.1),
-        job_status: job.status(),
+        job_status: summary.status,
         quantity,
         in_use_quantity: quantity.saturating_mul(u64::from(leased)),
         created_at: job.created_at.0,
+        share_identifier: job.share.as_ref().filter(|_| job.quota.is_none()).map(Name::to_string),
+        status_reason: summary.status_reason,
+        started_at: summary.started_at,
         consumable_resource_properties: to_api(needs).unwrap_or_default(),
     }
 }

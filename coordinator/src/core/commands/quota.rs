@@ -202,6 +202,17 @@ pub(super) fn check_job(
         ))
         .hint(listed));
     };
+    let name = check_takes_jobs(state, queue, name)?;
+    let preemption = request.preemption_configuration.as_ref();
+    let preemptions_max = preemption.and_then(|p| p.preemption_retries_before_termination);
+    Ok((Some(name), Some(JobQuota { preemptions_max })))
+}
+
+/// The share, if it takes jobs.
+///
+/// # Errors
+/// It does not exist or is DISABLED, as one that is being deleted is.
+pub(super) fn check_takes_jobs(state: &State, queue: &Name, name: &str) -> Result<Name, ApiError> {
     let (_, name, share) = find(state, &format!("{queue}/{name}"))?;
     if share.state == ResourceState::Disabled {
         return Err(ApiError::invalid(format!(
@@ -209,7 +220,5 @@ pub(super) fn check_job(
         ))
         .hint(format!("windrow quota-share update {queue}/{name} --enable")));
     }
-    let preemption = request.preemption_configuration.as_ref();
-    let preemptions_max = preemption.and_then(|p| p.preemption_retries_before_termination);
-    Ok((Some(name), Some(JobQuota { preemptions_max })))
+    Ok(name)
 }

@@ -15,12 +15,14 @@ use windrow_common::time::Timestamp;
 
 use super::stop::find;
 use super::submit::{Key, find_queue, key_of, known_by};
-use super::{Answer, Decision, dependencies};
+use super::{Answer, Decision, dependencies, quota};
 use crate::core::State;
 use crate::core::arn;
 use crate::core::children::len;
+use crate::core::consumables;
 use crate::core::event::{Event, Submitted};
 use crate::core::limits::{EVENT_RANGES_MAX, Limits};
+use crate::core::quota::share_of;
 use crate::core::state::{Awaited, Dependency, Job, Nodes, Phase};
 
 pub(super) fn rerun(
@@ -42,8 +44,14 @@ pub(super) fn rerun(
     };
     let id = find(state, &request.job_id)?.ok_or_else(unknown)?;
     let job = &state.jobs[&id.job];
-    // Also to reopen is to give work to the queue.
+    // Also to reopen is to give work to the queue, and what limits its start must be there.
     find_queue(state, job.queue.as_str())?;
+    if let Some(share) = share_of(job) {
+        quota::check_takes_jobs(state, &job.queue, share.as_str())?;
+    }
+    for spec in job.specs() {
+        consumables::check_known(state, &state.specs[&spec].spec.consumables)?;
+    }
     if request.in_place {
         in_place(state, id, job, request, key, now)
     } else {

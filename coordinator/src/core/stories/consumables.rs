@@ -7,13 +7,17 @@ use windrow_common::api::consumables::{
     ListConsumableResources, ListJobsByConsumableResource, QuantityOperation,
     UpdateConsumableResource,
 };
-use windrow_common::api::jobs::{ArrayProperties, JobStatus, KeyValuesPair, SubmitJob, UpdateJob};
+use windrow_common::api::explain::WaitCode;
+use windrow_common::api::jobs::{
+    ArrayProperties, JobStatus, KeyValuesPair, RerunJob, SubmitJob, UpdateJob,
+};
 use windrow_common::ids::{JobId, Name};
 use windrow_common::wire::agent::{EndCause, Report};
 use windrow_common::wire::lease::Order;
 
 use crate::core::world::{World, name};
 use crate::core::{Answer, Command};
+use crate::scheduler::explain::Look;
 use crate::view;
 
 impl World {
@@ -74,7 +78,7 @@ pub(in crate::core) fn takes(
     })
 }
 
-fn update(
+pub(in crate::core) fn update(
     resource: &str,
     operation: QuantityOperation,
     quantity: u64,
@@ -382,4 +386,69 @@ fn an_array_has_no_more_children_running_than_it_may() {
         ..Default::default()
     });
     assert!(w.refused(priority).message.contains("has none"), "a FIFO queue knows no priorities");
+}
+
+#[test]
+fn a_job_is_not_run_again_without_the_resource_it_takes_of() {
+    let mut w = World::new();
+    w.consumable("licence", 1, ConsumableResourceType::Replenishable);
+    let job = w.submit(taking(&w, "licence", 1));
+    w.terminate(&job.to_string());
+    w.does(Command::DeleteConsumable(DeleteConsumableResource {
+        consumable_resource: "licence".into(),
+    }));
+    for in_place in [true, false] {
+        let request = RerunJob { job_id: job.to_string(), in_place, ..RerunJob::default() };
+        let id = JobId::from_u128(99);
+        let error = w.refused(Command::Rerun { id, request: Box::new(request) });
+        assert!(error.message.contains("`licence` does not exist"), "{error}");
+    }
+}
+
+#[test]
+fn a_job_leaves_what_one_of_a_queue_before_its_own_gathers_and_says_so() {
+    let mut w = World::new();
+    w.queue("high", 20);
+    w.consumable("licence", 2, ConsumableResourceType::Replenishable);
+    let agent = w.agent("a", 8);
+    let first = w.submit(taking(&w, "licence", 1));
+    let large = w.submit(SubmitJob { job_queue: "high".into(), ..taking(&w, "licence", 2) });
+    let small = w.submit(taking(&w, "licence", 1));
+    assert_eq!([first, large, small].map(|job| w.status(job)), {
+        [JobStatus::Starting, JobStatus::Runnable, JobStatus::Runnable]
+    });
+    let explained = Look::new(&w.state, w.now, None).explain(small.into());
+    assert_eq!(explained.code, WaitCode::ConsumableResource, "{explained:?}");
+    assert!(explained.message.contains("`licence`"), "{explained:?}");
+    w.run_one(&agent, first);
+    assert_eq!([large, small].map(|job| w.status(job)), [JobStatus::Starting, JobStatus::Runnable]);
+}
+
+#[test]
+fn a_row_of_a_resource_s_jobs_says_how_the_job_gets_on() {
+    let mut w = World::new();
+    w.policy("p", Default::default());
+    w.fair_queue("fair", "p");
+    w.consumable("licence", 1, ConsumableResourceType::Replenishable);
+    let agent = w.agent("a", 8);
+    w.submit(SubmitJob {
+        job_queue: "fair".into(),
+        share_identifier: Some("x".into()),
+        ..taking(&w, "licence", 1)
+    });
+    let row = |w: &World| {
+        let consumable_resource = "licence".into();
+        let request = ListJobsByConsumableResource { consumable_resource, ..Default::default() };
+        view::list_consumers(&w.state, &request).unwrap().jobs.remove(0)
+    };
+    assert_eq!(row(&w).share_identifier.as_deref(), Some("x"));
+    assert_eq!((row(&w).started_at, row(&w).status_reason), (None, None));
+    let lease = w.leases(&agent).remove(0);
+    let started = w.started(&lease, 0);
+    w.report(&agent, vec![started]);
+    assert_eq!((row(&w).started_at, row(&w).in_use_quantity), (Some(w.now.0), 1));
+    w.terminate(&lease.job.to_string());
+    let stopped = w.ended(&lease, 0, EndCause::Stopped, 143);
+    w.report(&agent, vec![stopped]);
+    assert_eq!(row(&w).status_reason.as_deref(), Some("stop it"));
 }

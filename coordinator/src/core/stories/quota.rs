@@ -1,6 +1,9 @@
 //! Quota shares: capacity of a share's own, lent, borrowed and taken back.
 
-use windrow_common::api::jobs::{JobStatus, SubmitJob, UpdateJob};
+mod books;
+
+use windrow_common::api::ErrorKind;
+use windrow_common::api::jobs::{JobStatus, RerunJob, SubmitJob, UpdateJob};
 use windrow_common::api::policies::{CreateSchedulingPolicy, QuotaSharePolicy};
 use windrow_common::api::quota::{
     CreateQuotaShare, DeleteQuotaShare, PreemptionConfiguration, QuotaShareCapacityLimit,
@@ -20,7 +23,7 @@ use ResourceSharingStrategy::{Lend, LendAndBorrow, Reserve};
 
 impl World {
     /// Queue `shared` with quota shares.
-    pub(super) fn quota_queue(&mut self) {
+    pub(in crate::core) fn quota_queue(&mut self) {
         self.does(Command::CreatePolicy(CreateSchedulingPolicy {
             name: "quota".into(),
             quota_share_policy: Some(QuotaSharePolicy::default()),
@@ -29,7 +32,7 @@ impl World {
         self.fair_queue("shared", "quota");
     }
 
-    pub(super) fn quota_share(
+    pub(in crate::core) fn quota_share(
         &mut self,
         share: &str,
         vcpus: u32,
@@ -38,7 +41,7 @@ impl World {
         self.does(Command::CreateQuotaShare(create(share, vcpus, strategy)));
     }
 
-    pub(super) fn shared(&self, share: &str) -> SubmitJob {
+    pub(in crate::core) fn shared(&self, share: &str) -> SubmitJob {
         SubmitJob {
             job_queue: "shared".into(),
             quota_share_name: Some(share.into()),
@@ -76,7 +79,20 @@ impl World {
     }
 }
 
-fn create(share: &str, vcpus: u32, strategy: ResourceSharingStrategy) -> CreateQuotaShare {
+/// How a share shares.
+pub(in crate::core) fn sharing(
+    strategy: ResourceSharingStrategy,
+    borrow_limit: Option<i32>,
+) -> Option<QuotaShareResourceSharingConfiguration> {
+    Some(QuotaShareResourceSharingConfiguration { strategy, borrow_limit })
+}
+
+/// A share of queue `shared`; one that borrows does so without limit.
+pub(in crate::core) fn create(
+    share: &str,
+    vcpus: u32,
+    strategy: ResourceSharingStrategy,
+) -> CreateQuotaShare {
     CreateQuotaShare {
         quota_share_name: share.into(),
         job_queue: "shared".into(),
@@ -84,10 +100,7 @@ fn create(share: &str, vcpus: u32, strategy: ResourceSharingStrategy) -> CreateQ
             capacity_unit: "VCPU".into(),
             max_capacity: vcpus,
         }],
-        resource_sharing_configuration: Some(QuotaShareResourceSharingConfiguration {
-            strategy,
-            borrow_limit: None,
-        }),
+        resource_sharing_configuration: sharing(strategy, None),
         preemption_configuration: Some(QuotaSharePreemptionConfiguration {
             in_share_preemption: ResourceState::Disabled,
         }),
@@ -250,4 +263,92 @@ fn a_share_goes_with_its_jobs_once_it_is_disabled() {
     assert_eq!(count(&w, &jobs, Failed), 3);
     assert!(w.state.quota_shares["shared".parse::<Name>().as_ref().unwrap()].is_empty());
     w.check_replay();
+}
+
+fn in_place(job: JobId) -> Command {
+    let request = RerunJob { job_id: job.to_string(), in_place: true, ..RerunJob::default() };
+    Command::Rerun { id: JobId::from_u128(98), request: Box::new(request) }
+}
+
+#[test]
+fn a_preempted_job_that_is_run_again_in_place_has_its_losses_counted_from_there() {
+    let mut w = World::new();
+    w.quota_queue();
+    w.quota_share("owner", 1, Lend);
+    w.quota_share("other", 1, LendAndBorrow);
+    let agent = w.agent("big", 2);
+    let preemption_configuration =
+        Some(PreemptionConfiguration { preemption_retries_before_termination: Some(1) });
+    w.submit(w.shared("other"));
+    let goes = w.submit(SubmitJob { preemption_configuration, ..w.shared("other") });
+    let leases = w.start_all(&agent);
+    let owner = w.submit(w.shared("owner"));
+    assert_eq!(w.obey(&agent, &leases), 1);
+    w.run_one(&agent, owner);
+    let lease = w.leases(&agent).remove(0);
+    assert_eq!(lease.job, goes);
+    let failed = w.ended(&lease, 0, EndCause::Exited, 1);
+    w.report(&agent, vec![failed]);
+    assert_eq!(w.status(goes), Failed);
+    w.does(in_place(goes));
+    assert_eq!(w.status(goes), Starting);
+    w.lose(&agent);
+    assert_eq!(w.status(goes), Runnable, "a loss is no failure");
+    w.check_replay();
+}
+
+#[test]
+fn a_job_of_a_share_that_takes_no_jobs_is_not_run_again() {
+    let mut w = World::new();
+    w.quota_queue();
+    w.quota_share("a", 1, Reserve);
+    let job = w.submit(w.shared("a"));
+    w.terminate(&job.to_string());
+    w.does(Command::UpdateQuotaShare(UpdateQuotaShare {
+        quota_share_arn: "shared/a".into(),
+        state: Some(ResourceState::Disabled),
+        ..Default::default()
+    }));
+    assert!(w.refused(in_place(job)).message.contains("DISABLED"));
+    w.does(Command::DeleteQuotaShare(DeleteQuotaShare { quota_share_arn: "shared/a".into() }));
+    assert_eq!(w.refused(in_place(job)).kind, ErrorKind::NotFound);
+}
+
+#[test]
+fn room_kept_for_a_job_is_its_to_take_before_all_that_make_room_are_gone() {
+    let mut w = World::new();
+    w.quota_queue();
+    w.quota_share("owner", 2, Lend);
+    w.quota_share("other", 1, LendAndBorrow);
+    let agent = w.agent("big", 3);
+    let elsewhere = w.job();
+    let borrowers = many(&mut w, "other", 2);
+    let leases = w.start_all(&agent);
+    let owner = w.submit(w.shared("owner"));
+    assert_eq!((w.status(owner), w.state.preemptions.len()), (Runnable, 1), "no room");
+    let lease = leases.iter().find(|lease| lease.job == elsewhere).unwrap();
+    let ended = w.ended(lease, lease.first, EndCause::Exited, 0);
+    w.report(&agent, vec![ended]);
+    assert_eq!((w.status(owner), count(&w, &borrowers, Running)), (Starting, 2));
+    w.obey(&agent, &leases);
+    assert_eq!(count(&w, &borrowers, Starting), 1, "the room of the one that went is free again");
+    w.check_replay();
+}
+
+#[test]
+fn who_can_never_start_does_not_make_its_share_come_after_those_who_borrow() {
+    let mut w = World::new();
+    w.quota_queue();
+    w.quota_share("owner", 1, Lend);
+    w.quota_share("other", 1, LendAndBorrow);
+    w.definition("large", "2", "100");
+    let agent = w.agent("big", 2);
+    let borrowers = many(&mut w, "other", 2);
+    let leases = w.start_all(&agent);
+    let never = w.submit(SubmitJob { job_definition: "large".into(), ..w.shared("owner") });
+    let owner = w.submit(w.shared("owner"));
+    assert_eq!(w.obey(&agent, &leases), 1);
+    assert_eq!((w.status(never), w.status(owner)), (Runnable, Starting));
+    assert_eq!(count(&w, &borrowers, Running), 1, "the other one does not take its place back");
+    assert!(w.state.preemptions.is_empty());
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use windrow_common::api::ErrorKind;
 use windrow_common::api::consumables::CreateConsumableResource;
+use windrow_common::api::policies::FairsharePolicy;
+use windrow_common::api::quota::ResourceSharingStrategy;
 use windrow_common::api::tags::{ListTagsForResource, TagResource, UntagResource};
 
 use crate::core::Command;
@@ -37,6 +39,9 @@ fn tags_are_merged_and_removed_on_everything_that_has_them() {
         consumable_resource_name: "licence".into(),
         ..Default::default()
     }));
+    w.policy("fair", FairsharePolicy::default());
+    w.quota_queue();
+    w.quota_share("team", 1, ResourceSharingStrategy::Lend);
     let arns = [
         detail.job_arn.as_str(),
         detail.job_definition.as_str(),
@@ -44,6 +49,9 @@ fn tags_are_merged_and_removed_on_everything_that_has_them() {
         "arn:aws:batch:eu-west-1:123456789012:compute-environment/e",
         "compute-environment/e",
         "consumable-resource/licence",
+        "scheduling-policy/fair",
+        "quota-share/shared/team",
+        "arn:aws:batch:local:000000000000:quota-share/shared/team",
     ];
     for arn in arns {
         w.does(tag(arn, &[("team", "a"), ("cost", "1")]));
