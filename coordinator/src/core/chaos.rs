@@ -1,5 +1,6 @@
 //! Any sequence of commands keeps the invariants, and once agents behave everything ends.
 
+mod limits;
 mod nodes;
 
 use proptest::prelude::*;
@@ -83,6 +84,8 @@ enum Step {
         job: u8,
         in_place: bool,
     },
+    /// Something that limits what starts, or is limited.
+    Limit(limits::Limit),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -128,6 +131,7 @@ impl Chaos {
             told: Default::default(),
         };
         chaos.define_nodes();
+        chaos.define_limits();
         chaos
     }
 
@@ -152,6 +156,7 @@ impl Chaos {
 
     fn take(&mut self, step: &Step) {
         match *step {
+            Step::Limit(ref limit) => self.limit(limit),
             Step::Submit { size, attempts, waits, backs_off } => {
                 self.submit(size, attempts, waits, backs_off);
             }
@@ -310,8 +315,9 @@ impl Chaos {
         Ok(())
     }
 
-    /// Faults stop: one good agent, everything runs to its end.
+    /// Faults stop: one good agent and enough of what is used up, everything runs to its end.
     fn settle(&mut self) {
+        self.replenish();
         for index in 0..3 {
             self.w.lose(&Self::agent(index));
         }

@@ -4,10 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use windrow_common::api::consumables::ConsumableResourceType;
-use windrow_common::ids::Name;
+use windrow_common::api::quota::{CapacityUnit, ResourceSharingStrategy};
+use windrow_common::ids::{JobId, Name};
 
 use super::State;
 use super::children::Child;
+use super::quota::{Amounts, QuotaShare, amounts, share_of};
 use super::state::{Leased, Phase};
 
 /// The first broken invariant, in words.
@@ -195,4 +197,70 @@ fn use_of_shares_adds_up(state: &State) -> Result<(), String> {
         Some((missing, _)) => Err(format!("no use is kept of share {missing:?}")),
         None => Ok(()),
     }
+}
+
+/// INV-19, right after children of the job were leased: its quota share uses no more than its own
+/// capacity and what it may borrow; what all shares borrow is covered by idle capacity of shares that
+/// lend. Later changes of a share may break either until enough of its jobs have gone.
+///
+/// # Errors
+/// Names the share, the unit and the amounts.
+pub fn check_grant(state: &State, id: JobId) -> Result<(), String> {
+    let job = &state.jobs[&id];
+    let Some(name) = share_of(job) else { return Ok(()) };
+    let shares = &state.quota_shares[&job.queue];
+    let used = used_by_shares(state, &job.queue);
+    let used = |share: &Name, unit: CapacityUnit| {
+        used.get(share).map_or(0, |amounts: &Amounts| amounts[unit as usize])
+    };
+    let share =
+        shares.get(name).ok_or(format!("INV-19: {id} started in `{name}`, which is gone"))?;
+    for (unit, limit) in &share.limits {
+        let own = used(name, *unit);
+        let borrowed = own.saturating_sub(*limit);
+        let most = match (share.strategy, share.borrow_limit) {
+            (ResourceSharingStrategy::Reserve | ResourceSharingStrategy::Lend, _) => 0,
+            (ResourceSharingStrategy::LendAndBorrow, None) => u64::MAX,
+            (ResourceSharingStrategy::LendAndBorrow, Some(percent)) => {
+                limit * u64::from(percent) / 100
+            }
+        };
+        if borrowed > most {
+            return Err(format!(
+                "INV-19: `{name}` uses {own} of {limit} {unit:?}, may borrow {most}"
+            ));
+        }
+        let lent = |(other, found): (&Name, &QuotaShare)| {
+            let limit = found.limits.get(unit).copied()?;
+            let is_lent = found.strategy != ResourceSharingStrategy::Reserve;
+            is_lent.then(|| limit.saturating_sub(used(other, *unit)))
+        };
+        let over = |(other, found): (&Name, &QuotaShare)| {
+            Some(used(other, *unit).saturating_sub(*found.limits.get(unit)?))
+        };
+        let idle: u64 = shares.iter().filter_map(lent).sum();
+        let over: u64 = shares.iter().filter_map(over).sum();
+        let concerns_others = borrowed > 0 || share.strategy != ResourceSharingStrategy::Reserve;
+        if concerns_others && over > idle {
+            return Err(format!(
+                "INV-19: {over} {unit:?} borrowed, {idle} lent, as `{name}` starts"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// What leased children of each share need, counted anew.
+fn used_by_shares(state: &State, queue: &Name) -> BTreeMap<Name, Amounts> {
+    let mut used = BTreeMap::<Name, Amounts>::new();
+    for lease in state.leases.values() {
+        let job = &state.jobs[&lease.job];
+        let Some(share) = share_of(job).filter(|_| job.queue == *queue) else { continue };
+        let count: u32 = lease.children.iter().map(super::children::len).sum();
+        let sums = used.entry(share.clone()).or_default();
+        for (sum, amount) in sums.iter_mut().zip(amounts(lease.resources)) {
+            *sum += amount * u64::from(count);
+        }
+    }
+    used
 }

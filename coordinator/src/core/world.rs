@@ -59,6 +59,18 @@ fn happen(state: &mut State, number: usize, event: &Event) -> Vec<(usize, Change
     changes(state, &changed).into_iter().map(|change| (number, change)).collect()
 }
 
+/// What must hold of a lease when it is given.
+fn check_grant(state: &State, event: &Event) {
+    let job = if let Event::LeaseGranted(granted) = event {
+        granted.job
+    } else if let Event::NodesGranted(granted) = event {
+        granted.job
+    } else {
+        return;
+    };
+    invariants::check_grant(state, job).unwrap();
+}
+
 impl World {
     /// Queue `q` on environment `e`, definition `d` of 1 vCPU and 100 MiB.
     pub(super) fn new() -> Self {
@@ -157,6 +169,7 @@ impl World {
         let decision = decide(&self.state, &self.limits, command, self.now)?;
         for event in decision.events {
             self.told.extend(happen(&mut self.state, self.log.len(), &event));
+            check_grant(&self.state, &event);
             self.log.push(event.clone());
             events.push(event);
         }
