@@ -118,8 +118,8 @@ async fn requests_that_make_no_sense_are_refused() {
         ),
         (
             job(json!({"containerOverrides": {"resourceRequirements": [
-            {"type": "GPU", "value": "1"}]}})),
-            "GPU",
+            {"type": "FPGA", "value": "1"}]}})),
+            "FPGA",
         ),
         (job(json!({"idempotencyKey": "k".repeat(257)})), "256"),
         (job(json!({"surprise": 1})), "surprise"),

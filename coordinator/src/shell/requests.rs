@@ -233,6 +233,10 @@ pub fn read<T: DeserializeOwned>(
     encoding: Encoding,
     payload: &[u8],
 ) -> Result<T, ApiError> {
+    // A sequence could be read as the fields of a struct by position.
+    if matches!(encoding, Encoding::Json) && payload.trim_ascii_start().first() == Some(&b'[') {
+        return Err(ApiError::invalid(format!("{operation} request must be a JSON object")));
+    }
     encoding.read(payload).map_err(|e| {
         ApiError::invalid(format!(
             "{operation} request cannot be read as {}: {e}",
