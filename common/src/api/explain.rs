@@ -92,6 +92,33 @@ pub enum WaitCode {
 }
 
 impl WaitCode {
+    /// All of them.
+    pub const ALL: [Self; 23] = [
+        Self::Ended,
+        Self::Running,
+        Self::Stopping,
+        Self::Starting,
+        Self::Backlog,
+        Self::AgentUnheard,
+        Self::SchedulerBusy,
+        Self::DependencyPending,
+        Self::Backoff,
+        Self::ConcurrencyLimit,
+        Self::CeDisabled,
+        Self::ConsumableResource,
+        Self::Quota,
+        Self::FairShare,
+        Self::NoAgent,
+        Self::AgentDraining,
+        Self::AgentLost,
+        Self::Constraint,
+        Self::NeverFits,
+        Self::GangWait,
+        Self::Reservation,
+        Self::Priority,
+        Self::NoCapacityNow,
+    ];
+
     /// As in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -196,7 +223,8 @@ pub struct Explanation {
     /// Since when it has its status, in milliseconds; absent where that is not kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<u64>,
-    /// What would change it, for programs: carrying out all of these lets the job start.
+    /// What would change it, for programs: with all of these carried out nothing of this kind keeps the
+    /// job, and it starts unless something else does.
     #[serde(default)]
     pub fix: Vec<Fix>,
     /// Agents of the compute environments of its queue.

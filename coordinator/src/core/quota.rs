@@ -145,7 +145,13 @@ impl<'a> Books<'a> {
 
     /// What is used beyond own capacity in all, and the idle capacity that covers it.
     fn pool(&self, unit: CapacityUnit) -> (u64, u64) {
-        let limited = self.shares.iter().filter_map(|(n, s)| Some((n, s, *s.limits.get(&unit)?)));
+        self.pool_of(unit, |_| true)
+    }
+
+    /// The same, of some shares.
+    fn pool_of(&self, unit: CapacityUnit, counts: impl Fn(&Name) -> bool) -> (u64, u64) {
+        let shares = self.shares.iter().filter(|(name, _)| counts(name));
+        let limited = shares.filter_map(|(n, s)| Some((n, s, *s.limits.get(&unit)?)));
         limited.fold((0, 0), |(borrowed, idle), (name, share, limit)| {
             let used = self.used(name)[unit as usize];
             let own_idle = if share.lends() { limit.saturating_sub(used) } else { 0 };
@@ -207,6 +213,21 @@ impl<'a> Books<'a> {
         let others = self.shares.iter().filter(|(name, other)| *name != share && other.lends());
         let lent = others.filter_map(|(_, other)| other.limits.get(&unit)).sum::<u64>();
         found.most(limit).unwrap_or(u64::MAX).min(limit.saturating_add(lent))
+    }
+
+    /// The limits with which the share could have this much more as its own: those it has, raised as
+    /// far as that takes. Empty for a share that is gone.
+    pub fn limits_for(&self, share: &Name, more: Amounts) -> BTreeMap<CapacityUnit, u64> {
+        let Some(found) = self.shares.get(share) else { return BTreeMap::new() };
+        let used = self.used(share);
+        let raised = |(unit, limit): (&CapacityUnit, &u64)| {
+            let after = used[*unit as usize].saturating_add(more[*unit as usize]);
+            // What others have borrowed of it stays covered.
+            let (borrowed, idle) = self.pool_of(*unit, |other| other != share);
+            let lent = if found.lends() { borrowed.saturating_sub(idle) } else { 0 };
+            (*unit, after.saturating_add(lent).max(*limit))
+        };
+        found.limits.iter().map(raised).collect()
     }
 
     /// How many children of the share can start, at most `limit`.

@@ -9,6 +9,7 @@
 
 mod ahead;
 mod hosts;
+mod limits;
 mod words;
 
 use std::cell::RefCell;
@@ -21,7 +22,7 @@ use windrow_common::api::resources::AgentStatus;
 use windrow_common::ids::{JobId, JobRef, LeaseId, Name};
 use windrow_common::time::Timestamp;
 
-use super::hold::{environments, needs_at_once};
+use super::hold::{environments, needs_at_once, reservation_for};
 use super::order::dispatch_order;
 use super::room::{Unfit, able, best_fit, groups};
 use super::{Hold, Pass, Placement, gang, held_behind, hold};

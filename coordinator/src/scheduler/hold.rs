@@ -85,15 +85,34 @@ pub fn held_behind(state: &State, id: JobId, now: Timestamp) -> Option<Hold> {
 fn share_room(state: &State, queue: &Name) -> Option<(u64, u64)> {
     let rules = state.fair_share(queue).filter(|rules| rules.reservation > 0)?;
     let usage = state.usage.get(queue)?;
-    let total: u64 = environments(state, queue).map(|e| milli_cpu(state, e)).sum();
+    let total = queue_milli_cpu(state, queue);
+    Some((total - kept(total, rules.reservation, usage.shares.len()), usage.held))
+}
+
+/// The largest computeReservation, up to the present one, with which the active shares of a queue
+/// may hold so many thousandths of a core.
+pub(super) fn reservation_for(state: &State, queue: &Name, milli_cpu: u64) -> Option<u32> {
+    let rules = state.fair_share(queue)?;
+    let total = queue_milli_cpu(state, queue);
+    let active = state.usage.get(queue)?.shares.len();
+    let is_enough = |percent: &u32| total - kept(total, *percent, active) >= milli_cpu;
+    (0..=rules.reservation).rev().find(is_enough)
+}
+
+/// What of this much is kept for others beside so many active shares.
+fn kept(total: u64, percent: u32, active: usize) -> u64 {
     let mut kept = total;
-    for _ in 0..usage.shares.len() {
-        kept = kept * u64::from(rules.reservation) / 100;
+    for _ in 0..active {
+        kept = kept * u64::from(percent) / 100;
         if kept == 0 {
             break;
         }
     }
-    Some((total - kept, usage.held))
+    kept
+}
+
+fn queue_milli_cpu(state: &State, queue: &Name) -> u64 {
+    environments(state, queue).map(|e| milli_cpu(state, e)).sum()
 }
 
 /// Thousandths of a core of a compute environment: what its creator said, or what its agents have.

@@ -14,9 +14,9 @@ use windrow_common::wire::agent::Executor;
 
 use super::ahead::Before;
 use super::hosts::Hosts;
+use super::limits::{max_parallel, turn};
 use super::{Full, Hold, Look, Unable, Unfit, Why, environments, shape};
 use crate::core::index::Shape;
-use crate::core::quota::Short;
 use crate::core::state::{Awaited, Job, Met};
 
 /// Most dependencies named.
@@ -24,7 +24,7 @@ const UNMET_MAX: usize = 10;
 
 /// A reason in words.
 #[derive(Debug, Default)]
-struct Words {
+pub(super) struct Words {
     message: String,
     hint: Option<String>,
     status_reason: Option<String>,
@@ -32,30 +32,47 @@ struct Words {
 }
 
 impl Words {
-    fn new(message: impl Into<String>) -> Self {
+    pub(super) fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), ..Self::default() }
     }
 
-    fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
     /// AWS Batch's status reason: this prefix and the message.
-    fn status(mut self, prefix: &str) -> Self {
+    pub(super) fn status(mut self, prefix: &str) -> Self {
         self.status_reason = Some(format!("{prefix} - {}", self.message));
         self
     }
 
-    fn fix(mut self, fix: Fix) -> Self {
+    pub(super) fn fix(mut self, fix: Fix) -> Self {
         self.fix.push(fix);
         self
     }
 
     /// A request that would change it, and its command as the hint.
-    fn request(self, operation: &str, request: serde_json::Value, command: String) -> Self {
+    pub(super) fn request(
+        self,
+        operation: &str,
+        request: serde_json::Value,
+        command: String,
+    ) -> Self {
         let hint = format!("`{command}`");
         self.hint(hint).fix(Fix::Request { operation: operation.to_owned(), request, command })
+    }
+
+    /// The same, where something else would change it as well.
+    pub(super) fn request_or(
+        self,
+        operation: &str,
+        request: serde_json::Value,
+        command: String,
+        otherwise: &str,
+    ) -> Self {
+        let hint = format!("{otherwise}, or `{command}`");
+        self.request(operation, request, command).hint(hint)
     }
 }
 
@@ -65,7 +82,7 @@ impl Look<'_> {
         let job = &self.state.jobs[&id];
         let shape = shape(self.state, id);
         if environments(self.state, &job.queue).next().is_none() {
-            return self.held(job, &Hold::NoEnvironment).status_reason;
+            return self.held(id.into(), job, &Hold::NoEnvironment).status_reason;
         }
         if self.suits_some_agent(&job.queue, &shape) {
             return None;
@@ -202,17 +219,10 @@ impl Look<'_> {
                     .hint(format!("wait until {at}"))
                     .fix(Fix::Until { time: at.0 })
             }
-            Why::MaxParallel(limit) => Words::new(format!(
-                "`maxParallel` of its array lets {limit} children run at a time, and as many do"
-            ))
-            .request(
-                "UpdateJob",
-                json!({ "jobId": id.job.to_string(), "maxParallel": limit + 1 }),
-                format!("windrow job update {} --max-parallel {}", id.job, limit + 1),
-            ),
-            Why::Held(hold) => self.held(job, hold),
+            Why::MaxParallel(limit) => max_parallel(id, job, *limit),
+            Why::Held(hold) => self.held(id, job, hold),
             Why::Unable(unable) => self.no_agent_words(job, unable, shape, hosts),
-            Why::Full(full) => self.no_room(id.job, full, shape, hosts, before),
+            Why::Full(full) => self.no_room(id, full, shape, hosts, before),
         }
     }
 
@@ -271,54 +281,6 @@ impl Look<'_> {
         words
     }
 
-    fn held(&self, job: &Job, hold: &Hold) -> Words {
-        let queue = &job.queue;
-        match hold {
-            Hold::KeptForOtherShares { most, held } => Words::new(format!(
-                "the rest of queue `{queue}` is kept for shares that are not active: the active ones hold {} vCPUs of at most {}",
-                windrow_common::units::MilliCpu(u32::try_from(*held).unwrap_or(u32::MAX)),
-                windrow_common::units::MilliCpu(u32::try_from(*most).unwrap_or(u32::MAX)),
-            ))
-            .hint("wait until their jobs end, or lower the computeReservation of the queue's scheduling policy"),
-            Hold::NoEnvironment => {
-                let names = self.state.queues.get(queue).map(|q| q.environments.as_slice());
-                let first = names.and_then(|names| names.first()).map(|(_, name)| name);
-                let words =
-                    Words::new(format!("no compute environment of queue `{queue}` is ENABLED"))
-                        .status("ACTION_REQUIRED");
-                match first {
-                    None => words.hint(format!("`windrow queue update {queue} --ce NAME`")),
-                    Some(name) => words.request(
-                        "UpdateComputeEnvironment",
-                        json!({ "computeEnvironment": name.to_string(), "state": "ENABLED" }),
-                        format!("windrow ce update {name} --enable"),
-                    ),
-                }
-            }
-            Hold::Consumable(name, quantity) => self.consumable_words(name, *quantity),
-            Hold::QuotaShare(short) => quota_words(job, *short),
-        }
-    }
-
-    fn consumable_words(&self, name: &Name, quantity: u64) -> Words {
-        let Some(found) = self.state.consumables.get(name) else {
-            return Words::new(format!("consumable resource `{name}` does not exist"))
-                .hint(format!("windrow consumable create {name} --total {quantity}"));
-        };
-        let missing = quantity.saturating_sub(found.available());
-        Words::new(format!(
-            "it takes {quantity} of consumable resource `{name}`: {} are left of {}, {} are in use",
-            found.available(),
-            found.total,
-            found.in_use
-        ))
-        .request(
-            "UpdateConsumableResource",
-            json!({ "consumableResource": name.to_string(), "operation": "ADD", "quantity": missing }),
-            format!("windrow consumable update {name} --add {missing}, or wait for a job of `windrow consumable jobs {name}` to end"),
-        )
-    }
-
     fn no_agent_words(&self, job: &Job, why: &Unable, shape: &Shape, hosts: &Hosts) -> Words {
         let queue = &job.queue;
         let names: Vec<&str> = environments(self.state, queue).map(Name::as_str).collect();
@@ -365,13 +327,14 @@ impl Look<'_> {
 
     fn no_room(
         &self,
-        id: JobId,
+        id: JobRef,
         why: &Full,
         shape: &Shape,
         hosts: &Hosts,
         before: Option<&Before>,
     ) -> Words {
-        let queue = &self.state.jobs[&id].queue;
+        let job = &self.state.jobs[&id.job];
+        let queue = &job.queue;
         let able: u32 =
             ["OCCUPIED", "RESERVED"].iter().filter_map(|r| hosts.excluded.get(*r)).sum();
         let message = match why {
@@ -395,7 +358,8 @@ impl Look<'_> {
         };
         // Room for everything that goes first, and for this.
         let ahead = before.filter(|before| !before.ahead.is_at_least);
-        let need = ahead.map(|before| before.needs.plus(whole(shape)));
+        let own = whole(shape).times(turn(id, job));
+        let need = ahead.map(|before| before.needs.plus(own));
         let start = need.and_then(|need| self.start_agent(queue, shape, need));
         let hint = start.as_ref().map_or_else(
             || "wait, or add agents".to_owned(),
@@ -491,32 +455,4 @@ fn no_estimate(why: &Why) -> &'static str {
         Why::Unable(_) => "nothing will change by itself",
         Why::Full(_) => "it waits for an agent",
     }
-}
-
-/// What a quota share lacks, with AWS's words for it.
-fn quota_words(job: &Job, short: Short) -> Words {
-    let share = job.share.as_ref().map_or_else(String::new, ToString::to_string);
-    let queue = &job.queue;
-    let (lacks, unit) = match short {
-        Short::Never(unit) => {
-            return Words::new(format!(
-                "it needs more {} than quota share `{share}` of queue `{queue}` can ever use, with all it may borrow",
-                unit.as_str()
-            ))
-            .status("MISCONFIGURATION:QUOTA_MANAGEMENT_LIMIT_EXCEEDED")
-            .hint(format!("windrow quota-share update {queue}/{share} --limit {}=...", unit.as_str()));
-        }
-        Short::Full(unit) => ("its capacity, with what it may borrow, is in use", unit),
-        Short::NothingLent(unit) => {
-            ("its own capacity is in use, and no other share lends enough", unit)
-        }
-        Short::LentOut(unit) => {
-            ("what is left of its capacity is lent to other shares, whose jobs make room", unit)
-        }
-    };
-    Words::new(format!("quota share `{share}` of queue `{queue}`, {}: {lacks}", unit.as_str()))
-        .hint(format!(
-            "wait, or windrow quota-share update {queue}/{share} --limit {}=...",
-            unit.as_str()
-        ))
 }

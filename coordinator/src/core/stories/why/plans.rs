@@ -1,0 +1,77 @@
+//! Where a submission would go, and who goes next.
+
+use windrow_common::api::explain::{PlanJob, PlanJobResponse, WaitCode};
+use windrow_common::api::jobs::{JobStatus, SubmitJob};
+use windrow_common::api::snapshot::GetJobQueueSnapshot;
+
+use super::causes::needs;
+use super::explain;
+use crate::core::limits::Limits;
+use crate::core::world::{World, name, on};
+use crate::view;
+
+fn plan(w: &World, job: SubmitJob) -> PlanJobResponse {
+    let before = w.state.clone();
+    let request = PlanJob { job, definition: None };
+    let planned = view::plan_job(&w.state, &Limits::default(), &request, w.now).unwrap();
+    assert!(w.state == before, "a plan changes nothing");
+    planned
+}
+
+#[test]
+fn a_plan_says_where_a_job_would_go_or_why_not() {
+    let mut w = World::new();
+    let why = plan(&w, w.request()).explanation.unwrap();
+    assert_eq!(why.code, WaitCode::NoAgent);
+    w.agent("a", 2);
+    let planned = plan(&w, w.request());
+    assert!(planned.starts_now, "{planned:?}");
+    assert_eq!(planned.agents, ["a"]);
+    assert_eq!(planned.job.job_name, "j");
+    let job = w.job();
+    assert_eq!(w.status(job), JobStatus::Starting, "and so it does");
+    // Behind what waits already.
+    needs(&mut w, "2", "100");
+    let planned = plan(&w, w.request());
+    let why = planned.explanation.unwrap();
+    assert_eq!((why.code, why.position), (WaitCode::Reservation, Some(2)));
+    let job = w.job();
+    assert_eq!(explain(&w, job.into()).code, WaitCode::Reservation, "and so it is");
+    // Dependencies are followed.
+    let waits = SubmitJob { depends_on: on(job), ..w.request() };
+    assert_eq!(plan(&w, waits).explanation.unwrap().code, WaitCode::DependencyPending);
+    // What would be refused is refused.
+    let request =
+        PlanJob { job: SubmitJob { job_queue: "nowhere".into(), ..w.request() }, definition: None };
+    let refused = view::plan_job(&w.state, &Limits::default(), &request, w.now).unwrap_err();
+    assert_eq!(refused.message, "JobQueue nowhere not found.");
+}
+
+#[test]
+fn a_plan_may_bring_its_definition() {
+    let mut w = World::new();
+    w.agent("a", 2);
+    let definition = Some(w.image_definition("new"));
+    let job = SubmitJob { job_definition: "new".into(), ..w.request() };
+    let request = PlanJob { job, definition };
+    let planned = view::plan_job(&w.state, &Limits::default(), &request, w.now).unwrap();
+    assert_eq!(planned.explanation.unwrap().code, WaitCode::Constraint);
+    assert!(!w.state.definitions.contains_key(&name("new")));
+}
+
+#[test]
+fn a_snapshot_of_a_queue_shows_who_goes_next() {
+    let mut w = World::new();
+    w.agent("a", 2);
+    w.array(2, vec![]);
+    let jobs = [w.job(), w.job()];
+    let request = GetJobQueueSnapshot { job_queue: "q".into() };
+    let snapshot = view::queue_snapshot(&w.state, &request, w.now).unwrap();
+    let arns: Vec<&str> =
+        snapshot.front_of_queue.jobs.iter().map(|job| job.job_arn.as_str()).collect();
+    assert_eq!(arns, jobs.map(|job| w.detail(job).job_arn));
+    assert_eq!(snapshot.front_of_queue.jobs[0].earliest_time_at_position, w.now.0);
+    let used = &snapshot.queue_utilization.total_capacity_usage[0];
+    assert_eq!((used.capacity_unit.as_str(), used.quantity), ("VCPU", 2.0));
+    assert_eq!(snapshot.queue_utilization.fairshare_utilization, None);
+}
