@@ -103,6 +103,16 @@ impl Resources {
         }
     }
 
+    /// Of each resource by itself, the smaller amount.
+    #[must_use]
+    pub fn least(self, other: Self) -> Self {
+        Self {
+            cpu: self.cpu.min(other.cpu),
+            memory: self.memory.min(other.memory),
+            gpu: self.gpu.min(other.gpu),
+        }
+    }
+
     /// `count` times this; saturates.
     #[must_use]
     pub fn times(self, count: u32) -> Self {

@@ -7,8 +7,8 @@
 //! turn, so a pass looks at the heads of shapes and never at the jobs behind them.
 //!
 //! What keeps a job back although there may be room is a [`Hold`]: it is passed over and takes
-//! nobody's turn. The first shape of a queue that only lacks room reserves an agent, so that smaller
-//! jobs behind it fill in elsewhere and never take its place.
+//! nobody's turn. The first shape of a queue that only lacks room keeps an agent ([`kept`]), so that
+//! smaller jobs behind it fill in elsewhere, or there if they do not delay it.
 //!
 //! The same functions say why a job does not start: [`hold`] for the job, [`room::fit`] for each
 //! agent, [`order::dispatch_order`] for who goes before.
@@ -16,6 +16,7 @@
 pub mod explain;
 mod gang;
 pub mod hold;
+mod kept;
 pub mod order;
 mod pass;
 mod preempt;
@@ -25,6 +26,7 @@ pub mod shares;
 use windrow_common::ids::{JobId, Name};
 
 pub use hold::{Hold, held_behind, hold, startable};
+pub use kept::{Keeper, Kept, Reservation, Until};
 pub use pass::Pass;
 pub use preempt::preemptions;
 pub use room::{Unfit, fit};

@@ -134,6 +134,12 @@ pub fn apply(state: &mut State, event: &Event) {
         }
         Event::ConsumableDeleted { name } => drop(state.consumables.remove(name)),
         Event::TimePassed { at } => state.clock = *at,
+        Event::HeadReserved { queue, reservation: Some(kept) } => {
+            state.reservations.insert(queue.clone(), kept.clone());
+        }
+        Event::HeadReserved { queue, reservation: None } => {
+            state.reservations.remove(queue);
+        }
         Event::ShareForgotten { queue, share } => usage::forget(state, queue, share),
         Event::PolicySet { name, policy } => {
             state.policies.insert(name.clone(), (**policy).clone());

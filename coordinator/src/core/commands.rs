@@ -21,6 +21,7 @@ mod tick;
 mod update;
 mod work;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use windrow_common::api::ApiError;
@@ -55,7 +56,7 @@ use super::State;
 use super::children::NeverRan;
 use super::event::{Event, Preempted};
 use super::limits::{EVENT_RANGES_MAX, Limits};
-use crate::scheduler::Placement;
+use crate::scheduler::{Placement, Reservation};
 
 /// What somebody asks of the core.
 #[derive(Clone, Debug)]
@@ -123,6 +124,8 @@ pub enum Command {
     DeleteQuotaShare(DeleteQuotaShare),
     /// The scheduler's wish to stop children so that another job can start.
     Preempt(Preempted),
+    /// The scheduler's wish, after a pass, which agents stay kept for the first jobs of queues.
+    Reserve(BTreeMap<Name, Reservation>),
     /// Which heads of queues are blocked; asked for until nothing changes.
     WatchQueues,
 }
@@ -236,6 +239,7 @@ fn decide_command(
         Command::UpdateQuotaShare(request) => quota::update(state, request),
         Command::DeleteQuotaShare(request) => quota::delete(state, request),
         Command::Preempt(wish) => Ok(place::preempt(state, wish).into()),
+        Command::Reserve(wish) => Ok(place::reserve(state, wish).into()),
         Command::WatchQueues => Ok(blocked::watch(state, now).into()),
     }
 }

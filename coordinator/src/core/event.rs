@@ -19,6 +19,7 @@ use super::policies::Policy;
 use super::quota::{JobQuota, Preemption, QuotaShare};
 use super::state::{Dependency, Environment, JobSpec, Nodes, Queue, Revision};
 use super::tags::{Tagged, Tags};
+use crate::scheduler::Reservation;
 
 /// One fact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -254,6 +255,11 @@ pub enum Event {
     /// That is over.
     QueueUnblocked {
         line: Line,
+    },
+    /// This agent is kept for the first job of a queue; none is any more if there is none.
+    HeadReserved {
+        queue: Name,
+        reservation: Option<Reservation>,
     },
 }
 

@@ -47,6 +47,9 @@ pub struct Shape {
     pub nodes: Vec<(u32, Shape)>,
     /// What it takes of consumable resources.
     pub consumables: Needs,
+    /// How long an attempt may take, in seconds: it decides which agents kept for others are open.
+    #[serde(default)]
+    pub time_limit: Option<u32>,
 }
 
 impl Shape {
@@ -66,6 +69,7 @@ impl Shape {
             architecture: spec.architecture,
             nodes: Vec::new(),
             consumables: spec.consumables.clone(),
+            time_limit: spec.timeout_seconds,
         }
     }
 }

@@ -31,6 +31,7 @@ use super::quota::{JobQuota, Preemption, QuotaShare};
 use super::retry::Retry;
 use super::spec::Workload;
 use super::usage::QueueUse;
+use crate::scheduler::Reservation;
 
 /// The whole state.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -79,6 +80,9 @@ pub struct State {
     /// Heads of queues and their shares that cannot start as things are.
     #[serde(default)]
     pub blocked: BTreeMap<Line, Blocked>,
+    /// Agents kept for the first jobs of queues, with room for them by a known time.
+    #[serde(default)]
+    pub reservations: BTreeMap<Name, Reservation>,
     /// Derived look-up tables.
     #[serde(skip)]
     pub index: Index,
@@ -373,6 +377,13 @@ impl Agent {
             rest(self.resources.memory.0, self.leased.memory_mib),
         )
         .with_gpu(rest(self.resources.gpu, self.leased.gpus))
+    }
+
+    /// Whether it holds more than goes into it at once: some of that waits for the rest.
+    pub fn holds_backlog(&self) -> bool {
+        self.leased.milli_cpu > u64::from(self.resources.cpu.0)
+            || self.leased.memory_mib > u64::from(self.resources.memory.0)
+            || self.leased.gpus > u64::from(self.resources.gpu)
     }
 }
 

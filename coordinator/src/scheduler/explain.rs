@@ -24,8 +24,8 @@ use windrow_common::time::Timestamp;
 
 use super::hold::{environments, needs_at_once, reservation_for};
 use super::order::dispatch_order;
-use super::room::{Unfit, able, best_fit, groups};
-use super::{Hold, Pass, Placement, gang, held_behind, hold};
+use super::room::{Unfit, able, best_fit, suits_some_agent};
+use super::{Hold, Keeper, Kept, Pass, Placement, gang, held_behind, hold};
 use crate::core::State;
 use crate::core::children::Child;
 use crate::core::index::Shape;
@@ -92,8 +92,8 @@ pub enum Unable {
 /// Why there is no room for a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Full {
-    /// It fits this agent, which is kept for that job.
-    Kept(u32, JobId),
+    /// It fits this agent, which is kept for another job.
+    Kept(u32, Keeper),
     /// That job of a queue with a higher priority waits for the same agents.
     Priority(JobId),
     /// Every agent that could run it is occupied.
@@ -139,7 +139,7 @@ pub struct Look<'a> {
     now: Timestamp,
     hearing: Option<Hearing<'a>>,
     /// Agents kept for jobs that did not fit.
-    kept: BTreeMap<u32, JobId>,
+    kept: Kept,
     /// Consumable resources that jobs wait to gather, and how much they need.
     awaited: BTreeMap<Name, u64>,
     /// What the scheduler would do next: nothing, unless it is in the middle of its work.
@@ -182,7 +182,7 @@ impl<'a> Look<'a> {
             state,
             now: Timestamp::default(),
             hearing: None,
-            kept: BTreeMap::new(),
+            kept: Kept::default(),
             awaited: BTreeMap::new(),
             next: None,
             blocked: BTreeMap::new(),
@@ -230,7 +230,7 @@ impl<'a> Look<'a> {
         match self.hearing.as_ref().is_some_and(late) {
             true => Why::Unheard(lease),
             false if runs => Why::Running(lease),
-            false if holds_backlog(agent) => Why::Backlog(lease),
+            false if agent.holds_backlog() => Why::Backlog(lease),
             false => Why::Starting(lease),
         }
     }
@@ -259,7 +259,7 @@ impl<'a> Look<'a> {
             return Why::Busy;
         }
         let shape = shape(self.state, id);
-        if !self.suits_some_agent(&job.queue, &shape) {
+        if !suits_some_agent(self.state, &job.queue, &shape) {
             return Why::Unable(self.no_agent(&job.queue, &shape));
         }
         match &job.nodes {
@@ -270,14 +270,14 @@ impl<'a> Look<'a> {
 
     /// Why the nodes of a job do not find room together.
     fn room_for_nodes(&self, id: JobId, job: &Job) -> Why {
-        let is_kept = |agent: u32| self.kept.get(&agent).is_some_and(|job| *job != id);
+        let is_kept = |agent: u32| self.kept.is_kept_from(self.state, agent, id);
         if gang::place(self.state, job, is_kept).is_some() {
             return self.leaves_to_gather(job);
         }
         if let Some(agents) = gang::place(self.state, job, |_| false) {
-            let kept = agents.into_iter().find_map(|agent| Some((agent, *self.kept.get(&agent)?)));
-            if let Some((agent, job)) = kept {
-                return Why::Full(Full::Kept(agent, job));
+            let kept = agents.into_iter().find(|agent| is_kept(*agent));
+            if let Some((agent, keeper)) = kept.and_then(|a| Some((a, *self.kept.keeper(a)?))) {
+                return Why::Full(Full::Kept(agent, keeper));
             }
         }
         Why::Full(match gang::reserve(self.state, job, |_| false) {
@@ -290,12 +290,14 @@ impl<'a> Look<'a> {
     fn room(&self, id: JobId, shape: &Shape) -> Why {
         let job = &self.state.jobs[&id];
         let queue = &job.queue;
-        let is_kept = |agent: u32| self.kept.get(&agent).is_some_and(|job| *job != id);
-        if best_fit(self.state, queue, shape, 1, is_kept).is_some() {
+        let wish = (id, shape);
+        let room = |agent, free| self.kept.room(self.state, agent, free, wish, self.now);
+        if best_fit(self.state, queue, shape, 1, room).is_some() {
             return self.leaves_to_gather(job);
         }
-        if let Some((agent, _)) = best_fit(self.state, queue, shape, 1, |_| false) {
-            return Why::Full(Full::Kept(agent, self.kept[&agent]));
+        let fitting = best_fit(self.state, queue, shape, 1, |_, free| Some(free));
+        if let Some((agent, keeper)) = fitting.and_then(|(a, _)| Some((a, *self.kept.keeper(a)?))) {
+            return Why::Full(Full::Kept(agent, keeper));
         }
         Why::Full(self.rival(id).unwrap_or(Full::Occupied))
     }
@@ -310,20 +312,10 @@ impl<'a> Look<'a> {
         })
     }
 
-    /// Whether some agent that takes work would have room if it were empty.
-    fn suits_some_agent(&self, queue: &Name, shape: &Shape) -> bool {
-        if !shape.nodes.is_empty() {
-            return shape.nodes.iter().all(|(_, node)| self.suits_some_agent(queue, node));
-        }
-        environments(self.state, queue).any(|environment| {
-            groups(self.state, environment, shape)
-                .any(|(_, group)| group.sizes.with(shape.resources).next().is_some())
-        })
-    }
-
     /// Why no agent that takes work would have room even if it were empty.
     fn no_agent(&self, queue: &Name, shape: &Shape) -> Unable {
-        let unsuited = shape.nodes.iter().find(|(_, node)| !self.suits_some_agent(queue, node));
+        let unsuited =
+            shape.nodes.iter().find(|(_, node)| !suits_some_agent(self.state, queue, node));
         if let Some((_, node)) = unsuited {
             return self.no_agent(queue, node);
         }
@@ -382,7 +374,7 @@ impl<'a> Look<'a> {
     /// Whether the job would start if there were room.
     fn lacks_only_room(&self, id: JobId, shape: &Shape) -> bool {
         hold(self.state, id, self.now).is_none()
-            && self.suits_some_agent(&self.state.jobs[&id].queue, shape)
+            && suits_some_agent(self.state, &self.state.jobs[&id].queue, shape)
     }
 }
 
@@ -402,11 +394,4 @@ fn heads<'a>(state: &'a State, queue: &Name) -> impl Iterator<Item = (JobId, &'a
     let shares = state.index.ready.shares(queue).into_iter().flat_map(|shares| shares.values());
     let shapes = shares.flat_map(|share| share.shapes());
     shapes.filter_map(|(shape, ranks)| Some((ranks.first()?.job, shape)))
-}
-
-/// Whether the agent holds more children than it has room for.
-fn holds_backlog(agent: &crate::core::state::Agent) -> bool {
-    agent.leased.milli_cpu > u64::from(agent.resources.cpu.0)
-        || agent.leased.memory_mib > u64::from(agent.resources.memory.0)
-        || agent.leased.gpus > u64::from(agent.resources.gpu)
 }

@@ -8,6 +8,7 @@ use windrow_common::api::resources::ResourceState;
 use windrow_common::ids::{JobId, Name};
 use windrow_common::time::Timestamp;
 
+use super::room::suits_some_agent;
 use crate::core::State;
 use crate::core::consumables::{self, Needs};
 use crate::core::quota::{Amounts, Books, Short, amounts, share_of};
@@ -49,17 +50,19 @@ pub fn hold(state: &State, id: JobId, _now: Timestamp) -> Option<Hold> {
 }
 
 /// What keeps a job back that goes before this one and what this one must therefore leave alone: a
-/// consumable resource that it waits to gather, or its quota share's capacity.
+/// consumable resource that it waits to gather, or its quota share's capacity, which that one lacks
+/// or will take once it has room.
 pub fn held_behind(state: &State, id: JobId, now: Timestamp) -> Option<Hold> {
     let job = &state.jobs[&id];
-    let (needs, _) = needs_at_once(state, job);
+    let (needs, own_need) = needs_at_once(state, job);
     if needs.is_empty() && job.quota.is_none() {
         return None;
     }
     let own = state.index.ready.rank(id)?;
     let share = state.index.ready.share(&job.queue, job.share.as_ref())?;
     let mut from = Bound::Unbounded;
-    while let Some((rank, _)) = share.head(from).filter(|(rank, _)| *rank < own) {
+    let mut is_first = true;
+    while let Some((rank, shape)) = share.head(from).filter(|(rank, _)| *rank < own) {
         from = Bound::Excluded(rank);
         match hold(state, rank.job, now) {
             Some(Hold::Consumable(name, quantity)) => {
@@ -72,12 +75,29 @@ pub fn held_behind(state: &State, id: JobId, now: Timestamp) -> Option<Hold> {
                 Hold::QuotaShare(Short::Never(_))
                 | Hold::NoEnvironment
                 | Hold::KeptForOtherShares { .. },
-            )
-            | None => {}
+            ) => {}
             Some(Hold::QuotaShare(short)) => return Some(Hold::QuotaShare(short)),
+            None if is_first
+                && job.quota.is_some()
+                && suits_some_agent(state, &job.queue, shape) =>
+            {
+                is_first = false;
+                let (_, first) = needs_at_once(state, &state.jobs[&rank.job]);
+                if let Some(short) = short_beside(state, job, own_need, first) {
+                    return Some(Hold::QuotaShare(short));
+                }
+            }
+            None => {}
         }
     }
     None
+}
+
+/// What a job of this need lacks of its quota share's capacity beside what waits for room.
+fn short_beside(state: &State, job: &Job, need: Amounts, waiting: Amounts) -> Option<Short> {
+    let (share, mut books) = share_of(job).zip(Books::of(state, &job.queue))?;
+    books.add(share, waiting);
+    books.check(share, need).err()
 }
 
 /// Thousandths of a core that the active shares of a queue may hold in all, and how many they do;
@@ -123,6 +143,11 @@ fn milli_cpu(state: &State, environment: &Name) -> u64 {
 
 /// How many children of the job may start now, room aside.
 pub fn startable(state: &State, job: &Job) -> u32 {
+    startable_beside(state, job, Amounts::default())
+}
+
+/// The same, where so much of its quota share's capacity is left to another job of the share.
+pub(super) fn startable_beside(state: &State, job: &Job, waiting: Amounts) -> u32 {
     let (consumables, amounts) = needs_at_once(state, job);
     let count = job.children.runnable_count().min(job.parallel_left());
     // All nodes of a multi-node job start, or none.
@@ -140,7 +165,10 @@ pub fn startable(state: &State, job: &Job) -> u32 {
     };
     match share_of(job).zip(Books::of(state, &job.queue)) {
         None => count,
-        Some((share, books)) => books.startable(share, amounts, count),
+        Some((share, mut books)) => {
+            books.add(share, waiting);
+            books.startable(share, amounts, count)
+        }
     }
 }
 

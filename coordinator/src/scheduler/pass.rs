@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use windrow_common::ids::{JobId, Name};
 use windrow_common::time::Timestamp;
 
-use super::hold::{Hold, environments, hold, is_limited, needs_at_once, startable};
-use super::room::{backlog, best_fit, groups};
+use super::hold::{Hold, hold, is_limited, needs_at_once, startable_beside};
+use super::kept::{Keeper, Kept, Reservation, choose};
+use super::room::{backlog, best_fit, suits_some_agent};
 use super::shares::{Head, Shares};
 use super::{Placement, gang};
 use crate::core::State;
 use crate::core::index::Shape;
-use crate::core::quota::Short;
+use crate::core::quota::{Amounts, Short};
 
 /// One look at everything that is ready, queue after queue.
 #[derive(Debug)]
@@ -21,7 +22,11 @@ pub struct Pass {
     queues: Vec<Name>,
     turn: Option<Turn>,
     /// Agents kept for jobs that did not fit.
-    reserved: BTreeMap<u32, JobId>,
+    kept: Kept,
+    /// Those of them that stay kept after this pass.
+    reservations: BTreeMap<Name, Reservation>,
+    /// Agents whose room others made for somebody, when the pass began.
+    exchanges: Kept,
     /// Consumable resources that a job waits for which went before, and how much it needs: those
     /// behind it leave them to gather.
     awaited: BTreeMap<Name, u64>,
@@ -44,7 +49,13 @@ struct Turn {
     placed: Option<Head>,
     /// Shapes that no agent has room for, whosever they are.
     full: BTreeSet<Shape>,
-    has_reserved: bool,
+    /// The first head that lacks only room; agents are kept for it.
+    reserved: Option<JobId>,
+    /// Something was placed since agents are kept. Where shares take turns that may have changed who
+    /// is first.
+    is_outdated: bool,
+    /// Capacity of quota shares that the first job of each takes once it has room.
+    waiting: BTreeMap<Option<Name>, Amounts>,
 }
 
 impl Pass {
@@ -58,15 +69,26 @@ impl Pass {
             .collect();
         queues.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| b.1.cmp(&a.1)));
         let queues = queues.into_iter().map(|(_, name)| name).collect();
-        // Where others make room for somebody, nobody else moves in.
-        let kept = state.preemptions.values();
-        let kept = kept.filter_map(|p| Some((state.agents.get(p.agent.as_ref()?)?.number, p.by)));
-        Self { now, queues, turn: None, reserved: kept.collect(), awaited: BTreeMap::new() }
+        let exchanges = Kept::by_exchanges(state);
+        Self {
+            now,
+            queues,
+            turn: None,
+            kept: exchanges.clone(),
+            reservations: BTreeMap::new(),
+            exchanges,
+            awaited: BTreeMap::new(),
+        }
     }
 
     /// Agents kept for jobs that did not fit, as far as the pass has got.
-    pub fn kept(&self) -> &BTreeMap<u32, JobId> {
-        &self.reserved
+    pub fn kept(&self) -> &Kept {
+        &self.kept
+    }
+
+    /// What is to be [`State::reservations`] when the pass is over.
+    pub fn reservations(&self) -> &BTreeMap<Name, Reservation> {
+        &self.reservations
     }
 
     /// Consumable resources that jobs wait to gather, as far as the pass has got, and how much the
@@ -80,11 +102,20 @@ impl Pass {
         loop {
             let mut turn = match self.turn.take() {
                 Some(turn) => turn,
-                None => Turn::new(state, self.queues.pop()?, self.now),
+                None => match self.queues.pop() {
+                    Some(queue) => Turn::new(state, queue, self.now),
+                    // Those who found agents kept have another look.
+                    None if self.is_outdated(state) => {
+                        *self = Self::new(state, self.now);
+                        continue;
+                    }
+                    None => return None,
+                },
             };
             while let Some(head) = turn.next(state) {
                 match self.place(state, &mut turn, &head) {
                     Found::Place(placement) => {
+                        turn.is_outdated = turn.reserved.is_some() && turn.shares.take_turns();
                         turn.placed = Some(head);
                         self.turn = Some(turn);
                         return Some(placement);
@@ -93,7 +124,20 @@ impl Pass {
                     Found::ShareWaits => {}
                 }
             }
+            if let Some(first) = turn.reserved.filter(|_| turn.is_outdated) {
+                self.kept.release(first, &self.exchanges);
+                self.reservations.remove(turn.shares.queue());
+                self.queues.push(turn.shares.queue().clone());
+            }
         }
+    }
+
+    /// Whether an agent is kept for a job that does not want it any more: the exchange is over, or
+    /// those behind it took what else it needs.
+    fn is_outdated(&self, state: &State) -> bool {
+        let mut heads = self.kept.jobs().filter(|job| !self.exchanges.jobs().any(|by| by == *job));
+        Kept::by_exchanges(state) != self.exchanges
+            || heads.any(|job| hold(state, job, self.now).is_some())
     }
 
     /// Where children of the head go.
@@ -120,11 +164,15 @@ impl Pass {
         if consumables.iter().any(|(name, _)| self.awaited.contains_key(name)) {
             return Found::Nothing;
         }
-        let ready = startable(state, job).min(turn.shares.turn_length(state, head));
-        // Room kept for this very job is its to take.
-        let is_kept = |number: u32| self.reserved.get(&number).is_some_and(|other| *other != id);
+        let waiting = turn.waiting.get(&head.share).copied().unwrap_or_default();
+        let ready = startable_beside(state, job, waiting).min(turn.shares.turn_length(state, head));
+        if ready == 0 {
+            return Found::Nothing;
+        }
+        // Another job of its shape may have found nothing only because agents are kept for this one.
+        let is_full = turn.full.contains(&head.shape) && !self.kept.has_some_for(state, id);
+        let is_kept = |agent: u32| self.kept.is_kept_from(state, agent, id);
         if job.nodes.is_some() {
-            let is_full = turn.full.contains(&head.shape);
             let agents = (!is_full).then(|| gang::place(state, job, is_kept)).flatten();
             let agents = agents.map(|agents| {
                 agents.into_iter().map(|number| state.agent_name(number).clone()).collect()
@@ -137,9 +185,11 @@ impl Pass {
                 }
             };
         }
-        let fitting = match turn.full.contains(&head.shape) {
+        let wish = (id, &head.shape);
+        let room = |agent, free| self.kept.room(state, agent, free, wish, self.now);
+        let fitting = match is_full {
             true => None,
-            false => best_fit(state, &job.queue, &head.shape, ready, is_kept),
+            false => best_fit(state, &job.queue, &head.shape, ready, room),
         };
         let backlog = || match is_limited(state, job) {
             true => None,
@@ -147,6 +197,7 @@ impl Pass {
         };
         match fitting.or_else(backlog) {
             Some((agent, count)) => {
+                self.kept.placed(agent, &head.shape, count, self.now);
                 let agent = state.agent_name(agent).clone();
                 Found::Place(Placement::Children { job: id, agent, count })
             }
@@ -160,31 +211,33 @@ impl Pass {
     /// Nothing has room for the shape; the first one of a queue reserves an agent.
     fn block(&mut self, state: &State, turn: &mut Turn, head: &Head) {
         let shape = &head.shape;
+        let id = head.rank.job;
+        let job = &state.jobs[&id];
+        let is_first = job.quota.is_some() && !turn.waiting.contains_key(&head.share);
+        if is_first && suits_some_agent(state, turn.shares.queue(), shape) {
+            turn.waiting.insert(head.share.clone(), needs_at_once(state, job).1);
+        }
         let is_new = turn.full.insert(shape.clone());
-        if turn.has_reserved || !is_new {
+        if turn.reserved.is_some() || !is_new {
             return;
         }
-        let job = &state.jobs[&head.rank.job];
+        let keeper = |until| Keeper { job: id, until };
         if job.nodes.is_some() {
-            let agents = gang::reserve(state, job, |number| self.reserved.contains_key(&number));
-            turn.has_reserved = agents.is_some();
-            let kept = agents.into_iter().flatten().map(|agent| (agent, head.rank.job));
-            self.reserved.extend(kept);
+            let agents = gang::reserve(state, job, |agent| self.kept.keeper(agent).is_some());
+            turn.reserved = agents.is_some().then_some(id);
+            for agent in agents.into_iter().flatten() {
+                self.kept.keep(agent, keeper(None));
+            }
             return;
         }
-        // The emptiest agent that could hold it will probably be free first.
-        let candidate = environments(state, turn.shares.queue())
-            .flat_map(|environment| groups(state, environment, shape))
-            .map(|(_, group)| group)
-            .filter(|group| group.sizes.with(shape.resources).next().is_some())
-            .flat_map(|group| group.free.iter().rev())
-            .find(|(_, number)| {
-                let agent = &state.agents[state.agent_name(*number)];
-                agent.resources.fits(shape.resources) && !self.reserved.contains_key(number)
-            });
-        if let Some((_, number)) = candidate {
-            self.reserved.insert(number, head.rank.job);
-            turn.has_reserved = true;
+        let queue = turn.shares.queue();
+        let chosen = choose(state, queue, (id, shape), &self.kept, self.now);
+        let Some((agent, until)) = chosen else { return };
+        turn.reserved = Some(id);
+        self.kept.keep(agent, keeper(until));
+        if until.is_some() {
+            let agent = state.agent_name(agent).clone();
+            self.reservations.insert(queue.clone(), Reservation { job: id, agent });
         }
     }
 }
@@ -192,7 +245,14 @@ impl Pass {
 impl Turn {
     fn new(state: &State, queue: Name, now: Timestamp) -> Self {
         let shares = Shares::new(state, queue, now);
-        Self { shares, placed: None, full: BTreeSet::new(), has_reserved: false }
+        Self {
+            shares,
+            placed: None,
+            full: BTreeSet::new(),
+            reserved: None,
+            is_outdated: false,
+            waiting: BTreeMap::new(),
+        }
     }
 
     fn next(&mut self, state: &State) -> Option<Head> {

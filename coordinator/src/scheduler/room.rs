@@ -101,26 +101,40 @@ pub(super) fn groups<'a>(
     kinds.filter(move |(kind, _)| able(kind))
 }
 
+/// Whether some agent of the queue that takes work would have room for the shape if it were empty; for
+/// the nodes of a multi-node job each by itself.
+pub(super) fn suits_some_agent(state: &State, queue: &Name, shape: &Shape) -> bool {
+    if !shape.nodes.is_empty() {
+        return shape.nodes.iter().all(|(_, node)| suits_some_agent(state, queue, node));
+    }
+    environments(state, queue).any(|environment| {
+        groups(state, environment, shape)
+            .any(|(_, group)| group.sizes.with(shape.resources).next().is_some())
+    })
+}
+
 /// The best agent that takes one more child, in the first environment that has one; and how many it
-/// takes, at most `ready`.
+/// takes, at most `ready`. `room` says what of an agent's free room there is for them.
 pub(super) fn best_fit(
     state: &State,
     queue: &Name,
     shape: &Shape,
     ready: u32,
-    is_kept: impl Fn(u32) -> bool,
+    room: impl Fn(u32, Resources) -> Option<Resources>,
 ) -> Option<(u32, u32)> {
     let need = shape.resources;
-    let (_, (free, number)) = environments(state, queue).find_map(|environment| {
+    let (_, _, number, room) = environments(state, queue).find_map(|environment| {
         let groups = groups(state, environment, shape);
         let groups = groups.filter(|(_, group)| group.free.most().fits(need));
         let best = |(kind, group): (&Kind, &Group)| {
-            let agent = group.free.with(need).find(|(_, number)| !is_kept(*number))?;
-            Some((kind.gpus, agent))
+            group.free.with(need).find_map(|(free, number)| {
+                let room = room(number, free).filter(|room| room.fits(need))?;
+                Some((kind.gpus, free, number, room))
+            })
         };
         groups.filter_map(best).min()
     })?;
-    Some((number, free.count_of(need, ready.min(LEASE_CHILDREN_MAX))))
+    Some((number, room.count_of(need, ready.min(LEASE_CHILDREN_MAX))))
 }
 
 /// An agent that runs children of the same spec and would soon run out of them, and how many it may

@@ -40,20 +40,27 @@ pub(super) struct Shares {
     now: Timestamp,
     /// Shares not finished with, by score and head.
     turns: BTreeSet<(Score, Rank, Option<Name>)>,
+    take_turns: bool,
 }
 
 impl Shares {
     pub(super) fn new(state: &State, queue: Name, now: Timestamp) -> Self {
-        let mut shares = Self { queue, now, turns: BTreeSet::new() };
+        let mut shares = Self { queue, now, turns: BTreeSet::new(), take_turns: false };
         let names = state.index.ready.shares(&shares.queue).into_iter().flat_map(|s| s.keys());
         for share in names {
             shares.enter(state, share.clone(), Bound::Unbounded);
         }
+        shares.take_turns = shares.turns.len() > 1;
         shares
     }
 
     pub(super) fn queue(&self) -> &Name {
         &self.queue
+    }
+
+    /// Whether there was more than one to begin with.
+    pub(super) fn take_turns(&self) -> bool {
+        self.take_turns
     }
 
     /// Takes out the head that goes next. It comes back by [`Self::again`] or makes way to the next

@@ -356,6 +356,9 @@ impl EventLoop {
             steps += 1;
         }
         if steps < TURN_STEPS {
+            if *pass.reservations() != self.state.reservations {
+                self.decide(&Command::Reserve(pass.reservations().clone()), now).ok();
+            }
             for wish in preemptions(&self.state, now) {
                 debug!(job = %wish.job, by = %wish.preemption.by, "makes room");
                 self.decide(&Command::Preempt(wish), now).ok();

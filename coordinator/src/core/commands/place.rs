@@ -11,7 +11,7 @@ use windrow_common::units::Resources;
 use crate::core::State;
 use crate::core::event::{Event, Granted, NodesGranted, Preempted};
 use crate::core::state::{Agent, Phase};
-use crate::scheduler::{Placement, startable};
+use crate::scheduler::{Placement, Reservation, startable};
 
 pub(super) fn place(state: &State, placement: &Placement, now: Timestamp) -> Vec<Event> {
     let event = match placement {
@@ -83,4 +83,17 @@ pub(super) fn preempt(state: &State, wish: &Preempted) -> Vec<Event> {
         children: children.into_iter().collect(),
         ..wish.clone()
     })]
+}
+
+/// The scheduler's wish which agents stay kept: what changes.
+pub(super) fn reserve(state: &State, wish: &BTreeMap<Name, Reservation>) -> Vec<Event> {
+    let gone = state.reservations.keys().filter(|queue| !wish.contains_key(*queue));
+    let gone = gone.map(|queue| (queue, None));
+    let new = wish.iter().filter(|(queue, kept)| state.reservations.get(*queue) != Some(*kept));
+    let new = new.map(|(queue, kept)| (queue, Some(kept.clone())));
+    let event = |(queue, reservation): (&Name, _)| Event::HeadReserved {
+        queue: queue.clone(),
+        reservation,
+    };
+    gone.chain(new).map(event).collect()
 }

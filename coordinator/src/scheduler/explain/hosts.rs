@@ -32,7 +32,9 @@ impl Look<'_> {
             let agents = self.state.agents.iter();
             for (name, agent) in agents.filter(|(_, agent)| agent.environment == *environment) {
                 hosts.considered += 1;
-                let kept = self.kept.get(&agent.number).is_some_and(|job| *job != id);
+                let wish = (id, shape);
+                let room = self.kept.room(self.state, agent.number, agent.free(), wish, self.now);
+                let kept = !room.is_some_and(|room| room.fits(shape.resources));
                 let unfit = fit(agent, shape);
                 let (reason, missing) = match &unfit {
                     Ok(()) if kept => ("RESERVED", Some(Resources::default())),

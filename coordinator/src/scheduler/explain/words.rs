@@ -18,6 +18,7 @@ use super::limits::{max_parallel, turn};
 use super::{Full, Hold, Look, Unable, Unfit, Why, environments, shape};
 use crate::core::index::Shape;
 use crate::core::state::{Awaited, Job, Met};
+use crate::scheduler::room::suits_some_agent;
 
 /// Most dependencies named.
 const UNMET_MAX: usize = 10;
@@ -84,7 +85,7 @@ impl Look<'_> {
         if environments(self.state, &job.queue).next().is_none() {
             return self.held(id.into(), job, &Hold::NoEnvironment).status_reason;
         }
-        if self.suits_some_agent(&job.queue, &shape) {
+        if suits_some_agent(self.state, &job.queue, &shape) {
             return None;
         }
         let why = self.no_agent(&job.queue, &shape);
@@ -338,10 +339,18 @@ impl Look<'_> {
         let able: u32 =
             ["OCCUPIED", "RESERVED"].iter().filter_map(|r| hosts.excluded.get(*r)).sum();
         let message = match why {
-            Full::Kept(agent, job) => format!(
-                "agent `{}` has room for it, which is kept for job {job} of queue `{}`: that one was there before and needs more",
+            Full::Kept(agent, keeper) => format!(
+                "agent `{}` has room for it, which is kept for job {} of queue `{}`: that one was there before and needs more{}",
                 self.state.agent_name(*agent),
-                self.state.jobs[job].queue
+                keeper.job,
+                self.state.jobs[&keeper.job].queue,
+                match keeper.until {
+                    None => String::new(),
+                    Some(until) => format!(
+                        ". It starts there by {} at the latest; what is sure to end before, by its attemptDurationSeconds, may go first",
+                        until.at
+                    ),
+                }
             ),
             Full::Priority(job) => format!(
                 "job {job} of queue `{}`, which has a higher priority, waits for the same agents",
