@@ -142,6 +142,7 @@ pub fn apply(state: &mut State, event: &Event) {
         }
         Event::ShareForgotten { queue, share } => usage::forget(state, queue, share),
         Event::PolicySet { name, policy } => {
+            usage::settle(state);
             state.policies.insert(name.clone(), (**policy).clone());
         }
         Event::PolicyDeleted { name } => drop(state.policies.remove(name)),
@@ -176,6 +177,7 @@ pub fn apply(state: &mut State, event: &Event) {
 
 fn set_queue(state: &mut State, name: &Name, mut queue: Queue) {
     queue.active_jobs = state.queues.get(name).map_or(0, |old| old.active_jobs);
+    usage::settle(state);
     state.queues.insert(name.clone(), queue);
     blocked::set_deadlines(state, name);
 }
@@ -410,7 +412,7 @@ fn grant(state: &mut State, granted: &Granted) {
 /// A new lease takes its agent's resources.
 fn hold(state: &mut State, id: LeaseId, mut lease: Lease) {
     let count: u32 = lease.children.iter().map(len).sum();
-    lease.slots = state.agents[&lease.agent].resources.count_of(lease.resources, u32::MAX);
+    lease.slots = state.agents[&lease.agent].free().count_of(lease.resources, u32::MAX);
     usage::change(state, lease.job, 0, usage::weight(&lease));
     let (resources, digest) = (lease.resources, lease.spec);
     change_agent(state, &lease.agent, |agent| {
@@ -447,6 +449,11 @@ fn end(state: &mut State, id: LeaseId, ended: &[ChildEnd]) {
         let job = state.jobs.get_mut(&job).expect("decided on a known job");
         *job.preempted.entry(end.child).or_default() += 1;
     }
+    let run_micros = |end: &ChildEnd| {
+        let run = end.attempt.ended_at.since(end.attempt.started_at?).as_micros();
+        Some(u64::try_from(run).unwrap_or(u64::MAX))
+    };
+    usage::ran(state, id, &ended.iter().filter_map(run_micros).collect::<Vec<_>>());
     settle_lease(state, id, &children, Fate::Used);
     nodes::look_after(state, job);
     if let Some(last) = ended.iter().map(|e| e.attempt.ended_at).max() {

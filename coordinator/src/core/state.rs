@@ -398,7 +398,8 @@ pub struct Lease {
     /// When it was given.
     #[serde(default)]
     pub granted_at: Option<Timestamp>,
-    /// How many of its children fitted the agent at once when it was given; more wait there.
+    /// How many of its children had room at the agent when it was given; more wait there. A backlog
+    /// has none.
     #[serde(default)]
     pub slots: u32,
 }

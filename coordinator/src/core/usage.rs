@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use windrow_common::ids::{JobId, Name};
+use windrow_common::ids::{JobId, LeaseId, Name};
 use windrow_common::time::Timestamp;
 
 use super::State;
@@ -24,6 +24,9 @@ const LN_2: u64 = 195_103_586_505_167;
 /// Half-lives in a policy's window: a straight line from 1 to 0 over the window has about the same
 /// weight in all.
 const HALF_LIVES: u64 = 3;
+/// Each ended child weighs one part in this in a queue's average run time. So many because a few long
+/// ones among many short ones are what it is about.
+const RUN_TIME_WEIGHT: u64 = 1024;
 
 /// The shares of one queue that are active: they have jobs, or had some not long ago.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +34,26 @@ pub struct QueueUse {
     pub shares: BTreeMap<Name, ShareUse>,
     /// Thousandths of a core that all of them hold.
     pub held: u64,
+    /// Sums over the children that ended last, each weighing less with every one after it: their run
+    /// times in microseconds, and the squares of those.
+    #[serde(default)]
+    runs: (u64, u128),
+}
+
+impl QueueUse {
+    /// How long what runs at some moment runs in all, in microseconds: the average over run time, not
+    /// over children, of which the shortest are always the most. None before a child has ended.
+    pub fn run_micros(&self) -> Option<u64> {
+        let average = self.runs.1.checked_div(self.runs.0.into())?;
+        Some(u64::try_from(average).unwrap_or(u64::MAX))
+    }
+
+    fn learn(&mut self, micros: u64) {
+        let (sum, squares) = &mut self.runs;
+        *sum = (*sum - *sum / RUN_TIME_WEIGHT).saturating_add(micros);
+        let square = u128::from(micros) * u128::from(micros);
+        *squares = (*squares - *squares / u128::from(RUN_TIME_WEIGHT)).saturating_add(square);
+    }
 }
 
 /// What a share has used.
@@ -91,10 +114,11 @@ fn decay(millis: u64, half_life: u64) -> u64 {
     sum.min(ONE) >> halvings
 }
 
-/// What a lease weighs: thousandths of a core of the children that can run at once.
+/// What a lease weighs: thousandths of a core of the children that had room at once. A backlog waits
+/// for the room of others, who weigh already: it counts when it has run, see [`ran`].
 pub(super) fn weight(lease: &Lease) -> u64 {
     let children: u32 = lease.children.iter().map(super::children::len).sum();
-    u64::from(children.min(lease.slots.max(1))) * u64::from(lease.resources.cpu.0)
+    u64::from(children.min(lease.slots)) * u64::from(lease.resources.cpu.0)
 }
 
 /// The queue and share that use of this job counts for.
@@ -114,6 +138,37 @@ pub(super) fn change(state: &mut State, id: JobId, old: u64, new: u64) {
     let rules = fair_share(&state.queues, &state.policies, &name);
     used.settle(rules.expect("the place is in a queue with rules"), state.clock);
     used.held = used.held - old + new;
+}
+
+/// Children of the lease have ended that ran so long, in microseconds. The queue learns how long its
+/// jobs run; and what was a backlog counts now. Backlogs are worth far less than any half-life, so it
+/// makes no difference that it is late.
+pub(super) fn ran(state: &mut State, id: LeaseId, runs_micros: &[u64]) {
+    let lease = &state.leases[&id];
+    let Some((name, share)) = place(state, lease.job) else { return };
+    let queue = state.usage.get_mut(&name).expect("a queue with jobs has shares");
+    runs_micros.iter().for_each(|micros| queue.learn(*micros));
+    if lease.slots > 0 {
+        return;
+    }
+    // An agent's clock may jump.
+    let most = lease.granted_at.map_or(u64::MAX, |at| state.clock.0.saturating_sub(at.0));
+    let millis: u64 = runs_micros.iter().map(|micros| (micros / 1000).min(most)).sum();
+    let used = queue.shares.get_mut(&share).expect("a share with jobs is active");
+    let rules = fair_share(&state.queues, &state.policies, &name);
+    used.settle(rules.expect("the place is in a queue with rules"), state.clock);
+    let amount = millis.saturating_mul(lease.resources.cpu.0.into());
+    used.amount = used.amount.saturating_add(amount);
+}
+
+/// The rules of a queue are about to change: what was used so far goes by those of its time. Else
+/// whoever held something for long without a change would have all of that time counted by the new
+/// ones, and others not.
+pub(super) fn settle(state: &mut State) {
+    for (name, queue) in &mut state.usage {
+        let Some(rules) = fair_share(&state.queues, &state.policies, name) else { continue };
+        queue.shares.values_mut().for_each(|used| used.settle(rules, state.clock));
+    }
 }
 
 /// The job has begun to count in its share.

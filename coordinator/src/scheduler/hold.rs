@@ -199,6 +199,7 @@ pub fn needs_at_once(state: &State, job: &Job) -> (Needs, Amounts) {
 pub fn is_limited(state: &State, job: &Job) -> bool {
     job.max_parallel.is_some()
         || job.quota.is_some()
+        || share_room(state, &job.queue).is_some()
         || !state.specs[&job.spec].spec.consumables.is_empty()
 }
 

@@ -41,7 +41,8 @@ pub fn dispatch_order<'a>(
     for (name, share) in state.index.ready.shares(queue).into_iter().flatten() {
         let mut jobs = in_share(share);
         if let Some(first) = jobs.next() {
-            turns.insert((score(state, queue, name.as_ref(), now), first, name), jobs);
+            let score = score(state, queue, name.as_ref(), first.job, now);
+            turns.insert((score, first, name), jobs);
         }
     }
     iter::from_fn(move || {

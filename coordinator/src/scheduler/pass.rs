@@ -4,15 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use windrow_common::ids::{JobId, Name};
 use windrow_common::time::Timestamp;
+use windrow_common::units::Resources;
 
-use super::hold::{Hold, hold, is_limited, needs_at_once, startable_beside};
+use super::hold::{Hold, environments, hold, is_limited, needs_at_once, startable_beside};
 use super::kept::{Keeper, Kept, Reservation, choose};
-use super::room::{backlog, best_fit, suits_some_agent};
+use super::room::{able, backlog, best_fit, suits_some_agent};
 use super::shares::{Head, Shares};
 use super::{Placement, gang};
 use crate::core::State;
 use crate::core::index::Shape;
 use crate::core::quota::{Amounts, Short};
+
+/// Most shapes without room that a backlog leaves its place to: whoever comes later has many before it
+/// in any case.
+const BLOCKED_MAX: usize = 16;
 
 /// One look at everything that is ready, queue after queue.
 #[derive(Debug)]
@@ -30,6 +35,8 @@ pub struct Pass {
     /// Consumable resources that a job waits for which went before, and how much it needs: those
     /// behind it leave them to gather.
     awaited: BTreeMap<Name, u64>,
+    /// Shapes that found no room, with their queues: the first ones.
+    blocked: Vec<(Name, Shape)>,
 }
 
 /// What came of looking at a head.
@@ -78,6 +85,7 @@ impl Pass {
             reservations: BTreeMap::new(),
             exchanges,
             awaited: BTreeMap::new(),
+            blocked: Vec::new(),
         }
     }
 
@@ -127,6 +135,7 @@ impl Pass {
             if let Some(first) = turn.reserved.filter(|_| turn.is_outdated) {
                 self.kept.release(first, &self.exchanges);
                 self.reservations.remove(turn.shares.queue());
+                self.blocked.retain(|(queue, _)| queue != turn.shares.queue());
                 self.queues.push(turn.shares.queue().clone());
             }
         }
@@ -191,9 +200,11 @@ impl Pass {
             true => None,
             false => best_fit(state, &job.queue, &head.shape, ready, room),
         };
+        let is_awaited =
+            |number: u32| is_kept(number) || self.is_awaited(state, number, head.shape.resources);
         let backlog = || match is_limited(state, job) {
             true => None,
-            false => backlog(state, job, ready, is_kept),
+            false => backlog(state, job, ready, is_awaited),
         };
         match fitting.or_else(backlog) {
             Some((agent, count)) => {
@@ -208,6 +219,17 @@ impl Pass {
         }
     }
 
+    /// Whether a job that goes before could start on the agent when a child of this need ends there: a
+    /// backlog would take its place without anybody being asked, again and again.
+    fn is_awaited(&self, state: &State, number: u32, need: Resources) -> bool {
+        let agent = &state.agents[state.agent_name(number)];
+        let room = agent.free().plus(need);
+        self.blocked.iter().any(|(queue, shape)| {
+            let is_of_queue = || environments(state, queue).any(|e| *e == agent.environment);
+            room.fits(shape.resources) && able(agent, shape).is_ok() && is_of_queue()
+        })
+    }
+
     /// Nothing has room for the shape; the first one of a queue reserves an agent.
     fn block(&mut self, state: &State, turn: &mut Turn, head: &Head) {
         let shape = &head.shape;
@@ -218,6 +240,10 @@ impl Pass {
             turn.waiting.insert(head.share.clone(), needs_at_once(state, job).1);
         }
         let is_new = turn.full.insert(shape.clone());
+        // Room for one node is no use to a multi-node job.
+        if is_new && job.nodes.is_none() && self.blocked.len() < BLOCKED_MAX {
+            self.blocked.push((turn.shares.queue().clone(), shape.clone()));
+        }
         if turn.reserved.is_some() || !is_new {
             return;
         }

@@ -8,18 +8,19 @@
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
-use windrow_common::ids::Name;
+use windrow_common::ids::{JobId, Name};
 use windrow_common::time::Timestamp;
 
 use super::hold::{Hold, hold, needs_at_once};
 use crate::core::State;
 use crate::core::index::{Rank, Shape};
+use crate::core::policies::FairShare;
 use crate::core::quota::{Books, Short};
 use crate::core::usage::horizon;
 
-/// The part of the horizon for which what a share holds counts in advance. A smaller part divides
-/// cores that become free at once less evenly, a larger one rounds each share to whole jobs.
-const ADVANCE: u128 = 8;
+/// The part of the horizon for which a job counts in advance as long as nobody knows how long those of
+/// its queue run: cores that are free at once are divided by the weights all the same.
+const ADVANCE: u64 = 8;
 
 /// What decides between shares: lower goes first.
 pub type Score = u128;
@@ -98,7 +99,7 @@ impl Shares {
         if let Some((rank, _)) = ready.and_then(|ready| ready.head(from)) {
             let score = match Books::of(state, &self.queue).zip(share.as_ref()) {
                 Some((books, share)) => self.quota_score(state, &books, share, rank),
-                None => score(state, &self.queue, share.as_ref(), self.now),
+                None => score(state, &self.queue, share.as_ref(), rank.job, self.now),
             };
             self.turns.insert((score, rank, share));
         }
@@ -146,18 +147,40 @@ pub(super) fn first_in_line(
     None
 }
 
-/// A share's score; always 0 in a queue without a fair-share policy.
-pub fn score(state: &State, queue: &Name, share: Option<&Name>, now: Timestamp) -> Score {
+/// A share's score when this job of it would be next; always 0 in a queue without a fair-share
+/// policy. Half of the job counts with what is held: a share is judged by where it stands in the middle
+/// of what it is about to get. Without it each would get half a job more than its due whatever its
+/// weight, which is a lot for the smallest.
+pub fn score(
+    state: &State,
+    queue: &Name,
+    share: Option<&Name>,
+    job: JobId,
+    now: Timestamp,
+) -> Score {
     let Some((share, rules)) = share.zip(state.fair_share(queue)) else { return 0 };
     let used = state.usage.get(queue).and_then(|queue| queue.shares.get(share));
     let amount = used.map_or(0, |used| used.amount(rules, now));
     let weight = Score::from(rules.weight(share.as_str()));
-    Score::from(amount) * weight + charge(state, queue, Some(share), used.map_or(0, |u| u.held))
+    let own = u64::from(state.specs[&state.jobs[&job].spec].spec.resources.cpu.0);
+    let held = used.map_or(0, |used| used.held) + own / 2;
+    Score::from(amount) * weight + charge(state, queue, Some(share), held)
 }
 
 /// What holding so many thousandths of a core adds to a share's score.
 pub fn charge(state: &State, queue: &Name, share: Option<&Name>, milli_cpu: u64) -> Score {
     let Some((share, rules)) = share.zip(state.fair_share(queue)) else { return 0 };
     let weight = Score::from(rules.weight(share.as_str()));
-    Score::from(milli_cpu) * Score::from(horizon(rules)) * weight / ADVANCE
+    Score::from(milli_cpu) * Score::from(advance(state, queue, rules)) * weight
+}
+
+/// Milliseconds for which what a share of the queue holds, and is about to get, counts in advance: as
+/// long as its jobs run, and at most what running for ever would come to. With less, cores that become
+/// free together all go to the share that is furthest behind, and next time to another; with more,
+/// each share gets a whole number of cores for good. The same for all shares: those with longer jobs
+/// would come off worse otherwise.
+fn advance(state: &State, queue: &Name, rules: &FairShare) -> u64 {
+    let run = state.usage.get(queue).and_then(|queue| queue.run_micros());
+    let most = horizon(rules);
+    run.map_or(most / ADVANCE, |micros| most.min(micros / 1000)).max(1)
 }

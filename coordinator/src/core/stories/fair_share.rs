@@ -1,10 +1,17 @@
 //! Fair share: who goes next, over a moment and over hours.
 
+mod backlog;
+mod long_run;
+
 use windrow_common::api::explain::PlanJob;
 use windrow_common::api::jobs::{ArrayProperties, JobStatus, SubmitJob};
-use windrow_common::api::policies::{FairsharePolicy, ShareAttributes, WeightFactor};
+use windrow_common::api::policies::{
+    FairsharePolicy, ShareAttributes, UpdateSchedulingPolicy, WeightFactor,
+};
+use windrow_common::api::resources::UpdateJobQueue;
 use windrow_common::ids::JobId;
 use windrow_common::time::Timestamp;
+use windrow_common::wire::agent::EndCause;
 
 use crate::core::limits::Limits;
 use crate::core::simulation::Simulation;
@@ -123,7 +130,7 @@ fn a_priority_orders_inside_its_share_only() {
     while let Some(lease) = w.leases(&agent).pop() {
         ran.push(lease.job);
         w.now = Timestamp(w.now.0 + 10_000);
-        let ended = w.ended(&lease, 0, windrow_common::wire::agent::EndCause::Exited, 0);
+        let ended = w.ended(&lease, 0, EndCause::Exited, 0);
         w.report(&agent, vec![ended]);
     }
     assert_eq!(ran, [highest, high, low]);
@@ -205,4 +212,52 @@ fn a_plan_goes_by_the_use_of_shares_and_changes_none() {
     w.agent("z", 1);
     assert_eq!(w.state.usage[&name("f")].shares.len(), 1);
     assert_ne!(w.state.usage, before, "real jobs count");
+}
+
+fn decay(seconds: u32) -> FairsharePolicy {
+    FairsharePolicy { share_decay_seconds: Some(seconds), ..FairsharePolicy::default() }
+}
+
+#[test]
+fn a_changed_policy_judges_what_was_used_before_by_the_rules_of_that_time() {
+    let set = |w: &mut World| {
+        w.does(Command::UpdatePolicy(UpdateSchedulingPolicy {
+            arn: "p".into(),
+            fairshare_policy: Some(decay(604_800)),
+            quota_share_policy: None,
+        }));
+    };
+    let exchange = |w: &mut World| {
+        w.does(Command::UpdateQueue(UpdateJobQueue {
+            job_queue: "f".into(),
+            scheduling_policy_arn: Some("week".into()),
+            ..Default::default()
+        }));
+    };
+    for change in [set as fn(&mut World), exchange] {
+        let mut w = world(&[], decay(60));
+        w.policy("week", decay(604_800));
+        let agents = ["x", "y"].map(|agent| w.agent(agent, 1));
+        // One runs a single long job, the other short ones all the time.
+        let long = in_share(&w, "long");
+        w.submit(long);
+        let short = SubmitJob { array_properties: w.size(400), ..in_share(&w, "short") };
+        w.submit(short);
+        let lease = agents.iter().map(|agent| w.leases(agent).remove(0)).collect::<Vec<_>>();
+        let short = usize::from(w.state.jobs[&lease[1].job].share == Some(name("short")));
+        let mut lease = lease[short].clone();
+        for _ in 0..360 {
+            w.now = Timestamp(w.now.0 + 10_000);
+            let ended = w.ended(&lease, lease.first, EndCause::Exited, 0);
+            w.report(&agents[short], vec![ended]);
+            lease = w.leases(&agents[short]).remove(0);
+        }
+        change(&mut w);
+        let now = Timestamp(w.now.0 + 1000);
+        let rules = w.state.fair_share(&name("f")).unwrap();
+        let shares = &w.state.usage[&name("f")].shares;
+        let [a, b] = ["long", "short"].map(|share| shares[&name(share)].amount(rules, now));
+        assert!(a.abs_diff(b) < a / 100, "both held one core for an hour: {a} and {b}");
+        w.check_replay();
+    }
 }
