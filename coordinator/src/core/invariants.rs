@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use windrow_common::api::consumables::ConsumableResourceType;
 use windrow_common::api::quota::{CapacityUnit, ResourceSharingStrategy};
+use windrow_common::api::resources::AgentStatus;
 use windrow_common::ids::{JobId, Name};
 
 use super::State;
@@ -24,6 +25,7 @@ pub fn check(state: &State) -> Result<(), String> {
     preemptions_are_of_leased_children(state)?;
     use_of_shares_adds_up(state)?;
     blocked_heads_are_ready(state)?;
+    agents_are_kept_for_ready_jobs(state)?;
     for (id, job) in &state.jobs {
         let counted = job.children.recount();
         let kept = windrow_common::api::jobs::JobStatus::ALL.map(|s| job.children.count(s));
@@ -47,6 +49,19 @@ fn blocked_heads_are_ready(state: &State) -> Result<(), String> {
         let is_there = state.jobs.get(&blocked.job);
         if !is_ready || is_there.is_none_or(|job| job.queue != *queue || job.share != *share) {
             return Err(format!("INV-20: {} is said to block queue {queue}", blocked.job));
+        }
+    }
+    Ok(())
+}
+
+/// INV-21: an agent is kept for a job of the queue that is ready, and can be.
+fn agents_are_kept_for_ready_jobs(state: &State) -> Result<(), String> {
+    for (queue, kept) in &state.reservations {
+        let is_ready = state.index.ready.rank(kept.job).is_some();
+        let is_of_queue = state.jobs.get(&kept.job).is_some_and(|job| job.queue == *queue);
+        let agent = state.agents.get(&kept.agent);
+        if !is_ready || !is_of_queue || agent.is_none_or(|a| a.status != AgentStatus::Up) {
+            return Err(format!("INV-21: queue {queue} keeps {kept:?}"));
         }
     }
     Ok(())

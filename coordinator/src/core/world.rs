@@ -366,6 +366,18 @@ impl World {
         Report::Started { lease: lease.id, job: lease.job, child, at: self.now }
     }
 
+    /// Tells that everything that was leased runs; gives the leases.
+    pub(super) fn start_all(&mut self, agent: &Name) -> Vec<Lease> {
+        let leases = self.leases(agent);
+        for lease in &leases {
+            for child in lease.first..lease.first + lease.count {
+                let started = self.started(lease, child);
+                self.report(agent, vec![started]);
+            }
+        }
+        leases
+    }
+
     /// The end of a child that ran for ten seconds: too long for a backlog.
     pub(super) fn ended(&self, lease: &Lease, child: u32, cause: EndCause, code: i32) -> Report {
         self.ended_after(10_000, lease, child, cause, code)

@@ -6,9 +6,9 @@
 //! end before, or it goes into what is left beside the kept job. This is what is known as EASY
 //! backfill. Without that moment nobody is let in.
 //!
-//! A job keeps the agent until it starts or the moment is no longer known, over passes and restarts
-//! ([`State::reservations`]); so the moment never moves back. Where it is not known the job keeps
-//! the emptiest agent, chosen anew in every pass. Limits are taken at their word: a program that
+//! The agent is remembered over passes and restarts ([`State::reservations`]) and only given up for one
+//! that has room earlier, so the moment never moves back. Where it is not known the job keeps the
+//! emptiest agent, chosen anew in every pass. Limits are taken at their word: a program that
 //! ignores SIGTERM may exceed its limit by the agent's stop timeout.
 
 use std::collections::BTreeMap;
@@ -145,9 +145,9 @@ fn goes_before(state: &State, job: JobId, other: JobId) -> bool {
     same_share && ranks.is_some_and(|(rank, other)| rank < other)
 }
 
-/// The agent to be kept for a job of this shape, and until when at most. The one that is kept for it
-/// already, if that can still be told; else of the emptiest ones the one that will have room first;
-/// else the emptiest.
+/// The agent to be kept for a job of this shape, and until when at most: of the one that is kept for it
+/// already and the emptiest ones the one that will have room first; where that is not known the
+/// emptiest.
 pub(super) fn choose(
     state: &State,
     queue: &Name,
@@ -160,13 +160,8 @@ pub(super) fn choose(
     let reserved = reserved.and_then(|reserved| {
         let agent = state.agents.get(&reserved.agent)?;
         let is_of_queue = environments(state, queue).any(|e| *e == agent.environment);
-        let is_able = is_of_queue && suit(agent, shape).is_ok() && is_free(agent.number);
-        let until = is_able.then(|| until(state, agent, shape.resources, now)).flatten()?;
-        Some((agent.number, Some(until)))
+        (is_of_queue && suit(agent, shape).is_ok() && is_free(agent.number)).then_some(agent.number)
     });
-    if reserved.is_some() {
-        return reserved;
-    }
     let groups = environments(state, queue).flat_map(|e| groups(state, e, shape));
     let groups = groups.filter(|(_, group)| group.sizes.with(shape.resources).next().is_some());
     let emptiest = groups.flat_map(|(_, group)| group.free.iter().rev());
@@ -174,11 +169,12 @@ pub(super) fn choose(
         is_free(*number) && state.agents[state.agent_name(*number)].resources.fits(shape.resources)
     });
     let able: Vec<u32> = emptiest.take(AGENTS_MAX).collect();
-    let first = able.iter().filter_map(|number| {
+    let first = reserved.iter().chain(&able).filter_map(|number| {
         let agent = &state.agents[state.agent_name(*number)];
         Some((until(state, agent, shape.resources, now)?, *number))
     });
-    let first = first.min_by_key(|(until, number)| (until.at, *number));
+    // Of equals the first: the one that is kept already.
+    let first = first.min_by_key(|(until, _)| until.at);
     match first {
         Some((until, number)) => Some((number, Some(until))),
         None => able.first().map(|number| (*number, None)),

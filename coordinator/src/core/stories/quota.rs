@@ -49,18 +49,6 @@ impl World {
         }
     }
 
-    /// Tells that everything that was leased runs; gives the leases.
-    fn start_all(&mut self, agent: &Name) -> Vec<Lease> {
-        let leases = self.leases(agent);
-        for lease in &leases {
-            for child in lease.first..lease.first + lease.count {
-                let started = self.started(lease, child);
-                self.report(agent, vec![started]);
-            }
-        }
-        leases
-    }
-
     /// The agent obeys all orders to stop; gives how many children it stopped.
     fn obey(&mut self, agent: &Name, leases: &[Lease]) -> usize {
         let orders = self.orders.remove(agent).unwrap_or_default();
