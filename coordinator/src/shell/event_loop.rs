@@ -24,12 +24,12 @@ use windrow_common::wire::agent::{Beat, Held};
 use windrow_common::wire::lease::Order;
 
 use super::dispatch::{self, Dispatch};
-use super::event_stream::{EventStream, Told};
+use super::event_stream::{self, EventStream};
 use super::history::History;
 use super::inputs::Input;
 use super::journal::{self, Group, Journal, Stored};
 use super::liveness::Liveness;
-use super::requests::{self, Asked};
+use super::requests::{self, Asked, Told};
 use crate::core::event::Event;
 use crate::core::limits::Limits;
 use crate::core::{Answer, Command, State, apply, decide, next_deadline};
@@ -284,16 +284,20 @@ impl EventLoop {
         reply: Option<Subject>,
         now: Timestamp,
     ) {
-        let result = match requests::ask(&self.state, operation, encoding, payload, now) {
+        let told = match requests::ask(&self.state, operation, encoding, payload, now) {
             Err(refused) => Err(refused),
-            Ok(Asked::Later(later)) => {
+            Ok(Asked::Told(told)) => Ok(told),
+            Ok(Asked::Command(command)) => self
+                .decide(&command, now)
+                .map(|answer| Told::Now(requests::write_answer(encoding, &answer))),
+            Ok(Asked::Question(question)) => self.answer(&question, encoding, now),
+        };
+        let result = match told {
+            Ok(Told::Later(later)) => {
                 return self.outlet.answer_later(&self.history, *later, reply, encoding);
             }
-            Ok(Asked::Answered(bytes)) => Ok(bytes),
-            Ok(Asked::Command(command)) => {
-                self.decide(&command, now).map(|answer| requests::write_answer(encoding, &answer))
-            }
-            Ok(Asked::Question(question)) => self.answer(&question, encoding, now),
+            Ok(Told::Now(bytes)) => Ok(bytes),
+            Err(refused) => Err(refused),
         };
         if let Some(to) = reply {
             self.turn.replies.push(Reply { to, encoding, result });
@@ -456,7 +460,7 @@ impl EventLoop {
             upto += events;
             let of_it = std::iter::from_fn(|| changes.next_if(|(event, _)| *event < upto));
             let changes = of_it.map(|(_, change)| change).collect();
-            self.events.tell(Told { sequence: *sequence, at, changes }).await?;
+            self.events.tell(event_stream::Told { sequence: *sequence, at, changes }).await?;
         }
         Ok(())
     }

@@ -37,7 +37,7 @@ use windrow_common::time::Timestamp;
 
 use crate::core::{Answer, Command, State};
 use crate::view;
-use crate::view::history::Later;
+use crate::view::history::{Answer as About, Later};
 
 /// What a request turned out to be.
 #[derive(Debug)]
@@ -45,11 +45,18 @@ pub enum Asked {
     /// Something to decide.
     Command(Box<Command>),
     /// A question, answered.
-    Answered(Bytes),
-    /// A question whose answer lacks what the history has.
-    Later(Box<Later>),
+    Told(Told),
     /// A question that the loop completes.
     Question(Question),
+}
+
+/// An answer to a question.
+#[derive(Debug)]
+pub enum Told {
+    /// As the asker gets it.
+    Now(Bytes),
+    /// It lacks what the history has.
+    Later(Box<Later>),
 }
 
 /// Questions about what only the loop knows.
@@ -85,20 +92,12 @@ pub fn ask(
     let (o, e, p) = (operation, encoding, payload);
     match operation {
         DescribeJobs::NAME => {
-            let request = read(operation, encoding, payload)?;
-            Ok(now_or_later(
-                state,
-                encoding,
-                view::history::Answer::Described(view::describe_jobs(state, &request)?),
-            ))
+            let answer = view::describe_jobs(state, &read(operation, encoding, payload)?)?;
+            Ok(Asked::Told(now_or_later(state, encoding, About::Described(answer))))
         }
         ListJobs::NAME => {
-            let request = read(operation, encoding, payload)?;
-            Ok(now_or_later(
-                state,
-                encoding,
-                view::history::Answer::Listed(view::list_jobs(state, &request, now)?),
-            ))
+            let answer = view::list_jobs(state, &read(operation, encoding, payload)?, now)?;
+            Ok(Asked::Told(now_or_later(state, encoding, About::Listed(answer))))
         }
         DescribeJobQueues::NAME => told(o, e, p, |r| view::describe_queues(state, r)),
         DescribeComputeEnvironments::NAME => {
@@ -132,18 +131,20 @@ pub fn ask(
     }
 }
 
-fn now_or_later(state: &State, encoding: Encoding, answer: view::history::Answer) -> Asked {
+/// An answer about jobs: at once unless it lacks what the history has.
+pub fn now_or_later(state: &State, encoding: Encoding, answer: About) -> Told {
     match Later::new(state, answer) {
-        Ok(later) => Asked::Later(Box::new(later)),
-        Err(answer) => Asked::Answered(write_later(encoding, &answer)),
+        Ok(later) => Told::Later(Box::new(later)),
+        Err(answer) => Told::Now(write_about(encoding, &answer)),
     }
 }
 
 /// An answer about jobs, as the asker gets it.
-pub fn write_later(encoding: Encoding, answer: &view::history::Answer) -> Bytes {
+pub fn write_about(encoding: Encoding, answer: &About) -> Bytes {
     match answer {
-        view::history::Answer::Described(answer) => encoding.write(answer).into(),
-        view::history::Answer::Listed(answer) => encoding.write(answer).into(),
+        About::Described(answer) => encoding.write(answer).into(),
+        About::Listed(answer) => encoding.write(answer).into(),
+        About::Explained(answer) => encoding.write(answer).into(),
     }
 }
 
@@ -155,7 +156,7 @@ fn told<Q: DeserializeOwned, R: Serialize>(
     view: impl FnOnce(&Q) -> Result<R, ApiError>,
 ) -> Result<Asked, ApiError> {
     let question = read(operation, encoding, payload)?;
-    Ok(Asked::Answered(encoding.write(&view(&question)?).into()))
+    Ok(Asked::Told(Told::Now(encoding.write(&view(&question)?).into())))
 }
 
 /// A request larger than the limit.

@@ -11,6 +11,7 @@ use windrow_common::api::jobs::JobStatus;
 use windrow_common::ids::{JobId, JobRef, Name};
 use windrow_common::time::Timestamp;
 
+use super::jobs;
 use crate::core::State;
 use crate::core::arn;
 use crate::core::state::Job;
@@ -38,11 +39,26 @@ pub fn explain_job(
     };
     let look = Look::new(state, now, Some(hearing));
     let mut explanation = look.explain(representative(id, job));
+    if jobs::status(job, id).is_terminal() {
+        tell_end(&mut explanation, id, job);
+    }
     if id.child.is_none() && job.array_size.is_some() {
         let children = JobStatus::ALL.map(|status| (status, job.children.count(status)));
         explanation.children = children.into_iter().filter(|(_, count)| *count > 0).collect();
     }
     Ok(explanation)
+}
+
+/// How a job or child that has ended did, in the words of DescribeJobs.
+pub(super) fn tell_end(explanation: &mut Explanation, id: JobRef, job: &Job) {
+    let status = jobs::status(job, id);
+    explanation.status = status;
+    explanation.status_reason = jobs::status_reason(job, id, status);
+    explanation.message = match &explanation.status_reason {
+        Some(reason) => format!("it has ended, {status}: {reason}"),
+        None => format!("it has ended, {status}"),
+    };
+    explanation.since = jobs::times(job, id).1;
 }
 
 /// Of an array parent that has not ended the first child that is least far; of anything else itself.

@@ -3,9 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use windrow_common::api::explain::Explanation;
 use windrow_common::api::jobs::{DescribeJobs, DescribeJobsResponse, ListJobsResponse};
 use windrow_common::ids::{JobId, JobRef, Name};
 
+use super::explain::tell_end;
 use super::jobs::{describe_jobs, summary};
 use crate::core::State;
 use crate::core::children::archive::Piece;
@@ -33,6 +35,7 @@ pub struct Later {
 pub enum Answer {
     Described(DescribeJobsResponse),
     Listed(ListJobsResponse),
+    Explained(Box<Explanation>),
 }
 
 impl Later {
@@ -45,6 +48,7 @@ impl Later {
                 let ids = parse(answer.job_summary_list.iter().map(|job| &job.job_id));
                 ids.into_iter().filter(|id| id.child.is_some()).collect()
             }
+            Answer::Explained(answer) => parse(std::iter::once(&answer.job_id)),
         };
         let mut wanted = BTreeSet::new();
         let mut excerpt = State::default();
@@ -103,6 +107,12 @@ impl Later {
                     }
                 }
                 Answer::Listed(answer)
+            }
+            Answer::Explained(mut answer) => {
+                for id in self.ids {
+                    tell_end(&mut answer, id, &self.excerpt.jobs[&id.job]);
+                }
+                Answer::Explained(answer)
             }
         }
     }

@@ -120,7 +120,7 @@ fn platform_capabilities(state: &State, job: &Job) -> Vec<String> {
 }
 
 /// Of the job, or of the child or node named.
-fn status(job: &Job, id: JobRef) -> JobStatus {
+pub(super) fn status(job: &Job, id: JobRef) -> JobStatus {
     id.child.map_or_else(|| job.status(), |child| job.children.status(child))
 }
 
@@ -171,7 +171,7 @@ fn array_properties(job: &Job, id: JobRef) -> Option<ArrayPropertiesDetail> {
 }
 
 /// When it started and stopped, in milliseconds.
-fn times(job: &Job, id: JobRef) -> (Option<u64>, Option<u64>) {
+pub(super) fn times(job: &Job, id: JobRef) -> (Option<u64>, Option<u64>) {
     if job.array_size.is_some() && id.child.is_none() {
         return (None, job.stopped_at.map(|at| at.0));
     }
@@ -213,7 +213,7 @@ fn preemption_summary(job: &Job, child: u32, is_parent: bool) -> Option<Preempti
     Some(PreemptionSummary { preempted_attempt_count: count, recent_preempted_attempts: recent })
 }
 
-fn status_reason(job: &Job, id: JobRef, status: JobStatus) -> Option<String> {
+pub(super) fn status_reason(job: &Job, id: JobRef, status: JobStatus) -> Option<String> {
     if job.array_size.is_some() && id.child.is_none() {
         let given = job.end_reason.as_ref().map(Arc::to_string);
         return (status == JobStatus::Failed)

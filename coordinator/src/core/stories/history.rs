@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use windrow_common::api::explain::{Explanation, WaitCode};
 use windrow_common::api::jobs::{DescribeJobs, JobDetail, JobStatus, ListJobs, SubmitJob};
 use windrow_common::ids::JobRef;
 use windrow_common::time::Timestamp;
@@ -9,6 +10,7 @@ use windrow_common::wire::agent::EndCause;
 
 use crate::core::Command;
 use crate::core::children::archive::Piece;
+use crate::core::stories::why::explain;
 use crate::core::world::{World, name, on};
 use crate::view::history::{Answer, Later, Wanted};
 use crate::view::{describe_jobs, list_jobs};
@@ -51,8 +53,16 @@ fn describe(w: &World, store: &Store, id: impl Into<JobRef>) -> JobDetail {
     answer.jobs.remove(0)
 }
 
+/// Why a job that has ended does not get on.
+fn ended(w: &World, store: &Store, id: JobRef) -> Explanation {
+    let answer = Answer::Explained(Box::new(explain(w, id)));
+    let Answer::Explained(told) = complete(w, store, answer) else { panic!("not explained") };
+    assert!(told.hint.as_ref().unwrap().contains("windrow job get"), "{told:?}");
+    *told
+}
+
 #[test]
-fn archived_jobs_are_described_and_listed_as_before() {
+fn archived_jobs_are_described_listed_and_explained_as_before() {
     let mut w = World::new();
     let array = w.array(3000, vec![]);
     let retried = w.submit(w.retrying(2));
@@ -83,12 +93,19 @@ fn archived_jobs_are_described_and_listed_as_before() {
         complete(w, store, Answer::Listed(list_jobs(&w.state, &request, w.now).unwrap()))
     };
     let listed = ["FAILED", "SUCCEEDED", "ALL"].map(|status| list(&w, &Store::new(), status));
+    let explained: Vec<Explanation> = ids.iter().map(|id| ended(&w, &Store::new(), *id)).collect();
+    for (told, job) in explained.iter().zip(&before) {
+        assert_eq!((told.code, told.status), (WaitCode::Ended, job.status), "{told:?}");
+        assert_eq!(told.status_reason, job.status_reason, "in the words of DescribeJobs");
+        assert_eq!(told.since, job.stopped_at);
+    }
 
     let store = archive(&mut w);
     assert!(w.state.jobs.values().all(|job| job.children.is_archived()));
     assert_eq!(store.len(), 3 + 1 + 1, "three pieces of the large array, one of each other job");
-    for (id, before) in ids.iter().zip(before) {
+    for ((id, before), explained) in ids.iter().zip(before).zip(explained) {
         assert_eq!(describe(&w, &store, *id), before, "{id}");
+        assert_eq!(ended(&w, &store, *id), explained);
     }
     assert_eq!(["FAILED", "SUCCEEDED", "ALL"].map(|status| list(&w, &store, status)), listed);
     let lost = describe(&w, &Store::new(), JobRef::child(array, 7));

@@ -28,7 +28,7 @@ use crate::scheduler::explain::{Hearing, Look};
 use crate::shell::requests;
 use crate::view;
 
-fn explain(w: &World, id: JobRef) -> Explanation {
+pub(super) fn explain(w: &World, id: JobRef) -> Explanation {
     explain_hearing(w, id, &|_| None)
 }
 

@@ -96,7 +96,7 @@ impl Outlet {
             // Never closed: it waits only for its turn.
             let _turn = turns.acquire_owned().await;
             let pieces = history.read(later.wanted.iter().cloned().collect()).await;
-            let result = Ok(requests::write_later(encoding, &later.finish(pieces)));
+            let result = Ok(requests::write_about(encoding, &later.finish(pieces)));
             send_reply(&client, Reply { to, encoding, result }).await;
         });
     }

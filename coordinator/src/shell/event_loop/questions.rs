@@ -1,6 +1,5 @@
 //! Questions that the state alone does not answer: the loop adds what only it knows.
 
-use bytes::Bytes;
 use tokio::time::Instant;
 use windrow_common::api::ApiError;
 use windrow_common::codec::Encoding;
@@ -9,8 +8,9 @@ use windrow_common::time::Timestamp;
 
 use super::{EventLoop, resident_bytes};
 use crate::scheduler::explain::Hearing;
-use crate::shell::requests::Question;
+use crate::shell::requests::{self, Question, Told};
 use crate::view;
+use crate::view::history::Answer;
 
 /// Heartbeats in a row that an agent may miss before it is said to be silent.
 const BEATS_MISSED_MAX: u32 = 3;
@@ -22,13 +22,13 @@ impl EventLoop {
         question: &Question,
         encoding: Encoding,
         now: Timestamp,
-    ) -> Result<Bytes, ApiError> {
+    ) -> Result<Told, ApiError> {
         let instant = Instant::now();
         let silence = |agent: &Name| self.liveness.silence(agent, instant);
-        match question {
+        let written = match question {
             Question::Agents => {
                 let heard = |agent: &Name| u64::try_from(silence(agent)?.as_millis()).ok();
-                Ok(encoding.write(&view::list_agents(&self.state, heard)).into())
+                encoding.write(&view::list_agents(&self.state, heard))
             }
             Question::Cluster => {
                 let mut statistics = view::statistics(&self.state);
@@ -36,11 +36,10 @@ impl EventLoop {
                 statistics.version = env!("CARGO_PKG_VERSION").to_owned();
                 statistics.journal_sequence = self.journal.position().sequence;
                 statistics.memory_bytes = resident_bytes();
-                Ok(encoding.write(&statistics).into())
+                encoding.write(&statistics)
             }
             Question::Plan(request) => {
-                let answer = view::plan_job(&self.state, &self.limits, request, now)?;
-                Ok(encoding.write(&answer).into())
+                encoding.write(&view::plan_job(&self.state, &self.limits, request, now)?)
             }
             Question::Why(request) => {
                 let hearing = Hearing {
@@ -49,8 +48,10 @@ impl EventLoop {
                     lease_ttl: self.liveness.ttl(),
                 };
                 let answer = view::explain_job(&self.state, request, now, hearing)?;
-                Ok(encoding.write(&answer).into())
+                let answer = Answer::Explained(Box::new(answer));
+                return Ok(requests::now_or_later(&self.state, encoding, answer));
             }
-        }
+        };
+        Ok(Told::Now(written.into()))
     }
 }
