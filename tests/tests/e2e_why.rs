@@ -179,8 +179,7 @@ fn dependencies_and_what_is_disabled() {
     let there = site.submit("");
     site.windrow("queue update default --disable");
     for verb in ["submit", "plan"] {
-        let command = site.command(verb, "");
-        let refused = site.cluster.windrow(&command.iter().map(String::as_str).collect::<Vec<_>>());
+        let refused = site.run(verb, "");
         assert_ne!(refused.code, 0);
         assert!(refused.stderr.contains("windrow queue update default --enable"), "{refused:?}");
     }
