@@ -40,7 +40,7 @@ pub(super) async fn run(context: &Context, command: QueueCommand) -> Result<Answ
             Ok(answer(queues))
         }
         QueueCommand::Front { name } => front(&client, name).await,
-        QueueCommand::Why { name } => why(&client, name).await,
+        QueueCommand::Why { name } => why(context, &client, name).await,
         QueueCommand::Update { name, priority, compute_environments, enable, disable, policy } => {
             let request = UpdateJobQueue {
                 job_queue: name,
@@ -75,7 +75,7 @@ async fn front(client: &Client, name: String) -> Result<Answer> {
     Ok(answer)
 }
 
-async fn why(client: &Client, name: Option<String>) -> Result<Answer> {
+async fn why(context: &Context, client: &Client, name: Option<String>) -> Result<Answer> {
     let response = client.call(&ExplainQueue { job_queue: name }).await?;
     let row = |reason: &QueueReason| {
         vec![
@@ -87,6 +87,12 @@ async fn why(client: &Client, name: Option<String>) -> Result<Answer> {
             reason.message.clone(),
         ]
     };
+    if response.jobs_not_looked_at > 0 {
+        context.printer.say(&format!(
+            "{} more jobs were not looked at: ready ones count as one child each, others not at all",
+            response.jobs_not_looked_at
+        ));
+    }
     let headers = &["QUEUE", "REASON", "CHILDREN", "JOBS", "SUCH AS", "WHICH MEANS"];
     let grid = Grid::new(headers, response.reasons.iter().map(row).collect());
     let names = response.reasons.iter().map(|reason| reason.code.to_string()).collect();

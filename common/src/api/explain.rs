@@ -356,10 +356,19 @@ pub enum Fix {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExplainQueueResponse {
-    /// Children that wait, by reason, the most frequent first.
+    /// Children that wait, by reason, the most frequent first. Ready jobs of a share with equal needs
+    /// count for the reason of the first of them.
     pub reasons: Vec<QueueReason>,
-    /// Children that have not ended, by status.
+    /// Children of the jobs looked at that have not ended, by status.
     pub children: BTreeMap<JobStatus, u64>,
+    /// Jobs that were not looked at, as there are too many. Ready ones among them are in `reasons`,
+    /// as one child each; others are not counted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub jobs_not_looked_at: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Children of a queue that wait for the same reason.

@@ -193,7 +193,7 @@ impl<'a> Look<'a> {
     /// Why this job or child does not get on. The job must be known, and the child one of its.
     pub fn why(&self, id: JobRef) -> Why {
         let job = &self.state.jobs[&id.job];
-        let child = id.child.unwrap_or(0);
+        let child = id.child.unwrap_or_else(|| job.main_child());
         match job.children.get(child) {
             Child::Ended { .. } => Why::Ended,
             Child::Settled { .. } => Why::Settled,

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use windrow_common::api::ApiError;
 use windrow_common::api::explain::{
@@ -17,8 +18,14 @@ use crate::core::arn;
 use crate::core::state::Job;
 use crate::scheduler::explain::{Hearing, Look};
 
-/// Most jobs of one queue that are looked at for [`explain_queue`], where no table has the answer.
+/// Most jobs of one status that are looked at for [`explain_queue`], shared among the queues asked
+/// about: some milliseconds.
 const LOOKS_MAX: usize = 10_000;
+/// Least jobs of one status that are looked at in each queue.
+const LOOKS_MIN: usize = 100;
+/// Most stretches of children that are looked through for examples, in one answer: of at most 256
+/// children that have a record each.
+pub(super) const STRETCHES_MAX: usize = 4096;
 
 /// Why a job does not get on.
 ///
@@ -63,8 +70,14 @@ pub(super) fn tell_end(explanation: &mut Explanation, id: JobRef, job: &Job) {
 
 /// Of an array parent that has not ended the first child that is least far; of anything else itself.
 pub(super) fn representative(id: JobRef, job: &Job) -> JobRef {
+    let mut looks = usize::MAX;
+    representative_within(id, job, &mut looks).unwrap_or(id)
+}
+
+/// The same, with so many stretches of children left to look through; none when they are used up.
+pub(super) fn representative_within(id: JobRef, job: &Job, looks: &mut usize) -> Option<JobRef> {
     if id.child.is_some() || job.array_size.is_none() {
-        return id;
+        return Some(id);
     }
     let order = [
         JobStatus::Runnable,
@@ -73,19 +86,31 @@ pub(super) fn representative(id: JobRef, job: &Job) -> JobRef {
         JobStatus::Starting,
         JobStatus::Running,
     ];
-    let status = order.into_iter().find(|status| job.children.count(*status) > 0);
-    let first = status.and_then(|status| {
-        let mut from = Some(0);
-        while let Some(start) = from {
-            let (found, next) = job.children.with_status(status, start);
-            if let Some(range) = found.first() {
-                return Some(range.start);
-            }
-            from = next;
+    match order.into_iter().find(|status| job.children.count(*status) > 0) {
+        Some(status) => Some(JobRef::child(id.job, first_with(job, status, looks)?)),
+        None => Some(id),
+    }
+}
+
+/// The first child with this status; of RUNNABLE ones the one that goes next. None when there is
+/// none, or when the stretches left to look through are used up.
+fn first_with(job: &Job, status: JobStatus, looks: &mut usize) -> Option<u32> {
+    if job.children.count(status) == 0 {
+        return None;
+    }
+    if status == JobStatus::Runnable {
+        let next = job.children.next_runnable(1).map(|(next, _)| next.start);
+        return next.or_else(|| job.children.first_backing_off());
+    }
+    let mut from = 0;
+    loop {
+        *looks = looks.checked_sub(1)?;
+        let (found, next) = job.children.with_status(status, from);
+        if let Some(range) = found.first() {
+            return Some(range.start);
         }
-        None
-    });
-    first.map_or(id, |child| JobRef::child(id.job, child))
+        from = next?;
+    }
 }
 
 /// Children and jobs with the same reason, and the first of them.
@@ -97,7 +122,8 @@ struct Sum {
 }
 
 /// What the jobs of a queue, or of all, wait for. Ready jobs are summed up by shape and share: all
-/// jobs of one have the reason of the first.
+/// jobs of one count for the reason of the first. Of each status a bounded number of jobs is looked
+/// at, and the answer says how many were not.
 ///
 /// # Errors
 /// There is no such queue.
@@ -111,9 +137,15 @@ pub fn explain_queue(
         Some(text) => vec![find_queue(state, text)?],
     };
     let look = Look::new(state, now, None);
+    let looks = (LOOKS_MAX / queues.len().max(1)).max(LOOKS_MIN);
+    let mut stretches = STRETCHES_MAX;
     let mut response = ExplainQueueResponse::default();
     for queue in queues {
-        for ((code, _), sum) in sums(state, &look, queue, &mut response.children) {
+        let mut sums = Sums { state, look: &look, queue, stretches, sums: BTreeMap::new() };
+        sums.add_ready(looks);
+        response.jobs_not_looked_at += sums.add_others(looks, &mut response.children);
+        stretches = sums.stretches;
+        for ((code, _), sum) in sums.sums {
             let example = look.explain(sum.example);
             response.reasons.push(QueueReason {
                 job_queue: queue.to_string(),
@@ -126,8 +158,102 @@ pub fn explain_queue(
             });
         }
     }
+    response.children.retain(|_, count| *count > 0);
     response.reasons.sort_by_key(|reason| Reverse(reason.children));
     Ok(response)
+}
+
+/// Reasons of one queue; those of ready jobs by share as well.
+struct Sums<'a> {
+    state: &'a State,
+    look: &'a Look<'a>,
+    queue: &'a Name,
+    /// Left to look through for examples.
+    stretches: usize,
+    sums: BTreeMap<(WaitCode, Option<&'a Name>), Sum>,
+}
+
+impl<'a> Sums<'a> {
+    fn add(
+        &mut self,
+        code: WaitCode,
+        share: Option<&'a Name>,
+        example: JobRef,
+        children: u64,
+        jobs: u64,
+    ) {
+        let new = Sum { children: 0, jobs: 0, example };
+        let sum = self.sums.entry((code, share)).or_insert(new);
+        sum.children += children;
+        sum.jobs += jobs;
+    }
+
+    /// Jobs with a child to lease, shape by shape: each beyond the first `looks` of a shape counts as
+    /// one child.
+    fn add_ready(&mut self, looks: usize) {
+        for (share, ready) in self.state.index.ready.shares(self.queue).into_iter().flatten() {
+            for (_, ranks) in ready.shapes() {
+                let Some(first) = ranks.first() else { continue };
+                let head = &self.state.jobs[&first.job];
+                let example = representative(first.job.into(), head);
+                let jobs = ranks.iter().take(looks).map(|rank| &self.state.jobs[&rank.job]);
+                let seen: u64 = jobs.map(|job| u64::from(job.children.runnable_count())).sum();
+                let unseen = ranks.len().saturating_sub(looks) as u64;
+                let code = self.look.why(example).code();
+                self.add(code, share.as_ref(), example, seen + unseen, ranks.len() as u64);
+            }
+        }
+    }
+
+    /// What else has not ended: dependencies, back-off, limits of the job's own, agents. Counts the
+    /// children by status on the way; gives how many jobs were not looked at.
+    fn add_others(&mut self, looks: usize, children: &mut BTreeMap<JobStatus, u64>) -> u64 {
+        let everything = (Bound::Unbounded, Bound::Unbounded);
+        let (listing, mut unseen) = (&self.state.index.listing, 0);
+        for status in JobStatus::ALL.into_iter().filter(|status| !status.is_terminal()) {
+            let rows = listing.by_status(Some(self.queue), &[status], everything, true);
+            for row in rows.take(looks) {
+                unseen += u64::from(!self.add_job(row.job, children));
+            }
+            unseen += listing.count(self.queue, status).saturating_sub(looks) as u64;
+        }
+        unseen
+    }
+
+    /// Each status of a job's children by itself; false when they were not all looked at.
+    fn add_job(&mut self, id: JobId, children: &mut BTreeMap<JobStatus, u64>) -> bool {
+        let job = &self.state.jobs[&id];
+        let mut is_seen = true;
+        let part = |child: u32| match (job.array_size, &job.nodes) {
+            (None, None) => JobRef::from(id),
+            (Some(_), _) | (_, Some(_)) => job.part(id, child),
+        };
+        for status in JobStatus::ALL.into_iter().filter(|status| !status.is_terminal()) {
+            let mut count = u64::from(job.children.count(status));
+            *children.entry(status).or_insert(0) += count;
+            if status == JobStatus::Runnable {
+                let ready = u64::from(job.children.runnable_count());
+                if let Some(child) = job.children.first_backing_off() {
+                    self.add(WaitCode::Backoff, None, part(child), count - ready, 1);
+                }
+                // Those of a job that is ready are counted already.
+                let is_ready = self.state.index.ready.rank(id).is_some();
+                count = if is_ready { 0 } else { ready };
+            }
+            if count == 0 {
+                continue;
+            }
+            let Some(child) = first_with(job, status, &mut self.stretches) else {
+                is_seen = false;
+                continue;
+            };
+            let code = self.look.why(part(child)).code();
+            if code != WaitCode::Running {
+                self.add(code, None, part(child), count, 1);
+            }
+        }
+        is_seen
+    }
 }
 
 /// The queue that a text names.
@@ -139,62 +265,4 @@ pub(super) fn find_queue<'a>(state: &'a State, text: &str) -> Result<&'a Name, A
         ApiError::not_found(format!("JobQueue {shown} not found."))
             .hint("list the queues with `windrow queue list`")
     })
-}
-
-/// Reasons of one queue; those of ready jobs by share as well.
-fn sums(
-    state: &State,
-    look: &Look<'_>,
-    queue: &Name,
-    children: &mut BTreeMap<JobStatus, u64>,
-) -> BTreeMap<(WaitCode, Option<Name>), Sum> {
-    let mut sums = BTreeMap::new();
-    let mut add = |code: WaitCode, share: Option<&Name>, example: JobRef, count: u64| {
-        let new = Sum { children: 0, jobs: 0, example };
-        let sum = sums.entry((code, share.cloned())).or_insert(new);
-        sum.children += count;
-        sum.jobs += 1;
-    };
-    for (share, ready) in state.index.ready.shares(queue).into_iter().flatten() {
-        for (_, ranks) in ready.shapes() {
-            let Some(first) = ranks.first() else { continue };
-            let head = &state.jobs[&first.job];
-            let code = look.why(representative(first.job.into(), head)).code();
-            for rank in ranks {
-                let job = &state.jobs[&rank.job];
-                let example = representative_of_ready(rank.job, job);
-                add(code, share.as_ref(), example, u64::from(job.children.runnable_count()));
-            }
-        }
-    }
-    // What is not ready, and not ended: dependencies, back-off, limits of the job's own, agents.
-    let unended = JobStatus::ALL.into_iter().filter(|status| !status.is_terminal());
-    let unended: Vec<JobStatus> = unended.collect();
-    let everything = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
-    let rows = state.index.listing.by_status(Some(queue), &unended, everything, true);
-    for row in rows.take(LOOKS_MAX) {
-        let job = &state.jobs[&row.job];
-        for status in &unended {
-            *children.entry(*status).or_insert(0) += u64::from(job.children.count(*status));
-        }
-        if state.index.ready.rank(row.job).is_some() {
-            continue;
-        }
-        let example = representative(row.job.into(), job);
-        let why = look.why(example);
-        let status = job.children.status(example.child.unwrap_or(0));
-        if why.code() != WaitCode::Running {
-            add(why.code(), None, example, u64::from(job.children.count(status)));
-        }
-    }
-    children.retain(|_, count| *count > 0);
-    sums
-}
-
-/// The first ready child of an array, or the job itself.
-fn representative_of_ready(id: JobId, job: &Job) -> JobRef {
-    match (job.array_size, job.children.next_runnable(1)) {
-        (Some(_), Some((children, _))) => JobRef::child(id, children.start),
-        (Some(_) | None, _) => id.into(),
-    }
 }

@@ -10,7 +10,7 @@ use windrow_common::api::jobs::{JobStatus, JobSummary, KeyValuesPair, ListJobs, 
 use windrow_common::ids::{JobId, JobRef, Name};
 use windrow_common::time::Timestamp;
 
-use super::explain::representative;
+use super::explain::{STRETCHES_MAX, representative_within};
 use super::jobs::summary;
 use super::{Page, bad_token, page_limit, token};
 use crate::core::State;
@@ -56,14 +56,15 @@ pub fn list_jobs(
 
 /// Says of each row that waits what for.
 fn add_wait_codes(state: &State, rows: &mut [JobSummary], now: Timestamp) {
-    let mut look = None;
+    let (mut look, mut stretches) = (None, STRETCHES_MAX);
     for row in rows.iter_mut().filter(|row| !row.status.is_terminal()) {
         let id = row.job_id.parse::<JobRef>().ok();
         let Some((id, job)) = id.and_then(|id| Some((id, state.jobs.get(&id.job)?))) else {
             continue;
         };
+        let Some(id) = representative_within(id, job, &mut stretches) else { continue };
         let look = look.get_or_insert_with(|| Look::new(state, now, None));
-        let code = look.why(representative(id, job)).code();
+        let code = look.why(id).code();
         row.wait_code = (code != WaitCode::Running).then_some(code);
     }
 }

@@ -13,6 +13,11 @@ impl Children {
         self.backing_off.first().map(|(at, _)| *at)
     }
 
+    /// The child whose back-off ends first.
+    pub fn first_backing_off(&self) -> Option<u32> {
+        self.backing_off.first().map(|(_, child)| *child)
+    }
+
     /// Until when this child backs off.
     pub fn not_before(&self, child: u32) -> Option<Timestamp> {
         self.get(child).not_before()

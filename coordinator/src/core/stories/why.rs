@@ -8,10 +8,11 @@ mod plans;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use windrow_common::api::definitions::{RetryBackoff, RetryStrategy};
 use windrow_common::api::explain::{
-    ExplainJob, ExplainQueue, Explanation, Fix, WaitClass, WaitCode,
+    ExplainJob, ExplainQueue, Explanation, Fix, QueueReason, WaitClass, WaitCode,
 };
-use windrow_common::api::jobs::{JobStatus, SubmitJob};
+use windrow_common::api::jobs::{ArrayProperties, JobStatus, SubmitJob};
 use windrow_common::api::resources::DrainAgent;
 use windrow_common::codec::Encoding;
 use windrow_common::ids::{JobRef, Name};
@@ -21,7 +22,7 @@ use windrow_common::wire::agent::{EndCause, Executor};
 
 use self::causes::{HOSTS, OWN, needs, started};
 use self::limits::LIMITS;
-use crate::core::world::{World, name, on};
+use crate::core::world::{World, n_to_n, name, on};
 use crate::core::{Command, State};
 use crate::scheduler::Pass;
 use crate::scheduler::explain::{Hearing, Look};
@@ -205,6 +206,65 @@ fn position_and_estimate_come_from_what_goes_before() {
 }
 
 #[test]
+fn children_of_one_array_may_wait_for_different_things() {
+    let mut w = World::new();
+    let agent = w.agent("a", 4);
+    let backoff = RetryBackoff { initial_seconds: Some(60), ..Default::default() };
+    let strategy =
+        RetryStrategy { attempts: Some(2), backoff: Some(backoff), ..Default::default() };
+    let array = w.submit(SubmitJob {
+        retry_strategy: Some(strategy),
+        array_properties: Some(ArrayProperties { size: Some(9), max_parallel: Some(3) }),
+        ..w.request()
+    });
+    let then = w.array(9, n_to_n(array));
+    let leases = w.leases(&agent);
+    let ended: Vec<_> = (0..3)
+        .map(|child| w.ended(&leases[0], child, EndCause::Exited, child.min(1) as i32))
+        .collect();
+    w.report(&agent, ended);
+    let sums: Vec<_> = reasons(&w).iter().map(|r| (r.code, r.children, r.jobs)).collect();
+    let expected = [
+        (WaitCode::DependencyPending, 8, 1),
+        (WaitCode::Starting, 4, 2),
+        (WaitCode::ConcurrencyLimit, 3, 1),
+        (WaitCode::Backoff, 2, 1),
+    ];
+    assert_eq!(sums, expected, "{array} and {then}");
+}
+
+#[test]
+fn what_is_not_looked_at_is_said() {
+    let mut w = World::new();
+    w.is_checked = false;
+    let response = |w: &World| view::explain_queue(&w.state, &ExplainQueue::default(), w.now);
+    for number in 0..120 {
+        let queue = format!("q{number}");
+        w.queue(&queue, 1);
+    }
+    // With 121 queues to sum up, a hundred jobs of each are looked at.
+    let jobs = (0..105).map(|_| w.array(2, vec![]));
+    let first = jobs.min().unwrap();
+    for _ in 0..103 {
+        w.submit(SubmitJob { depends_on: on(first), ..w.request() });
+    }
+    let response = response(&w).unwrap();
+    let sums: Vec<_> = response.reasons.iter().map(|r| (r.code, r.children, r.jobs)).collect();
+    assert_eq!(sums, [(WaitCode::NoAgent, 205, 105)], "each ready job has at least one child");
+    assert_eq!(response.jobs_not_looked_at, 108);
+    let request = ExplainQueue { job_queue: Some("q".into()) };
+    let response = view::explain_queue(&w.state, &request, w.now).unwrap();
+    let sums: Vec<_> = response.reasons.iter().map(|r| (r.code, r.children, r.jobs)).collect();
+    let expected = [(WaitCode::NoAgent, 210, 105), (WaitCode::DependencyPending, 103, 103)];
+    assert_eq!((sums, response.jobs_not_looked_at), (expected.to_vec(), 0), "of one queue all are");
+}
+
+/// The reasons of all queues.
+fn reasons(w: &World) -> Vec<QueueReason> {
+    view::explain_queue(&w.state, &ExplainQueue::default(), w.now).unwrap().reasons
+}
+
+#[test]
 fn reasons_of_a_queue_are_summed_up() {
     let mut w = World::new();
     w.agent("a", 1);
@@ -217,12 +277,13 @@ fn reasons_of_a_queue_are_summed_up() {
     let shown: Vec<_> = response.reasons.iter().map(|r| (r.code, r.children, r.jobs)).collect();
     let expected = [
         (WaitCode::NoCapacityNow, 100, 2),
+        (WaitCode::Starting, 1, 1),
         (WaitCode::DependencyPending, 1, 1),
         (WaitCode::NeverFits, 1, 1),
     ];
     assert_eq!(shown, expected);
-    assert!(response.reasons[2].message.contains("it needs 9 vCPU"));
-    assert_eq!(response.reasons[2].example, first.to_string());
+    assert!(response.reasons[3].message.contains("it needs 9 vCPU"));
+    assert_eq!(response.reasons[3].example, first.to_string());
     assert_eq!(response.children[&JobStatus::Runnable], 101);
     let all = Default::default();
     assert_eq!(view::explain_queue(&w.state, &all, w.now).unwrap(), response);
