@@ -70,8 +70,7 @@ async fn front(client: &Client, name: String) -> Result<Answer> {
     let names = response.front_of_queue.jobs.iter();
     let names = names.map(|job| short(&job.job_arn).to_owned()).collect();
     let mut answer = Answer::one(&response, names, String::new());
-    answer.view =
-        View::Grid(Grid::new(&["ID", "POSITION", "RUNNABLE SINCE"], rows), "no job waits");
+    answer.view = View::Grid(Grid::new(&["ID", "POSITION", "SINCE"], rows), "no job waits");
     Ok(answer)
 }
 

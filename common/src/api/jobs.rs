@@ -17,6 +17,7 @@ pub use super::overrides::{
     TaskContainerOverrides, TaskPropertiesOverride,
 };
 use super::quota::{PreemptionConfiguration, PreemptionSummary};
+use super::snapshot::CapacityUsage;
 
 /// A job's state. The order is the order of a job's life.
 #[derive(
@@ -282,6 +283,9 @@ pub struct ArrayPropertiesDetail {
     /// *Extension.* Of a parent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_parallel: Option<u32>,
+    /// Of a parent: when its last child ended, before that the time of the answer, as counts are exact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_summary_last_updated_at: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -457,6 +461,14 @@ pub struct JobSummary {
     /// *Extension.* What it waits for, in one word; absent when it runs or has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait_code: Option<super::explain::WaitCode>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share_identifier: Option<String>,
+    /// When it was given to an agent, while it is STARTING or RUNNING.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduled_at: Option<u64>,
+    /// vCPUs that it asks for, of all nodes together; none of an array parent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capacity_usage: Vec<CapacityUsage>,
 }
 
 /// Of a node.

@@ -16,6 +16,7 @@ pub(super) mod quota;
 mod rerun;
 mod resources;
 mod retries;
+mod snapshot;
 mod stopping;
 mod tags;
 pub(super) mod why;

@@ -291,7 +291,7 @@ impl World {
 
     pub(super) fn detail(&self, id: impl Into<JobRef>) -> JobDetail {
         let request = windrow_common::api::jobs::DescribeJobs { jobs: vec![id.into().to_string()] };
-        view::describe_jobs(&self.state, &request).unwrap().jobs.remove(0)
+        view::describe_jobs(&self.state, &request, self.now).unwrap().jobs.remove(0)
     }
 
     // Agents.

@@ -92,7 +92,7 @@ pub fn ask(
     let (o, e, p) = (operation, encoding, payload);
     match operation {
         DescribeJobs::NAME => {
-            let answer = view::describe_jobs(state, &read(operation, encoding, payload)?)?;
+            let answer = view::describe_jobs(state, &read(operation, encoding, payload)?, now)?;
             Ok(Asked::Told(now_or_later(state, encoding, About::Described(answer))))
         }
         ListJobs::NAME => {

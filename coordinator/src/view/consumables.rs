@@ -111,7 +111,7 @@ fn consumer(state: &State, name: &Name, id: JobId, job: &Job) -> JobByConsumable
         ConsumableResourceType::Replenishable => job.live_count(),
         ConsumableResourceType::NonReplenishable => 0,
     };
-    let summary = jobs::summary(JobRef::from(id), job);
+    let summary = jobs::summary(state, JobRef::from(id), job);
     JobByConsumableResource {
         job_arn: summary.job_arn,
         job_queue_arn: arn::queue(&job.queue),
@@ -121,7 +121,7 @@ fn consumer(state: &State, name: &Name, id: JobId, job: &Job) -> JobByConsumable
         quantity,
         in_use_quantity: quantity.saturating_mul(u64::from(leased)),
         created_at: job.created_at.0,
-        share_identifier: job.share.as_ref().filter(|_| job.quota.is_none()).map(Name::to_string),
+        share_identifier: jobs::share_identifier(job),
         status_reason: summary.status_reason,
         started_at: summary.started_at,
         consumable_resource_properties: to_api(needs).unwrap_or_default(),

@@ -1,14 +1,14 @@
 //! Questions about jobs whose records are in the history: what is missing here, and the answer once it
 //! is there.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use windrow_common::api::explain::Explanation;
-use windrow_common::api::jobs::{DescribeJobs, DescribeJobsResponse, ListJobsResponse};
+use windrow_common::api::jobs::{DescribeJobsResponse, ListJobsResponse};
 use windrow_common::ids::{JobId, JobRef, Name};
 
 use super::explain::tell_end;
-use super::jobs::{describe_jobs, summary};
+use super::jobs::{describe, summary};
 use crate::core::State;
 use crate::core::children::archive::Piece;
 
@@ -88,13 +88,10 @@ impl Later {
         }
         match self.answer {
             Answer::Described(mut answer) => {
-                let ids = DescribeJobs { jobs: self.ids.iter().map(JobRef::to_string).collect() };
-                let again = describe_jobs(&self.excerpt, &ids).unwrap_or_default();
-                let mut again: BTreeMap<String, _> =
-                    again.jobs.into_iter().map(|job| (job.job_id.clone(), job)).collect();
                 for job in &mut answer.jobs {
-                    if let Some(complete) = again.remove(&job.job_id) {
-                        *job = complete;
+                    let id = self.ids.iter().find(|id| id.to_string() == job.job_id);
+                    if let Some(id) = id {
+                        *job = describe(&self.excerpt, *id, &self.excerpt.jobs[&id.job]);
                     }
                 }
                 Answer::Described(answer)
@@ -103,7 +100,7 @@ impl Later {
                 let mut ids = self.ids.iter().peekable();
                 for row in &mut answer.job_summary_list {
                     if let Some(id) = ids.next_if(|id| id.to_string() == row.job_id) {
-                        *row = summary(*id, &self.excerpt.jobs[&id.job]);
+                        *row = summary(&self.excerpt, *id, &self.excerpt.jobs[&id.job]);
                     }
                 }
                 Answer::Listed(answer)

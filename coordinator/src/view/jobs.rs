@@ -12,7 +12,9 @@ use windrow_common::api::jobs::{
     NodeDetails, NodePropertiesSummary,
 };
 use windrow_common::api::quota::{PreemptedAttempt, PreemptionConfiguration, PreemptionSummary};
+use windrow_common::api::snapshot::CapacityUsage;
 use windrow_common::ids::{JobRef, Name};
+use windrow_common::time::Timestamp;
 use windrow_common::wire::agent::ContainerEnd;
 
 use super::workload;
@@ -35,6 +37,7 @@ const DESCRIBE_MAX: usize = 100;
 pub fn describe_jobs(
     state: &State,
     request: &DescribeJobs,
+    now: Timestamp,
 ) -> Result<DescribeJobsResponse, ApiError> {
     if request.jobs.len() > DESCRIBE_MAX {
         return Err(ApiError::invalid(format!(
@@ -44,12 +47,22 @@ pub fn describe_jobs(
     let known = request.jobs.iter().filter_map(|text| {
         let id: JobRef = arn::plain(text).parse().ok()?;
         let job = state.jobs.get(&id.job).filter(|job| job.has(id))?;
-        Some(describe(state, id, job))
+        let mut detail = describe(state, id, job);
+        date_counts(&mut detail.array_properties, now);
+        Some(detail)
     });
     Ok(DescribeJobsResponse { jobs: known.collect() })
 }
 
-fn describe(state: &State, id: JobRef, job: &Job) -> JobDetail {
+/// Children are counted when they are asked about, until the last one has ended.
+pub(super) fn date_counts(array: &mut Option<ArrayPropertiesDetail>, now: Timestamp) {
+    if let Some(parent) = array.as_mut().filter(|array| array.size.is_some()) {
+        parent.status_summary_last_updated_at.get_or_insert(now.0);
+    }
+}
+
+/// A job, an array parent or a child, with what keeps it where AWS Batch has words for it.
+pub(super) fn describe(state: &State, id: JobRef, job: &Job) -> JobDetail {
     let mut detail = detail(state, id, job);
     if detail.status_reason.is_none()
         && job.children.readiness().is_some()
@@ -99,7 +112,7 @@ pub(super) fn detail(state: &State, id: JobRef, job: &Job) -> JobDetail {
         is_cancelled: job.was_cancelled(id.child),
         is_terminated: job.was_terminated(id.child),
         propagate_tags: job.propagate_tags,
-        share_identifier: job.share.as_ref().map(Name::to_string),
+        share_identifier: share_identifier(job),
         scheduling_priority: Some(job.priority),
         platform_capabilities: platform_capabilities(state, job),
         consumable_resource_properties: consumables::to_api(&spec.consumables),
@@ -166,6 +179,7 @@ fn array_properties(job: &Job, id: JobRef) -> Option<ArrayPropertiesDetail> {
                 .map(|status| (status, job.children.count(status)))
                 .collect::<BTreeMap<_, _>>(),
             max_parallel: job.max_parallel,
+            status_summary_last_updated_at: job.stopped_at.map(|at| at.0),
         },
     })
 }
@@ -345,8 +359,38 @@ pub(super) fn child_detail(state: &State, id: JobRef, job: &Job) -> JobDetail {
     }
 }
 
+/// The share of a fair-share policy.
+pub(super) fn share_identifier(job: &Job) -> Option<String> {
+    job.share.as_ref().filter(|_| job.quota.is_none()).map(Name::to_string)
+}
+
+/// vCPUs that a job, child or node asks for; all nodes together of a multi-node job as a whole, and
+/// none of an array parent.
+fn capacity(state: &State, id: JobRef, job: &Job) -> Vec<CapacityUsage> {
+    if job.array_size.is_some() && id.child.is_none() {
+        return Vec::new();
+    }
+    let of = |child: u32| u64::from(state.specs[&job.spec_of(child)].spec.resources.cpu.0);
+    let whole = match (&job.nodes, id.child) {
+        (Some(nodes), None) => (0..nodes.count()).map(of).sum(),
+        (None, None) => of(0),
+        (_, Some(child)) => of(child),
+    };
+    vec![CapacityUsage::vcpus(whole)]
+}
+
+/// When it was given to its agent, while it is there.
+fn scheduled_at(state: &State, id: JobRef, job: &Job) -> Option<u64> {
+    if job.array_size.is_some() && id.child.is_none() {
+        return None;
+    }
+    let child = id.child.unwrap_or_else(|| job.main_child());
+    let lease = state.leases.get(&job.children.get(child).lease()?)?;
+    lease.granted_at.map(|at| at.0)
+}
+
 /// A row of ListJobs.
-pub(super) fn summary(id: JobRef, job: &Job) -> JobSummary {
+pub(super) fn summary(state: &State, id: JobRef, job: &Job) -> JobSummary {
     let is_parent = job.array_size.is_some() && id.child.is_none();
     let child = id.child.unwrap_or_else(|| job.main_child());
     let status = status(job, id);
@@ -382,5 +426,8 @@ pub(super) fn summary(id: JobRef, job: &Job) -> JobSummary {
         is_terminated: job.was_terminated(id.child),
         node_properties: nodes_summary(job, id),
         wait_code: None,
+        share_identifier: share_identifier(job),
+        scheduled_at: scheduled_at(state, id, job),
+        capacity_usage: capacity(state, id, job),
     }
 }

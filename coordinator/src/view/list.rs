@@ -11,7 +11,7 @@ use windrow_common::ids::{JobId, JobRef, Name};
 use windrow_common::time::Timestamp;
 
 use super::explain::{STRETCHES_MAX, representative_within};
-use super::jobs::summary;
+use super::jobs::{date_counts, summary};
 use super::{Page, bad_token, page_limit, token};
 use crate::core::State;
 use crate::core::arn;
@@ -50,6 +50,7 @@ pub fn list_jobs(
             Err(ApiError::invalid("give either jobQueue, arrayJobId or multiNodeJobId, not both"))
         }
     }?;
+    page.rows.iter_mut().for_each(|row| date_counts(&mut row.array_properties, now));
     add_wait_codes(state, &mut page.rows, now);
     Ok(ListJobsResponse { job_summary_list: page.rows, next_token: page.next_token })
 }
@@ -238,7 +239,7 @@ fn list_queue(
         }
         let job = &state.jobs[&row.job];
         if filters.matches(job) {
-            page.rows.push(summary(JobRef::from(row.job), job));
+            page.rows.push(summary(state, JobRef::from(row.job), job));
         }
         last = Some(row);
     }
@@ -316,7 +317,7 @@ fn list_children(
     let Some((id, job)) = found.filter(|(_, job)| job.array_size.is_some()) else {
         return Err(ApiError::not_found(format!("array job `{}` does not exist", shown(array))));
     };
-    list_parts(request, id, job)
+    list_parts(state, request, id, job)
 }
 
 fn list_nodes(
@@ -330,11 +331,16 @@ fn list_nodes(
         let shown = shown(nodes);
         return Err(ApiError::not_found(format!("multi-node job `{shown}` does not exist")));
     };
-    list_parts(request, id, job)
+    list_parts(state, request, id, job)
 }
 
 /// Children of an array, or nodes, by index.
-fn list_parts(request: &ListJobs, id: JobId, job: &Job) -> Result<Page<JobSummary>, ApiError> {
+fn list_parts(
+    state: &State,
+    request: &ListJobs,
+    id: JobId,
+    job: &Job,
+) -> Result<Page<JobSummary>, ApiError> {
     if !request.filters.is_empty() {
         return Err(ApiError::invalid("filters do not apply to the children or nodes of a job")
             .hint("select by jobStatus"));
@@ -349,7 +355,7 @@ fn list_parts(request: &ListJobs, id: JobId, job: &Job) -> Result<Page<JobSummar
         Some(token) => Some(token.parse::<u32>().map_err(|_| bad_token(token))?),
     }
     .filter(|from| *from < job.children.size());
-    let row = |child| summary(job.part(id, child), job);
+    let row = |child| summary(state, job.part(id, child), job);
     let mut page = Page { rows: Vec::new(), next_token: None };
     let mut looks = 0;
     while let Some(start) = from {

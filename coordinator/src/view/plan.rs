@@ -42,7 +42,8 @@ pub fn plan_job(
     while !trial.work.is_empty() {
         carry_out(&mut trial, limits, &Command::Work, now)?;
     }
-    let described = super::describe_jobs(&trial, &DescribeJobs { jobs: vec![id.to_string()] })?;
+    let described =
+        super::describe_jobs(&trial, &DescribeJobs { jobs: vec![id.to_string()] }, now)?;
     let job = described.jobs.into_iter().next();
     let job = job.ok_or_else(|| ApiError::invalid("the job would be refused"))?;
     let agents = first_placement(&mut trial, limits, id, now)?;

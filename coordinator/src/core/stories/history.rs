@@ -48,7 +48,7 @@ fn complete(w: &World, store: &Store, answer: Answer) -> Answer {
 
 fn describe(w: &World, store: &Store, id: impl Into<JobRef>) -> JobDetail {
     let request = DescribeJobs { jobs: vec![id.into().to_string()] };
-    let answer = Answer::Described(describe_jobs(&w.state, &request).unwrap());
+    let answer = Answer::Described(describe_jobs(&w.state, &request, w.now).unwrap());
     let Answer::Described(mut answer) = complete(w, store, answer) else { panic!("not described") };
     answer.jobs.remove(0)
 }

@@ -418,7 +418,7 @@ fn nodes_are_described_and_listed() {
     assert!(w.detail(JobRef::node(job, 0)).node_details.unwrap().is_main_node);
     let unknown = [format!("{job}#3"), format!("{job}:1"), format!("{}#0", w.job())];
     let request = windrow_common::api::jobs::DescribeJobs { jobs: unknown.to_vec() };
-    assert!(view::describe_jobs(&w.state, &request).unwrap().jobs.is_empty());
+    assert!(view::describe_jobs(&w.state, &request, w.now).unwrap().jobs.is_empty());
     let list = ListJobs { multi_node_job_id: Some(job.to_string()), ..Default::default() };
     let listed = view::list_jobs(&w.state, &list, w.now).unwrap().job_summary_list;
     let indices: Vec<_> =

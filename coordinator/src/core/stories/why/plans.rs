@@ -1,8 +1,7 @@
-//! Where a submission would go, and who goes next.
+//! Where a submission would go.
 
 use windrow_common::api::explain::{PlanJob, PlanJobResponse, WaitCode};
 use windrow_common::api::jobs::{JobStatus, SubmitJob};
-use windrow_common::api::snapshot::GetJobQueueSnapshot;
 
 use super::causes::needs;
 use super::explain;
@@ -57,21 +56,4 @@ fn a_plan_may_bring_its_definition() {
     let planned = view::plan_job(&w.state, &Limits::default(), &request, w.now).unwrap();
     assert_eq!(planned.explanation.unwrap().code, WaitCode::Constraint);
     assert!(!w.state.definitions.contains_key(&name("new")));
-}
-
-#[test]
-fn a_snapshot_of_a_queue_shows_who_goes_next() {
-    let mut w = World::new();
-    w.agent("a", 2);
-    w.array(2, vec![]);
-    let jobs = [w.job(), w.job()];
-    let request = GetJobQueueSnapshot { job_queue: "q".into() };
-    let snapshot = view::queue_snapshot(&w.state, &request, w.now).unwrap();
-    let arns: Vec<&str> =
-        snapshot.front_of_queue.jobs.iter().map(|job| job.job_arn.as_str()).collect();
-    assert_eq!(arns, jobs.map(|job| w.detail(job).job_arn));
-    assert_eq!(snapshot.front_of_queue.jobs[0].earliest_time_at_position, w.now.0);
-    let used = &snapshot.queue_utilization.total_capacity_usage[0];
-    assert_eq!((used.capacity_unit.as_str(), used.quantity), ("VCPU", 2.0));
-    assert_eq!(snapshot.queue_utilization.fairshare_utilization, None);
 }
