@@ -246,7 +246,6 @@ pub(super) fn find_queue(state: &State, text: &str) -> Result<Name, ApiError> {
     Ok(name)
 }
 
-/// The array's size and how many children may run at a time.
 /// A scheduling priority within AWS's range.
 pub(super) fn check_scheduling_priority(priority: u32) -> Result<u32, ApiError> {
     match priority {
@@ -292,6 +291,7 @@ fn check_share(
     }
 }
 
+/// The array's size and how many children may run at a time.
 fn check_array(
     request: &SubmitJob,
     limits: &Limits,
