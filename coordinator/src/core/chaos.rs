@@ -2,6 +2,7 @@
 
 mod limits;
 mod nodes;
+mod shares;
 
 use proptest::prelude::*;
 use windrow_common::api::definitions::RetryBackoff;
@@ -17,6 +18,7 @@ use windrow_common::wire::lease::Lease;
 use super::stories::why::check_reasons;
 use super::world::{World, n_to_n, name, on, sequential};
 use super::{Command, next_deadline};
+use crate::scheduler::Pass;
 
 /// One step of somebody.
 #[derive(Clone, Debug)]
@@ -86,6 +88,8 @@ enum Step {
     },
     /// Something that limits what starts, or is limited.
     Limit(limits::Limit),
+    /// Somebody has part in a fair share, or changes what it is.
+    Share(shares::Sharing),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -132,6 +136,7 @@ impl Chaos {
         };
         chaos.define_nodes();
         chaos.define_limits();
+        chaos.define_shares();
         chaos
     }
 
@@ -157,6 +162,7 @@ impl Chaos {
     fn take(&mut self, step: &Step) {
         match *step {
             Step::Limit(ref limit) => self.limit(limit),
+            Step::Share(ref sharing) => self.share(sharing),
             Step::Submit { size, attempts, waits, backs_off } => {
                 self.submit(size, attempts, waits, backs_off);
             }
@@ -304,6 +310,7 @@ impl Chaos {
         for step in steps {
             self.take(step);
             check_reasons(&self.w.state, self.w.now);
+            self.check_nothing_is_left_to_place();
         }
         self.settle();
         for job in &self.jobs {
@@ -313,6 +320,14 @@ impl Chaos {
         prop_assert!(self.w.state.leases.is_empty());
         self.w.check_replay();
         Ok(())
+    }
+
+    /// A pass right after a pass changes nothing.
+    fn check_nothing_is_left_to_place(&self) {
+        let (state, now) = (&self.w.state, self.w.now);
+        let mut pass = Pass::new(state, now);
+        assert_eq!(pass.next(state), None, "the pass before has placed all it could");
+        assert_eq!(*pass.reservations(), state.reservations, "and reserves what it did");
     }
 
     /// Faults stop: one good agent and enough of what is used up, everything runs to its end.

@@ -1,5 +1,8 @@
 //! Queues and compute environments: what changes do to the jobs in them.
 
+mod lowered;
+mod shared;
+
 use windrow_common::api::ErrorKind;
 use windrow_common::api::jobs::{JobStatus, RerunJob, SubmitJob};
 use windrow_common::api::resources::{
