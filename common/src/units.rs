@@ -20,12 +20,15 @@ pub struct MiB(pub u32);
 
 impl fmt::Display for MilliCpu {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_multiple_of(1000) {
-            write!(f, "{}", self.0 / 1000)
-        } else {
-            write!(f, "{}", f64::from(self.0) / 1000.0)
-        }
+        f.write_str(&vcpus(self.0.into()))
     }
+}
+
+/// Thousandths of a core as people write vCPUs: `2`, `0.25`. For sums, which [`MilliCpu`] does not
+/// hold.
+pub fn vcpus(milli_cpu: u64) -> String {
+    let text = format!("{}.{:03}", milli_cpu / 1000, milli_cpu % 1000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 impl fmt::Display for MiB {
@@ -142,6 +145,8 @@ mod tests {
         assert_eq!(host.count_of(Resources::new(1000, 4096), 10), 2);
         assert_eq!(host.count_of(Resources::new(0, 0), 10), 10);
         assert_eq!(host.count_of(Resources::new(500, 1), 3), 3);
+        assert_eq!([0, 1_500, 10_000].map(vcpus), ["0", "1.5", "10"]);
+        assert_eq!(vcpus(5_000_000_000_250), "5000000000.25");
         assert_eq!(Resources::new(250, 64).to_string(), "0.25 vCPU, 64 MiB");
         assert_eq!(host.less(Resources::new(5000, 1)), Resources::new(0, 8191));
     }
