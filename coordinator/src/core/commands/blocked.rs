@@ -19,11 +19,14 @@ use crate::scheduler::explain::Look;
 /// Most events of one look; the next one has the rest.
 const EVENTS_MAX: usize = 256;
 
-/// The reasons that AWS Batch takes for jobs of compute environments.
-const REASONS: [&str; 3] = [
+/// The reasons that AWS Batch takes. Jobs here have `JOB_RESOURCE_REQUIREMENT` and
+/// `QUOTA_MANAGEMENT_LIMIT_EXCEEDED`; the others concern capacity that a service would have to make.
+const REASONS: [&str; 5] = [
     "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY",
     "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE",
     "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT",
+    "MISCONFIGURATION:SERVICE_ENVIRONMENT_MAX_RESOURCE",
+    "MISCONFIGURATION:QUOTA_MANAGEMENT_LIMIT_EXCEEDED",
 ];
 /// Others that a job here can have, which are taken unless AWS's limits hold.
 const REASONS_MORE: [&str; 2] =

@@ -4,6 +4,7 @@ use serde_json::json;
 use windrow_common::api::events::{JobEvent, TYPE_QUEUE_BLOCKED, read_batch};
 use windrow_common::api::jobs::{JobStatus, SubmitJob};
 use windrow_common::api::policies::FairsharePolicy;
+use windrow_common::api::quota::ResourceSharingStrategy;
 use windrow_common::api::resources::{
     CreateJobQueue, DescribeJobQueues, DrainAgent, JobStateTimeLimitAction, UpdateJobQueue,
 };
@@ -17,6 +18,7 @@ use crate::view;
 use crate::view::changes::messages;
 
 const TOO_LARGE: &str = "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT";
+const BEYOND_SHARE: &str = "MISCONFIGURATION:QUOTA_MANAGEMENT_LIMIT_EXCEEDED";
 
 fn limit(reason: &str, seconds: u32, action: &str) -> JobStateTimeLimitAction {
     let entry = json!({
@@ -194,6 +196,30 @@ fn a_job_of_another_share_is_looked_at_for_itself() {
 }
 
 #[test]
+fn a_job_beyond_its_quota_share_blocks_it_and_is_cancelled() {
+    let mut w = World::new();
+    w.agent("a", 4);
+    w.quota_queue();
+    w.quota_share("small", 2, ResourceSharingStrategy::Reserve);
+    w.does(Command::UpdateQueue(UpdateJobQueue {
+        job_queue: "shared".into(),
+        job_state_time_limit_actions: Some(vec![limit(BEYOND_SHARE, 60, "CANCEL")]),
+        ..Default::default()
+    }));
+    w.definition("three", "3", "100");
+    let beyond = SubmitJob { job_definition: "three".into(), ..w.shared("small") };
+    let beyond = w.submit(beyond);
+    let within = w.submit(w.shared("small"));
+    assert_eq!(w.status(within), JobStatus::Starting, "it holds up nobody");
+    let reason = w.detail(beyond).status_reason.unwrap();
+    assert!(reason.starts_with(&format!("{BEYOND_SHARE} - it needs more VCPU than")), "{reason}");
+    assert_eq!(told(&w).len(), 1);
+    w.advance(60);
+    assert_eq!(w.status(beyond), JobStatus::Failed);
+    w.check_replay();
+}
+
+#[test]
 fn wrong_actions_are_refused_and_right_ones_shown() {
     let mut w = World::new();
     let refused = |w: &mut World, actions| w.refused(update(actions)).message;
@@ -208,6 +234,13 @@ fn wrong_actions_are_refused_and_right_ones_shown() {
     let shown = view::describe_queues(&w.state, &DescribeJobQueues::default()).unwrap();
     assert_eq!(shown.job_queues[0].job_state_time_limit_actions, [action]);
     w.limits = Limits::aws();
+    let documented = [
+        "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY",
+        "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE",
+        "MISCONFIGURATION:SERVICE_ENVIRONMENT_MAX_RESOURCE",
+        BEYOND_SHARE,
+    ];
+    w.does(update(documented.map(|reason| limit(reason, 600, "CANCEL")).into()));
     let message = refused(&mut w, vec![limit(TOO_LARGE, 599, "CANCEL")]);
     assert!(message.contains("from 600 to 86400, got 599"), "{message}");
     let message = refused(&mut w, vec![limit("ACTION_REQUIRED", 600, "CANCEL")]);

@@ -8,7 +8,7 @@ use windrow_common::api::jobs::{ArrayProperties, JobStatus, SubmitJob};
 use windrow_common::api::policies::{
     FairsharePolicy, ShareAttributes, UpdateSchedulingPolicy, WeightFactor,
 };
-use windrow_common::api::resources::UpdateJobQueue;
+use windrow_common::api::resources::{UpdateComputeEnvironment, UpdateJobQueue};
 use windrow_common::ids::JobId;
 use windrow_common::time::Timestamp;
 use windrow_common::wire::agent::EndCause;
@@ -162,6 +162,23 @@ fn a_part_is_kept_for_shares_that_are_not_active() {
     let c = w.submit(in_share(&w, "c"));
     assert_eq!(starting(&w, c), 1, "and an eighth with three");
     w.check_replay();
+}
+
+#[test]
+fn what_is_kept_is_a_part_of_unmanaged_vcpus_where_they_are_given() {
+    let policy = FairsharePolicy { compute_reservation: Some(50), ..FairsharePolicy::default() };
+    let mut w = world(&[], policy);
+    w.agent("x", 8);
+    w.does(Command::UpdateEnvironment(UpdateComputeEnvironment {
+        compute_environment: "e".into(),
+        unmanagedv_cpus: Some(12),
+        ..Default::default()
+    }));
+    let job = w.submit(SubmitJob {
+        array_properties: Some(ArrayProperties { size: Some(20), ..Default::default() }),
+        ..in_share(&w, "a")
+    });
+    assert_eq!(w.state.jobs[&job].children.count(JobStatus::Starting), 6);
 }
 
 #[test]

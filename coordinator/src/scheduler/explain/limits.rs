@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 use windrow_common::api::quota::CapacityUnit;
 use windrow_common::ids::{JobId, JobRef, Name};
-use windrow_common::units::MilliCpu;
+use windrow_common::units::vcpus;
 
 use super::words::Words;
 use super::{Hold, Look, dispatch_order, hold, needs_at_once, reservation_for};
@@ -18,6 +18,21 @@ use crate::core::state::Job;
 
 /// Most jobs before one that are counted for a proposal: some milliseconds.
 const JOBS_MAX: usize = 10_000;
+
+/// It needs more of a unit than its quota share can ever use.
+pub(super) fn beyond_share(job: &Job, unit: CapacityUnit) -> Words {
+    Words::new(format!(
+        "it needs more {} than {} can ever use, with all it may borrow",
+        unit.as_str(),
+        named_share(job)
+    ))
+    .status("MISCONFIGURATION:QUOTA_MANAGEMENT_LIMIT_EXCEEDED")
+}
+
+fn named_share(job: &Job) -> String {
+    let share = job.share.as_ref().map_or("", Name::as_str);
+    format!("quota share `{share}` of queue `{}`", job.queue)
+}
 
 /// As many children of its array run as may.
 pub(super) fn max_parallel(id: JobRef, job: &Job, limit: u32) -> Words {
@@ -53,7 +68,7 @@ impl<'a> Look<'a> {
         }
     }
 
-    fn no_environment(&self, queue: &Name) -> Words {
+    pub(super) fn no_environment(&self, queue: &Name) -> Words {
         let names = self.state.queues.get(queue).map(|q| q.environments.as_slice());
         let first = names.and_then(|names| names.first()).map(|(_, name)| name);
         let words = Words::new(format!("no compute environment of queue `{queue}` is ENABLED"))
@@ -165,15 +180,9 @@ impl<'a> Look<'a> {
 
     /// What a quota share lacks, with AWS's words for it.
     fn quota_words(&self, id: JobRef, job: &Job, short: Short) -> Words {
-        let share = job.share.as_ref().map_or_else(String::new, ToString::to_string);
-        let queue = &job.queue;
         let (lacks, unit) = match short {
             Short::Never(unit) => {
-                let words = Words::new(format!(
-                    "it needs more {} than quota share `{share}` of queue `{queue}` can ever use, with all it may borrow",
-                    unit.as_str()
-                ))
-                .status("MISCONFIGURATION:QUOTA_MANAGEMENT_LIMIT_EXCEEDED");
+                let words = beyond_share(job, unit);
                 return self.raise_quota(id, job, words, "submit it with smaller needs");
             }
             Short::Full(unit) => ("its capacity, with what it may borrow, is in use", unit),
@@ -184,10 +193,7 @@ impl<'a> Look<'a> {
                 ("what is left of its capacity is lent to other shares, whose jobs make room", unit)
             }
         };
-        let words = Words::new(format!(
-            "quota share `{share}` of queue `{queue}`, {}: {lacks}",
-            unit.as_str()
-        ));
+        let words = Words::new(format!("{}, {}: {lacks}", named_share(job), unit.as_str()));
         self.raise_quota(id, job, words, "wait")
     }
 
@@ -235,11 +241,10 @@ impl<'a> Look<'a> {
     /// What is left of the queue is kept for shares that are not active.
     fn reservation_words(&self, id: JobRef, job: &Job, most: u64, held: u64) -> Words {
         let queue = &job.queue;
-        let shown = |milli_cpu: u64| MilliCpu(u32::try_from(milli_cpu).unwrap_or(u32::MAX));
         let words = Words::new(format!(
             "the rest of queue `{queue}` is kept for shares that are not active: the active ones hold {} vCPUs of at most {}",
-            shown(held),
-            shown(most)
+            vcpus(held),
+            vcpus(most)
         ));
         let otherwise = "wait until jobs of the active shares end";
         let before = self.going_before(id.job, std::iter::empty(), |_, hold| {

@@ -14,9 +14,10 @@ use windrow_common::wire::agent::Executor;
 
 use super::ahead::Before;
 use super::hosts::Hosts;
-use super::limits::{max_parallel, turn};
-use super::{Full, Hold, Look, Unable, Unfit, Why, environments, shape};
+use super::limits::{beyond_share, max_parallel, turn};
+use super::{Full, Hold, Look, Unable, Unfit, Why, environments, hold, shape};
 use crate::core::index::Shape;
+use crate::core::quota::Short;
 use crate::core::state::{Awaited, Job, Met};
 use crate::scheduler::room::suits_some_agent;
 
@@ -81,10 +82,15 @@ impl Look<'_> {
     /// See [`super::status_reason`].
     pub fn status_reason(&self, id: JobId) -> Option<String> {
         let job = &self.state.jobs[&id];
-        let shape = shape(self.state, id);
-        if environments(self.state, &job.queue).next().is_none() {
-            return self.held(id.into(), job, &Hold::NoEnvironment).status_reason;
+        match hold(self.state, id, self.now) {
+            Some(Hold::NoEnvironment) => return self.no_environment(&job.queue).status_reason,
+            Some(Hold::QuotaShare(Short::Never(unit))) => {
+                return beyond_share(job, unit).status_reason;
+            }
+            Some(Hold::QuotaShare(_) | Hold::Consumable(..) | Hold::KeptForOtherShares { .. })
+            | None => {}
         }
+        let shape = shape(self.state, id);
         if suits_some_agent(self.state, &job.queue, &shape) {
             return None;
         }
