@@ -3,6 +3,7 @@
 mod consumable;
 mod job;
 mod policy;
+mod queue;
 mod quota;
 mod resource;
 mod up;
@@ -13,13 +14,15 @@ pub(crate) use job::{
     StopArgs, SubmitArgs,
 };
 pub(crate) use policy::{FairShareWords, PolicyCommand};
+pub(crate) use queue::QueueCommand;
 pub(crate) use quota::{QuotaShareCommand, QuotaWords};
 pub(crate) use resource::{
-    AgentCommand, CeCommand, ClusterCommand, DeadLetterCommand, JobDefinitionCommand, QueueCommand,
-    RegisterArgs, TagCommand,
+    AgentCommand, CeCommand, ClusterCommand, DeadLetterCommand, JobDefinitionCommand, RegisterArgs,
+    TagCommand,
 };
 pub(crate) use up::UpArgs;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -187,6 +190,21 @@ pub(crate) struct EventsArgs {
     /// Default: the oldest kept.
     #[arg(long, value_parser = parse_moment, value_name = "TIME")]
     pub(crate) since: Option<Timestamp>,
+}
+
+/// Tags of what is submitted or created.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct TagWords {
+    /// Tag, for people. May be given more than once.
+    #[arg(long, value_parser = parse_pair, value_name = "KEY=VALUE")]
+    tag: Vec<(String, String)>,
+}
+
+impl TagWords {
+    /// By key; of one that is given twice the last value.
+    pub(crate) fn map(self) -> BTreeMap<String, String> {
+        self.tag.into_iter().collect()
+    }
 }
 
 /// Reads `30s`, `5m`, `1h 30m`; a bare number counts seconds.

@@ -118,7 +118,7 @@ pub(crate) fn apply_words(request: &mut SubmitJob, words: &JobWords, command: &[
         request.node_overrides.get_or_insert_default().num_nodes = words.nodes;
     }
     request.depends_on.extend(dependencies(words));
-    request.tags.extend(words.tag.iter().cloned());
+    request.tags.extend(words.tags.clone().map());
     set_attempts(&mut request.retry_strategy, words.attempts);
     if let Some(seconds) = words.backoff {
         let strategy = request.retry_strategy.get_or_insert_default();

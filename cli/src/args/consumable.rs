@@ -3,6 +3,8 @@
 use clap::{Args, Subcommand};
 use windrow_common::ids::Name;
 
+use super::TagWords;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConsumableCommand {
     /// Create a resource.
@@ -15,6 +17,8 @@ pub(crate) enum ConsumableCommand {
         /// What an attempt takes does not come back when it ends.
         #[arg(long)]
         non_replenishable: bool,
+        #[command(flatten)]
+        tags: TagWords,
     },
     /// Change how much there is.
     Update {

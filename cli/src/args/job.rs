@@ -8,7 +8,7 @@ use windrow_common::api::jobs::{JobDependency, JobStatus};
 use windrow_common::ids::{JobId, JobRef, Name};
 use windrow_common::time::Timestamp;
 
-use super::{parse_memory, parse_moment, parse_pair, parse_quantity, parse_vcpus};
+use super::{TagWords, parse_memory, parse_moment, parse_pair, parse_quantity, parse_vcpus};
 use crate::submission::parse_dependency;
 
 /// Flags of a submission that `run` and `submit` share.
@@ -63,9 +63,8 @@ pub(crate) struct JobWords {
     /// Seconds an attempt may run.
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout_seconds: Option<u32>,
-    /// Tag, for people. May be given more than once.
-    #[arg(long, value_parser = parse_pair, value_name = "KEY=VALUE")]
-    pub(crate) tag: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(crate) tags: TagWords,
     #[command(flatten)]
     pub(crate) overrides: OverrideArgs,
 }
@@ -174,6 +173,8 @@ pub(crate) enum JobCommand {
     /// Run an ended job once more, as a new job or in place.
     Rerun(RerunArgs),
     /// Change a job that has not ended.
+    #[command(group = clap::ArgGroup::new("change").required(true).multiple(true)
+        .args(["max_parallel", "priority"]))]
     Update {
         /// Id of a single job or an array.
         id: JobId,

@@ -6,6 +6,8 @@ use serde::de::IntoDeserializer;
 use windrow_common::api::policies::{ShareAttributes, WeightFactor};
 use windrow_common::ids::Name;
 
+use super::TagWords;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum PolicyCommand {
     /// Create a policy; for fair share unless `--quota` is given.
@@ -17,6 +19,8 @@ pub(crate) enum PolicyCommand {
         /// For a queue with quota shares instead.
         #[arg(long, conflicts_with = "fair_share")]
         quota: bool,
+        #[command(flatten)]
+        tags: TagWords,
     },
     /// Change a fair-share policy, also for jobs that wait; what no flag names stays.
     #[command(group = clap::ArgGroup::new("change").required(true).multiple(true)

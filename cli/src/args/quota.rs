@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 use windrow_common::api::quota::{QuotaShareCapacityLimit, ResourceSharingStrategy};
 
-use super::parse_pair;
+use super::{TagWords, parse_pair};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum QuotaShareCommand {
@@ -13,8 +13,12 @@ pub(crate) enum QuotaShareCommand {
         name: String,
         #[command(flatten)]
         words: QuotaWords,
+        #[command(flatten)]
+        tags: TagWords,
     },
-    /// Change a share.
+    /// Change a share; what no flag names stays.
+    #[command(group = clap::ArgGroup::new("change").required(true).multiple(true)
+        .args(["limit", "strategy", "preempt_lower", "enable", "disable"]))]
     Update {
         /// QUEUE/SHARE.
         name: String,

@@ -1,11 +1,11 @@
-//! `jobdef`, `queue`, `ce`, `agent`, `deadletter`, `cluster`.
+//! `jobdef`, `ce`, `agent`, `deadletter`, `cluster`.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use windrow_common::ids::Name;
 
-use super::{CommandLine, OverrideArgs, parse_pair};
+use super::{CommandLine, OverrideArgs, TagWords, parse_pair};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum JobDefinitionCommand {
@@ -58,70 +58,6 @@ pub(crate) struct RegisterArgs {
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum QueueCommand {
-    /// Create a queue.
-    Create {
-        /// Its name.
-        name: Name,
-        /// 0 to 1000; higher goes first.
-        #[arg(long, default_value_t = 100)]
-        priority: u32,
-        /// Compute environments in the order to be tried, separated by commas.
-        #[arg(long = "ce", value_delimiter = ',', default_value = "default", value_name = "NAMES")]
-        compute_environments: Vec<String>,
-        /// Take no submissions yet.
-        #[arg(long)]
-        disabled: bool,
-        /// Scheduling policy; cannot be given later, only exchanged.
-        #[arg(long, value_name = "NAME")]
-        policy: Option<String>,
-    },
-    /// List queues.
-    List,
-    /// Show queues.
-    Get {
-        /// Names.
-        #[arg(required = true)]
-        names: Vec<String>,
-    },
-    /// Change a queue.
-    Update {
-        /// Its name.
-        name: String,
-        /// 0 to 1000; higher goes first.
-        #[arg(long)]
-        priority: Option<u32>,
-        /// Compute environments in the order to be tried, separated by commas.
-        #[arg(long = "ce", value_delimiter = ',', value_name = "NAMES")]
-        compute_environments: Vec<String>,
-        /// Take submissions.
-        #[arg(long, conflicts_with = "disable")]
-        enable: bool,
-        /// Take no more submissions; what is queued still runs.
-        #[arg(long)]
-        disable: bool,
-        /// Another scheduling policy of the same kind.
-        #[arg(long, value_name = "NAME")]
-        policy: Option<String>,
-    },
-    /// Show which jobs of a queue go next, and what it uses.
-    Front {
-        /// Its name.
-        name: String,
-    },
-    /// Say what the jobs of a queue, or of all queues, wait for.
-    Why {
-        /// Its name. Default: all queues.
-        name: Option<String>,
-    },
-    /// Delete a disabled queue. Its jobs are terminated, and it is gone when the last has ended.
-    Delete {
-        /// Its name.
-        name: String,
-    },
-}
-
-#[derive(Debug, Subcommand)]
 pub(crate) enum CeCommand {
     /// Create an unmanaged compute environment: agents join it by themselves.
     Create {
@@ -130,6 +66,11 @@ pub(crate) enum CeCommand {
         /// Give its agents no work yet.
         #[arg(long)]
         disabled: bool,
+        /// vCPUs of which a fair-share policy keeps its reservation. Default: those of its agents.
+        #[arg(long, value_name = "VCPUS")]
+        unmanaged_vcpus: Option<u32>,
+        #[command(flatten)]
+        tags: TagWords,
     },
     /// List compute environments.
     List,
@@ -139,16 +80,21 @@ pub(crate) enum CeCommand {
         #[arg(required = true)]
         names: Vec<String>,
     },
-    /// Enable or disable a compute environment.
+    /// Change a compute environment; what no flag names stays.
+    #[command(group = clap::ArgGroup::new("change").required(true).multiple(true)
+        .args(["enable", "disable", "unmanaged_vcpus"]))]
     Update {
         /// Its name.
         name: String,
         /// Give its agents work.
-        #[arg(long, conflicts_with = "disable", required_unless_present = "disable")]
+        #[arg(long, conflicts_with = "disable")]
         enable: bool,
         /// Give its agents no new work.
         #[arg(long)]
         disable: bool,
+        /// vCPUs of which a fair-share policy keeps its reservation.
+        #[arg(long, value_name = "VCPUS")]
+        unmanaged_vcpus: Option<u32>,
     },
     /// Delete a disabled compute environment that no queue names.
     Delete {

@@ -5,22 +5,24 @@ use windrow_common::api::resources::{
     DeleteComputeEnvironment, DescribeComputeEnvironments, DescribeComputeEnvironmentsResponse,
     ResourceState, UpdateComputeEnvironment,
 };
-use windrow_common::units::MilliCpu;
+use windrow_common::units::vcpus;
 
 use crate::args::CeCommand;
 use crate::client::Client;
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Result};
-use crate::output::{Answer, Grid, View};
+use crate::output::{Answer, Grid, View, or_dash};
 
 pub(super) async fn run(context: &Context, command: CeCommand) -> Result<Answer> {
     let client = context.client().await?;
     match command {
-        CeCommand::Create { name, disabled } => {
+        CeCommand::Create { name, disabled, unmanaged_vcpus, tags } => {
             let request = CreateComputeEnvironment {
                 compute_environment_name: name.to_string(),
                 kind: "UNMANAGED".to_owned(),
                 state: disabled.then_some(ResourceState::Disabled),
+                unmanagedv_cpus: unmanaged_vcpus,
+                tags: tags.map(),
                 ..Default::default()
             };
             Ok(changed(&client.call_once(&request).await?, "created"))
@@ -41,10 +43,13 @@ pub(super) async fn run(context: &Context, command: CeCommand) -> Result<Answer>
             }
             Ok(answer(found))
         }
-        CeCommand::Update { name, enable, disable } => {
-            let state = super::state(enable, disable);
-            let request =
-                UpdateComputeEnvironment { compute_environment: name, state, ..Default::default() };
+        CeCommand::Update { name, enable, disable, unmanaged_vcpus } => {
+            let request = UpdateComputeEnvironment {
+                compute_environment: name,
+                state: super::state(enable, disable),
+                unmanagedv_cpus: unmanaged_vcpus,
+                ..Default::default()
+            };
             Ok(changed(&client.call(&request).await?, "updated"))
         }
         CeCommand::Delete { name } => {
@@ -84,10 +89,11 @@ fn answer(found: Vec<ComputeEnvironmentDetail>) -> Answer {
             format!("{:?}", ce.state).to_uppercase(),
             ce.status.clone(),
             ce.agents.to_string(),
-            MilliCpu(u32::try_from(ce.total_milli_cpu).unwrap_or(u32::MAX)).to_string(),
+            vcpus(ce.total_milli_cpu),
+            or_dash(ce.unmanagedv_cpus),
         ]
     };
-    let headers = &["NAME", "TYPE", "STATE", "STATUS", "AGENTS", "VCPUS"];
+    let headers = &["NAME", "TYPE", "STATE", "STATUS", "AGENTS", "VCPUS", "UNMANAGED VCPUS"];
     let grid = Grid::new(headers, found.iter().map(row).collect());
     let names = found.iter().map(|ce| ce.compute_environment_name.clone()).collect();
     let response =

@@ -14,18 +14,18 @@ use crate::args::{ConsumableCommand, QuantityChange};
 use crate::client::Client;
 use crate::context::Context;
 use crate::failure::Result;
-use crate::output::{Answer, Grid, View, short, time_or_dash};
+use crate::output::{Answer, Grid, View, age, or_dash, short, time_or_dash};
 
 pub(super) async fn run(context: &Context, command: ConsumableCommand) -> Result<Answer> {
     let client = context.client().await?;
     match command {
-        ConsumableCommand::Create { name, total, non_replenishable } => {
+        ConsumableCommand::Create { name, total, non_replenishable, tags } => {
             let request = CreateConsumableResource {
                 consumable_resource_name: name.to_string(),
                 total_quantity: Some(total),
                 resource_type: non_replenishable
                     .then_some(ConsumableResourceType::NonReplenishable),
-                ..Default::default()
+                tags: tags.map(),
             };
             let response = client.call_once(&request).await?;
             let text = format!("consumable resource {name}: created\n");
@@ -163,9 +163,11 @@ async fn jobs(
             job.job_status.to_string(),
             job.quantity.to_string(),
             job.in_use_quantity.to_string(),
+            age(job.created_at),
+            or_dash(job.status_reason.as_ref()),
         ]
     };
-    let headers = &["ID", "NAME", "QUEUE", "STATUS", "QUANTITY", "IN USE"];
+    let headers = &["ID", "NAME", "QUEUE", "STATUS", "QUANTITY", "IN USE", "AGE", "REASON"];
     let grid = Grid::new(headers, found.iter().map(row).collect());
     let names = found.iter().map(|job| short(&job.job_arn).to_owned()).collect();
     let response = ListJobsByConsumableResourceResponse { jobs: found, next_token: None };

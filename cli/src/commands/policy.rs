@@ -16,14 +16,14 @@ use crate::output::{Answer, Grid, View, list_or_dash, or_dash};
 pub(super) async fn run(context: &Context, command: PolicyCommand) -> Result<Answer> {
     let client = context.client().await?;
     match command {
-        PolicyCommand::Create { name, words, quota } => {
+        PolicyCommand::Create { name, words, quota, tags } => {
             let mut fair = FairsharePolicy::default();
             lay_over(&mut fair, words);
             let request = CreateSchedulingPolicy {
                 name: name.to_string(),
                 fairshare_policy: (!quota).then_some(fair),
                 quota_share_policy: quota.then(QuotaSharePolicy::default),
-                ..Default::default()
+                tags: tags.map(),
             };
             let response = client.call_once(&request).await?;
             let text = changed(&response.name, "created");

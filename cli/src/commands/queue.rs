@@ -16,14 +16,15 @@ use crate::output::{Answer, Grid, View, list_or_dash, or_dash, short, time_or_da
 pub(super) async fn run(context: &Context, command: QueueCommand) -> Result<Answer> {
     let client = context.client().await?;
     match command {
-        QueueCommand::Create { name, priority, compute_environments, disabled, policy } => {
+        QueueCommand::Create { name, priority, compute_environments, disabled, words, tags } => {
             let request = CreateJobQueue {
                 job_queue_name: name.to_string(),
                 priority,
                 state: disabled.then_some(ResourceState::Disabled),
                 compute_environment_order: order(compute_environments),
-                scheduling_policy_arn: policy,
-                ..Default::default()
+                tags: tags.map(),
+                scheduling_policy_arn: words.policy,
+                job_state_time_limit_actions: words.time_limit_action,
             };
             Ok(changed(&client.call_once(&request).await?, "created"))
         }
@@ -41,14 +42,24 @@ pub(super) async fn run(context: &Context, command: QueueCommand) -> Result<Answ
         }
         QueueCommand::Front { name } => front(&client, name).await,
         QueueCommand::Why { name } => why(context, &client, name).await,
-        QueueCommand::Update { name, priority, compute_environments, enable, disable, policy } => {
+        QueueCommand::Update {
+            name,
+            priority,
+            compute_environments,
+            enable,
+            disable,
+            words,
+            no_time_limit_actions,
+        } => {
+            let actions = words.time_limit_action;
             let request = UpdateJobQueue {
                 job_queue: name,
                 priority,
                 state: super::state(enable, disable),
                 compute_environment_order: order(compute_environments),
-                scheduling_policy_arn: policy,
-                ..Default::default()
+                scheduling_policy_arn: words.policy,
+                job_state_time_limit_actions: (no_time_limit_actions || !actions.is_empty())
+                    .then_some(actions),
             };
             Ok(changed(&client.call(&request).await?, "updated"))
         }

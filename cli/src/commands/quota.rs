@@ -1,12 +1,13 @@
 //! `windrow quota-share ...`.
 
 use windrow_common::api::quota::{
-    CreateQuotaShare, DeleteQuotaShare, DescribeQuotaShare, ListQuotaShares,
+    CapacityUnit, CreateQuotaShare, DeleteQuotaShare, DescribeQuotaShare, ListQuotaShares,
     ListQuotaSharesResponse, QuotaShareDetail, QuotaSharePreemptionConfiguration,
-    QuotaShareResourceSharingConfiguration, QuotaShareResponse, ResourceSharingStrategy,
-    UpdateQuotaShare,
+    QuotaShareResourceSharingConfiguration, QuotaShareResponse, QuotaShareUse,
+    ResourceSharingStrategy, UpdateQuotaShare,
 };
 use windrow_common::api::resources::ResourceState;
+use windrow_common::units::vcpus;
 
 use crate::args::{QuotaShareCommand, QuotaWords};
 use crate::client::Client;
@@ -17,7 +18,7 @@ use crate::output::{Answer, Grid, View, list_or_dash};
 pub(super) async fn run(context: &Context, command: QuotaShareCommand) -> Result<Answer> {
     let client = context.client().await?;
     match command {
-        QuotaShareCommand::Create { name, words } => {
+        QuotaShareCommand::Create { name, words, tags } => {
             let Some((queue, share)) = name.split_once('/') else {
                 return Err(Failure::error(format!(
                     "`{name}` does not name a share and its queue"
@@ -35,7 +36,8 @@ pub(super) async fn run(context: &Context, command: QuotaShareCommand) -> Result
                     },
                 )),
                 capacity_limits: words.limit,
-                ..Default::default()
+                state: None,
+                tags: tags.map(),
             };
             Ok(changed(&client.call_once(&request).await?, &name, "created"))
         }
@@ -98,13 +100,13 @@ fn answer(found: Vec<QuotaShareDetail>) -> Answer {
         let limits = share.capacity_limits.iter();
         let limits: Vec<_> =
             limits.map(|l| format!("{}={}", l.capacity_unit, l.max_capacity)).collect();
-        let amount = |one: &windrow_common::api::quota::QuotaShareUse| {
-            let borrowed = if one.borrowed > 0 {
-                format!(" ({} borrowed)", one.borrowed)
-            } else {
-                String::new()
+        let amount = |one: &QuotaShareUse| {
+            let amount = |n| capacity(one.capacity_unit, n);
+            let borrowed = match one.borrowed {
+                0 => String::new(),
+                borrowed => format!(" ({} borrowed)", amount(borrowed)),
             };
-            format!("{}={}{borrowed}", one.capacity_unit.as_str(), one.used)
+            format!("{}={}{borrowed}", one.capacity_unit.as_str(), amount(one.used))
         };
         let used: Vec<_> = share.used.iter().filter(|one| one.used > 0).map(amount).collect();
         vec![
@@ -116,11 +118,19 @@ fn answer(found: Vec<QuotaShareDetail>) -> Answer {
             list_or_dash(&used),
         ]
     };
-    let headers = &["NAME", "STATE", "STATUS", "LIMITS", "STRATEGY", "USED (VCPU / 1000)"];
+    let headers = &["NAME", "STATE", "STATUS", "LIMITS", "STRATEGY", "USED"];
     let grid = Grid::new(headers, found.iter().map(row).collect());
     let names = found.iter().map(|share| share.quota_share_name.clone()).collect();
     let response = ListQuotaSharesResponse { quota_shares: found, next_token: None };
     Answer::list(&response, "quotaShares", names, View::Grid(grid, "no quota shares"))
+}
+
+/// An amount as people write it: vCPUs, not thousandths of them.
+fn capacity(unit: CapacityUnit, amount: u64) -> String {
+    match unit {
+        CapacityUnit::Vcpu => vcpus(amount),
+        CapacityUnit::MemoryMib | CapacityUnit::Gpu => amount.to_string(),
+    }
 }
 
 fn strategy(strategy: ResourceSharingStrategy) -> &'static str {

@@ -1,0 +1,248 @@
+//! Queues, policies, tags and what else is not a job.
+
+use serde_json::{Value, json};
+use windrow_common::streams::{HEADER_REASON, HEADER_SUBJECT};
+
+use super::support::{JOB, Server, code, publish, streams, text};
+
+#[tokio::test]
+async fn dead_letters_are_listed_newest_last() {
+    let server = Server::start();
+    let (jetstream, subjects) = streams(&server).await;
+    let output = server.windrow(&["deadletter", "list"]);
+    assert_eq!((code(&output), text(&output.stderr)), (0, "no dead letters\n"));
+    for (reason, payload) in [("first", "{"), ("not JSON", "nonsense")] {
+        let headers = [(HEADER_REASON, reason), (HEADER_SUBJECT, "windrow.submit.q")];
+        publish(&jetstream, subjects.dead(&"submit".parse().unwrap()), &headers, payload).await;
+    }
+    let output = server.windrow(&["deadletter", "list", "--limit", "1", "-o", "json"]);
+    let letters: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let [letter] = letters["deadLetters"].as_array().unwrap().as_slice() else { panic!() };
+    assert_eq!((&letter["reason"], &letter["size"]), (&json!("not JSON"), &json!(8)));
+    assert_eq!(
+        (&letter["payload"], &letter["subject"]),
+        (&json!("nonsense"), &json!("windrow.submit.q"))
+    );
+}
+
+#[test]
+fn tags_are_asked_for_by_the_names_people_use() {
+    let server = Server::start();
+    server.respond(|operation, request| {
+        assert_eq!(request["resourceArn"], "job-queue/default");
+        Ok(match operation {
+            "ListTagsForResource" => json!({"tags": {"team": "a"}}),
+            "TagResource" => {
+                assert_eq!(request["tags"], json!({"team": "a", "empty": ""}));
+                json!({})
+            }
+            other => {
+                assert_eq!((other, &request["tagKeys"]), ("UntagResource", &json!(["team"])));
+                json!({})
+            }
+        })
+    });
+    let set = server.windrow(&["tag", "set", "queue/default", "team=a", "empty="]);
+    assert_eq!((code(&set), text(&set.stdout)), (0, "queue/default: tagged\n"));
+    let list = server.windrow(&["tag", "list", "queue/default", "-o", "json"]);
+    assert_eq!(
+        serde_json::from_slice::<Value>(&list.stdout).unwrap()["tags"],
+        json!({"team": "a"})
+    );
+    let list = server.windrow(&["tag", "list", "job-queue/default"]);
+    assert_eq!(text(&list.stdout), "KEY   VALUE\nteam  a\n");
+    assert_eq!(code(&server.windrow(&["tag", "remove", "queue/default", "team"])), 0);
+}
+
+#[test]
+fn a_policy_is_listed_with_its_shares_and_updated_as_a_whole() {
+    let server = Server::start();
+    server.respond(|operation, request| {
+        let fair = json!({"shareDecaySeconds": 60, "shareDistribution": [{"shareIdentifier": "a", "weightFactor": 0.5}]});
+        Ok(match operation {
+            "ListSchedulingPolicies" => {
+                let next = request["nextToken"].is_null().then_some("1");
+                json!({"schedulingPolicies": [{"arn": next.unwrap_or("2")}], "nextToken": next})
+            }
+            "DescribeSchedulingPolicies" => {
+                let name = &request["arns"][0];
+                json!({"schedulingPolicies": [{"name": name, "arn": name, "fairsharePolicy": fair}]})
+            }
+            other => {
+                assert_eq!((other, &request["arn"]), ("UpdateSchedulingPolicy", &json!("p")));
+                let shares = json!([{"shareIdentifier": "a", "weightFactor": 0.5}, {"shareIdentifier": "b", "weightFactor": 2.0}]);
+                let fair = json!({"shareDecaySeconds": 60, "shareDistribution": shares});
+                assert_eq!(request["fairsharePolicy"], fair);
+                json!({})
+            }
+        })
+    });
+    assert_eq!(text(&server.windrow(&["policy", "list", "-q"]).stdout), "1\n2\n");
+    let shown = server.windrow(&["policy", "get", "p"]);
+    assert!(text(&shown.stdout).contains("a=0.5"), "{shown:?}");
+    assert_eq!(code(&server.windrow(&["policy", "update", "p", "--share", "b=2"])), 0);
+    assert_eq!(code(&server.windrow(&["policy", "update", "p"])), 2);
+}
+
+#[test]
+fn time_limits_of_a_queue_are_given_replaced_and_taken_away() {
+    let server = Server::start();
+    server.respond(|operation, request| {
+        let limits = &request["jobStateTimeLimitActions"];
+        let limit = |reason: &str, seconds: u32, action: &str| {
+            json!({"reason": reason, "state": "RUNNABLE", "maxTimeSeconds": seconds, "action": action})
+        };
+        match (operation, request["priority"].as_u64()) {
+            ("CreateJobQueue", _) => {
+                assert_eq!(request["tags"], json!({"team": "a"}));
+                let first = limit("MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT", 600, "CANCEL");
+                assert_eq!(*limits, json!([first, limit("ACTION_REQUIRED", 60, "TERMINATE")]));
+            }
+            ("UpdateJobQueue", Some(1)) => assert!(limits.is_null(), "{limits}"),
+            ("UpdateJobQueue", Some(2)) => assert_eq!(*limits, json!([])),
+            (other, priority) => {
+                assert_eq!((other, priority), ("UpdateJobQueue", None));
+                assert_eq!(*limits, json!([limit("ACTION_REQUIRED", 5, "CANCEL")]));
+            }
+        }
+        Ok(json!({"jobQueueName": "q", "jobQueueArn": "arn"}))
+    });
+    let too_large = "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT=600";
+    let create = ["queue", "create", "q", "--tag", "team=a", "--time-limit-action", too_large];
+    let create = [&create[..], &["--time-limit-action", "ACTION_REQUIRED=60:terminate"]].concat();
+    assert_eq!(code(&server.windrow(&create)), 0);
+    let update =
+        |flags: &[&str]| code(&server.windrow(&[&["queue", "update", "q"][..], flags].concat()));
+    assert_eq!(update(&["--priority", "1"]), 0);
+    assert_eq!(update(&["--priority", "2", "--no-time-limit-actions"]), 0);
+    assert_eq!(update(&["--time-limit-action", "ACTION_REQUIRED=5"]), 0);
+    assert_eq!(update(&["--time-limit-action", "ACTION_REQUIRED"]), 2);
+    assert_eq!(update(&[]), 2, "nothing is to be changed");
+}
+
+#[test]
+fn an_environment_says_how_many_vcpus_it_stands_for() {
+    let server = Server::start();
+    server.respond(|operation, request| {
+        let named = json!({"computeEnvironmentName": "e", "computeEnvironmentArn": "arn"});
+        let vcpus = &request["unmanagedvCpus"];
+        match operation {
+            "CreateComputeEnvironment" => {
+                assert_eq!((&request["type"], vcpus), (&json!("UNMANAGED"), &json!(16)));
+            }
+            "UpdateComputeEnvironment" => {
+                assert_eq!((&request["state"], vcpus), (&json!("DISABLED"), &json!(8)));
+            }
+            other => {
+                assert_eq!(other, "DescribeComputeEnvironments");
+                let shown = json!({"computeEnvironmentName": "e", "computeEnvironmentArn": "arn",
+                    "type": "UNMANAGED", "state": "ENABLED", "status": "VALID", "statusReason": "",
+                    "agents": 1, "totalMilliCpu": 2500, "unmanagedvCpus": 8});
+                return Ok(json!({"computeEnvironments": [shown]}));
+            }
+        }
+        Ok(named)
+    });
+    assert_eq!(code(&server.windrow(&["ce", "create", "e", "--unmanaged-vcpus", "16"])), 0);
+    let update = server.windrow(&["ce", "update", "e", "--disable", "--unmanaged-vcpus", "8"]);
+    assert_eq!(code(&update), 0);
+    assert_eq!(code(&server.windrow(&["ce", "update", "e"])), 2, "nothing is to be changed");
+    let table = server.windrow(&["ce", "list"]);
+    let row: Vec<&str> = text(&table.stdout).lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(row, ["e", "UNMANAGED", "ENABLED", "VALID", "1", "2.5", "8"]);
+}
+
+#[test]
+fn a_policy_is_created_with_its_tags() {
+    let server = Server::start();
+    server.respond(|operation, request| {
+        let expected = json!({"name": "p", "fairsharePolicy": {"computeReservation": 5},
+            "tags": {"team": "a", "cost": "b=c"}});
+        assert_eq!((operation, request), ("CreateSchedulingPolicy", &expected));
+        Ok(json!({"name": "p", "arn": "arn"}))
+    });
+    let create = ["policy", "create", "p", "--reservation", "5", "--tag", "team=a"];
+    let create = server.windrow(&[&create[..], &["--tag", "cost=b=c"]].concat());
+    assert_eq!((code(&create), text(&create.stdout)), (0, "policy p: created\n"));
+}
+
+#[test]
+fn a_quota_share_is_named_with_its_queue_and_shown_with_what_it_borrows() {
+    let server = Server::start();
+    server.respond(|operation, request| {
+        let sharing = json!({"strategy": "LEND_AND_BORROW", "borrowLimit": -1});
+        let limits = json!([{"capacityUnit": "VCPU", "maxCapacity": 2}]);
+        let named = json!({"quotaShareName": "s", "quotaShareArn": "arn"});
+        Ok(match operation {
+            "CreateQuotaShare" => {
+                assert_eq!(
+                    (&request["jobQueue"], &request["quotaShareName"]),
+                    (&json!("q"), &json!("s"))
+                );
+                assert_eq!(
+                    (&request["capacityLimits"], &request["resourceSharingConfiguration"]),
+                    (&limits, &sharing)
+                );
+                assert_eq!(
+                    (&request["preemptionConfiguration"]["inSharePreemption"], &request["tags"]),
+                    (&json!("ENABLED"), &json!({"a": "b"}))
+                );
+                named
+            }
+            "UpdateQuotaShare" => {
+                assert_eq!(*request, json!({"quotaShareArn": "q/s", "state": "DISABLED"}));
+                named
+            }
+            "DeleteQuotaShare" => {
+                assert_eq!(request["quotaShareArn"], "q/s");
+                json!({})
+            }
+            other => {
+                assert_eq!((other, &request["jobQueue"]), ("ListQuotaShares", &json!("q")));
+                json!({"quotaShares": [{"quotaShareName": "s", "quotaShareArn": "arn",
+                    "jobQueueArn": "arn", "capacityLimits": limits, "state": "ENABLED",
+                    "resourceSharingConfiguration": sharing, "status": "VALID",
+                    "preemptionConfiguration": {"inSharePreemption": "ENABLED"},
+                    "used": [{"capacityUnit": "VCPU", "used": 2500, "borrowed": 500}]}]})
+            }
+        })
+    });
+    let share = |arguments: &[&str]| server.windrow(&[&["quota-share"][..], arguments].concat());
+    let flags =
+        ["--strategy", "lend-and-borrow", "--borrow-limit", "-1", "--preempt-lower", "true"];
+    let create = [&["create", "q/s", "--limit", "vcpu=2", "--tag", "a=b"][..], &flags].concat();
+    assert_eq!(text(&share(&create).stdout), "quota share q/s: created\n");
+    assert_eq!(code(&share(&["update", "q/s", "--disable"])), 0);
+    assert_eq!(code(&share(&["update", "q/s"])), 2, "nothing is to be changed");
+    let table = share(&["list", "q"]);
+    let row = text(&table.stdout).lines().nth(1).unwrap().to_owned();
+    assert!(row.starts_with("s ") && row.contains("LEND_AND_BORROW"), "{row}");
+    assert!(row.ends_with("VCPU=2.5 (0.5 borrowed)"), "{row}");
+    assert_eq!(code(&share(&["delete", "q/s"])), 0);
+    let unnamed = share(&["create", "s", "--limit", "VCPU=2"]);
+    assert!(text(&unnamed.stderr).contains("QUEUE/SHARE"), "{unnamed:?}");
+    assert_eq!(code(&share(&["create", "q/s", "--limit", "VCPU=x"])), 2);
+}
+
+#[test]
+fn jobs_of_a_consumable_resource_are_listed_with_what_they_hold_and_wait_for() {
+    let server = Server::start();
+    server.respond(|operation, request| {
+        assert_eq!(
+            (operation, &request["consumableResource"]),
+            ("ListJobsByConsumableResource", &json!("licence"))
+        );
+        let filters = json!([{"name": "JOB_STATUS", "values": ["RUNNABLE"]}]);
+        assert_eq!(request["filters"], filters);
+        let next = request["nextToken"].is_null().then_some("1");
+        Ok(json!({"nextToken": next, "jobs": [{"jobArn": format!("arn:job/{JOB}"),
+            "jobQueueArn": "arn:job-queue/q", "jobName": "x", "jobDefinitionArn": "arn",
+            "jobStatus": "RUNNABLE", "quantity": 2, "inUseQuantity": 1, "createdAt": 1,
+            "statusReason": "why", "consumableResourceProperties": {}}]}))
+    });
+    let table = server.windrow(&["consumable", "jobs", "licence", "--status", "runnable"]);
+    let lines: Vec<&str> = text(&table.stdout).lines().collect();
+    assert_eq!((code(&table), lines.len()), (0, 3), "{table:?}");
+    let row: Vec<&str> = lines[1].split_whitespace().collect();
+    assert_eq!((&row[..6], row[7]), (&[JOB, "x", "q", "RUNNABLE", "2", "1"][..], "why"));
+}
