@@ -148,12 +148,8 @@ fn signals() -> anyhow::Result<mpsc::Receiver<()>> {
 /// The log files of what runs.
 fn log_keys(core: &Core) -> BTreeMap<AttemptKey, LogKey> {
     let of_lease = |held: &HeldLease| {
-        let lease = held.lease.clone();
-        let children: Vec<u32> = held.running.keys().copied().collect();
-        children.into_iter().map(move |child| {
-            let key = AttemptKey { lease: lease.id, child };
-            (key, LogKey { key, job: lease.job, attempt: lease.attempt })
-        })
+        let logs = held.running.keys().map(|child| LogKey::of(&held.lease, *child, &held.spec));
+        logs.map(|log| (log.key, log)).collect::<Vec<_>>()
     };
     core.held().leases.values().flat_map(of_lease).collect()
 }

@@ -346,7 +346,7 @@ impl EventLoop {
         let mut requests = Vec::with_capacity(starts.len());
         let mut logs = Vec::with_capacity(starts.len());
         for plan in starts {
-            let log = LogKey { key: plan.key, job: plan.lease.job, attempt: plan.lease.attempt };
+            let log = LogKey::of(&plan.lease, plan.key.child, &plan.spec);
             let log_file = self.parts.log_directory.join(log.file_name());
             self.parts.log_files.prepare(&log_file);
             requests.push(start_request(plan, log_file, &self.parts.scratch_directory));

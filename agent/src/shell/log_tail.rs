@@ -159,7 +159,7 @@ impl Tail {
     /// Makes a hole of what was shipped or left out, so that an endless job does not fill the disk.
     fn give_back_space(&mut self) {
         let upto = self.budget.needless_before() & !4095;
-        if self.over || upto < self.punched + PUNCH_BYTES {
+        if self.over || self.key.several || upto < self.punched + PUNCH_BYTES {
             return;
         }
         let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
@@ -171,5 +171,38 @@ impl Tail {
             // Some file systems cannot; then the space is given back at the end.
             let _ = fallocate(file, flags, offset, length);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use windrow_common::ids::{JobId, LeaseId};
+
+    use super::*;
+    use crate::executor::AttemptKey;
+
+    /// Ships 4 MiB of a running attempt's output; gives how much of it is on the disk then.
+    fn left_after_shipping(several: bool) -> u64 {
+        let directory = tempfile::tempdir().unwrap();
+        let key = AttemptKey { lease: LeaseId(1), child: 0 };
+        let key = LogKey { key, job: JobId::from_u128(1), attempt: 1, several };
+        let limits = Limits { rate: 1 << 30, burst: 1 << 30, size: 1 << 30 };
+        let mut tail = Tail::new(key, directory.path(), limits, Timestamp(0));
+        std::fs::write(&tail.path, vec![b'x'; 4 << 20]).unwrap();
+        tail.look(Timestamp(1));
+        while let Some(chunk) = tail.next_chunk().unwrap() {
+            tail.on_answer(Some(chunk.piece));
+        }
+        let file = std::fs::metadata(&tail.path).unwrap();
+        assert_eq!(file.len(), 4 << 20);
+        file.blocks() * 512
+    }
+
+    #[test]
+    fn space_is_given_back_but_not_where_containers_are_counted() {
+        assert!(left_after_shipping(false) < 1 << 20);
+        assert!(left_after_shipping(true) >= 4 << 20);
     }
 }

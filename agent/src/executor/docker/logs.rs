@@ -11,7 +11,7 @@ use bollard::Docker;
 use bollard::query_parameters::LogsOptionsBuilder;
 use futures::StreamExt;
 use tokio::fs::{File, OpenOptions};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWriteExt, BufReader};
 use windrow_common::wire::container::{LOG_LINE, LOG_PART};
 
 use super::container::{is_gone, message, status};
@@ -98,7 +98,7 @@ async fn open(path: &Path, tag: Option<&str>) -> std::io::Result<(File, u64)> {
     let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path).await?;
     let known = match tag {
         None => file.metadata().await?.len(),
-        Some(tag) => count(&tokio::fs::read(path).await?, tag),
+        Some(tag) => count(BufReader::new(File::open(path).await?), tag).await?,
     };
     Ok((file, known))
 }
@@ -151,7 +151,7 @@ impl<'a> Lines<'a> {
 }
 
 /// Bytes of the container's own output in a file of records.
-fn count(file: &[u8], tag: &str) -> u64 {
+async fn count(mut file: impl AsyncBufRead + Unpin, tag: &str) -> std::io::Result<u64> {
     let of = |record: &[u8]| {
         let rest = record.strip_prefix(tag.as_bytes())?;
         let text = rest.strip_suffix(b"\n").unwrap_or(rest);
@@ -159,28 +159,36 @@ fn count(file: &[u8], tag: &str) -> u64 {
         let line = text.strip_prefix(LOG_LINE.as_bytes()).map(|line| line.len() + 1);
         line.or_else(|| text.strip_prefix(LOG_PART.as_bytes()).map(<[u8]>::len))
     };
-    let bytes: usize = file.split_inclusive(|byte| *byte == b'\n').filter_map(of).sum();
-    u64::try_from(bytes).unwrap_or(u64::MAX)
+    let (mut bytes, mut record) = (0, Vec::new());
+    while file.read_until(b'\n', &mut record).await? > 0 {
+        bytes += of(&record).map_or(0, |length| length as u64);
+        record.clear();
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn lines_carry_their_containers_name_and_can_be_counted_back() {
+    #[tokio::test]
+    async fn lines_carry_their_containers_name_and_can_be_counted_back() {
         let mut lines = Lines::new("app");
         assert_eq!(lines.add(b"one\ntw"), b"app | one\n");
         let mut file = b"side | not ours\napp | one\n".to_vec();
-        assert_eq!(count(&file, "app"), 4, "what is in the buffer is not in the file");
+        assert_eq!(
+            count(&file[..], "app").await.unwrap(),
+            4,
+            "what is in the buffer is not in the file"
+        );
         file.extend(lines.add(b"o\n\nthree"));
         assert!(file.ends_with(b"app | two\napp | \n"));
-        assert_eq!(count(&file, "app"), "one\ntwo\n\n".len() as u64);
+        assert_eq!(count(&file[..], "app").await.unwrap(), "one\ntwo\n\n".len() as u64);
         assert_eq!(lines.finish(), b"app | three\n");
     }
 
-    #[test]
-    fn a_line_without_end_is_written_in_parts() {
+    #[tokio::test]
+    async fn a_line_without_end_is_written_in_parts() {
         let long = vec![b'x'; LINE_MAX + 10];
         let mut lines = Lines::new("app");
         let first = lines.add(&long);
@@ -188,6 +196,6 @@ mod tests {
         let mut file = first;
         file.extend(lines.add(b"\n"));
         assert!(file.ends_with(b"\napp | xxxxxxxxxx\n"));
-        assert_eq!(count(&file, "app"), LINE_MAX as u64 + 11);
+        assert_eq!(count(&file[..], "app").await.unwrap(), LINE_MAX as u64 + 11);
     }
 }
