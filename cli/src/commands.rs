@@ -22,7 +22,7 @@ use windrow_common::api::resources::ResourceState;
 
 use crate::args::{Cli, Command, SubmitArgs};
 use crate::context::Context;
-use crate::failure::{Exit, Result};
+use crate::failure::{Exit, Failure, Result};
 use crate::output::{Answer, Outcome};
 use crate::up;
 
@@ -66,6 +66,26 @@ fn version() -> Answer {
     let version = env!("CARGO_PKG_VERSION");
     let json = serde_json::json!({ "version": version });
     Answer::one(&json, vec![version.to_owned()], format!("windrow {version}\n"))
+}
+
+/// Refuses names or ARNs that nothing was found for.
+///
+/// `kind`: what they name, in words and as the noun of its commands; `known_by`: name and ARN.
+fn all_found<T>(
+    kind: (&str, &str),
+    names: &[String],
+    found: &[T],
+    known_by: impl Fn(&T) -> [&String; 2],
+) -> Result<()> {
+    let is_missing = |name: &&String| !found.iter().any(|one| known_by(one).contains(name));
+    match names.iter().find(is_missing) {
+        None => Ok(()),
+        Some(name) => {
+            let (what, noun) = kind;
+            let failure = Failure::new(Exit::NotFound, format!("{what} `{name}` does not exist"));
+            Err(failure.hint(format!("`windrow {noun} list` shows those there are")))
+        }
+    }
 }
 
 /// The state that `--enable` or `--disable` asks for.

@@ -8,6 +8,7 @@ mod failure;
 mod layout;
 mod logs;
 mod output;
+mod pages;
 mod progress;
 mod stream;
 mod submission;

@@ -10,8 +10,9 @@ use windrow_common::units::vcpus;
 use crate::args::CeCommand;
 use crate::client::Client;
 use crate::context::Context;
-use crate::failure::{Exit, Failure, Result};
+use crate::failure::Result;
 use crate::output::{Answer, Grid, View, or_dash};
+use crate::pages;
 
 pub(super) async fn run(context: &Context, command: CeCommand) -> Result<Answer> {
     let client = context.client().await?;
@@ -28,21 +29,7 @@ pub(super) async fn run(context: &Context, command: CeCommand) -> Result<Answer>
             Ok(changed(&client.call_once(&request).await?, "created"))
         }
         CeCommand::List => Ok(answer(find(&client, vec![]).await?)),
-        CeCommand::Get { names } => {
-            let found = find(&client, names.clone()).await?;
-            let is_missing = |name: &&String| {
-                let is = |ce: &ComputeEnvironmentDetail| {
-                    ce.compute_environment_name == **name || ce.compute_environment_arn == **name
-                };
-                !found.iter().any(is)
-            };
-            if let Some(name) = names.iter().find(is_missing) {
-                let message = format!("compute environment `{name}` does not exist");
-                return Err(Failure::new(Exit::NotFound, message)
-                    .hint("`windrow ce list` shows those there are"));
-            }
-            Ok(answer(found))
-        }
+        CeCommand::Get { names } => Ok(answer(find(&client, names).await?)),
         CeCommand::Update { name, enable, disable, unmanaged_vcpus } => {
             let request = UpdateComputeEnvironment {
                 compute_environment: name,
@@ -67,18 +54,17 @@ fn changed(response: &ComputeEnvironmentResponse, what: &str) -> Answer {
     Answer::one(response, vec![name], text)
 }
 
+/// These compute environments, or all.
+///
+/// Errors: one of them does not exist.
 async fn find(client: &Client, names: Vec<String>) -> Result<Vec<ComputeEnvironmentDetail>> {
-    let mut request =
-        DescribeComputeEnvironments { compute_environments: names, ..Default::default() };
-    let mut found = Vec::new();
-    loop {
-        let response = client.call(&request).await?;
-        found.extend(response.compute_environments);
-        request.next_token = response.next_token;
-        if request.next_token.is_none() {
-            return Ok(found);
-        }
-    }
+    let request =
+        DescribeComputeEnvironments { compute_environments: names.clone(), ..Default::default() };
+    let found = pages::all(client, request).await?;
+    super::all_found(("compute environment", "ce"), &names, &found, |ce| {
+        [&ce.compute_environment_name, &ce.compute_environment_arn]
+    })?;
+    Ok(found)
 }
 
 fn answer(found: Vec<ComputeEnvironmentDetail>) -> Answer {

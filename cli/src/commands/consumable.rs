@@ -15,6 +15,7 @@ use crate::client::Client;
 use crate::context::Context;
 use crate::failure::Result;
 use crate::output::{Answer, Grid, View, age, or_dash, short, time_or_dash};
+use crate::pages;
 
 pub(super) async fn run(context: &Context, command: ConsumableCommand) -> Result<Answer> {
     let client = context.client().await?;
@@ -72,16 +73,8 @@ fn filter(name: &str, value: Option<String>) -> Option<KeyValuesPair> {
 
 async fn list(client: &Client, name: Option<String>) -> Result<Answer> {
     let filters = filter("CONSUMABLE_RESOURCE_NAME", name).into_iter().collect();
-    let mut request = ListConsumableResources { filters, ..Default::default() };
-    let mut found = Vec::new();
-    loop {
-        let response = client.call(&request).await?;
-        found.extend(response.consumable_resources);
-        request.next_token = response.next_token;
-        if request.next_token.is_none() {
-            break;
-        }
-    }
+    let request = ListConsumableResources { filters, ..Default::default() };
+    let found = pages::all(client, request).await?;
     let row = |one: &ConsumableResourceSummary| {
         vec![
             one.consumable_resource_name.clone(),
@@ -141,20 +134,12 @@ async fn jobs(
 ) -> Result<Answer> {
     let status = status.map(|status| status.to_uppercase());
     let filters = filter("JOB_STATUS", status).into_iter().chain(filter("JOB_NAME", name));
-    let mut request = ListJobsByConsumableResource {
+    let request = ListJobsByConsumableResource {
         consumable_resource: resource,
         filters: filters.collect(),
         ..Default::default()
     };
-    let mut found = Vec::new();
-    loop {
-        let response = client.call(&request).await?;
-        found.extend(response.jobs);
-        request.next_token = response.next_token;
-        if request.next_token.is_none() {
-            break;
-        }
-    }
+    let found = pages::all(client, request).await?;
     let row = |job: &JobByConsumableResource| {
         vec![
             short(&job.job_arn).to_owned(),

@@ -11,6 +11,7 @@ use crate::client::Client;
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Result};
 use crate::output::{Answer, Grid, View, or_dash};
+use crate::pages;
 use crate::submission::{
     MEMORY_DEFAULT, VCPUS_DEFAULT, environment, read_file, requirements, set_attempts, timeout,
 };
@@ -26,7 +27,7 @@ pub(super) async fn run(context: &Context, command: JobDefinitionCommand) -> Res
         JobDefinitionCommand::List { all } => {
             let status = (!all).then(|| "ACTIVE".to_owned());
             let request = DescribeJobDefinitions { status, ..Default::default() };
-            let definitions = all_pages(&context.client().await?, request).await?;
+            let definitions = pages::all(&context.client().await?, request).await?;
             Ok(answer(definitions))
         }
         JobDefinitionCommand::Get { names } => get(&context.client().await?, names).await,
@@ -51,7 +52,7 @@ pub(crate) async fn ensure_definition(
         status: Some("ACTIVE".to_owned()),
         ..Default::default()
     };
-    let known = all_pages(client, request).await?;
+    let known = pages::all(client, request).await?;
     let same = known.iter().rev().find(|known| is_same(known, wanted));
     match same {
         Some(known) => Ok(revision_name(known)),
@@ -59,13 +60,10 @@ pub(crate) async fn ensure_definition(
     }
 }
 
+/// Whether it runs the same; tags may have been added to it.
 fn is_same(known: &JobDefinitionDetail, wanted: &RegisterJobDefinition) -> bool {
-    let known = &known.definition;
-    known.container_properties == wanted.container_properties
-        && known.node_properties == wanted.node_properties
-        && known.parameters == wanted.parameters
-        && known.retry_strategy == wanted.retry_strategy
-        && known.timeout == wanted.timeout
+    let tags = wanted.tags.clone();
+    RegisterJobDefinition { tags, ..known.definition.clone() } == *wanted
 }
 
 fn name_of(response: &RegisterJobDefinitionResponse) -> String {
@@ -156,7 +154,7 @@ async fn get(client: &Client, names: Vec<String>) -> Result<Answer> {
             request.job_definition_name = Some(name.clone());
             request.status = Some("ACTIVE".to_owned());
         }
-        let definitions = all_pages(client, request).await?;
+        let definitions = pages::all(client, request).await?;
         if definitions.is_empty() {
             let message = format!("job definition `{name}` does not exist");
             return Err(Failure::new(Exit::NotFound, message)
@@ -169,21 +167,6 @@ async fn get(client: &Client, names: Vec<String>) -> Result<Answer> {
 
 fn revision_name(one: &JobDefinitionDetail) -> String {
     format!("{}:{}", one.definition.job_definition_name, one.revision)
-}
-
-async fn all_pages(
-    client: &Client,
-    mut request: DescribeJobDefinitions,
-) -> Result<Vec<JobDefinitionDetail>> {
-    let mut definitions = Vec::new();
-    loop {
-        let response = client.call(&request).await?;
-        definitions.extend(response.job_definitions);
-        request.next_token = response.next_token;
-        if request.next_token.is_none() {
-            return Ok(definitions);
-        }
-    }
 }
 
 fn row(one: &JobDefinitionDetail) -> Vec<String> {

@@ -12,6 +12,10 @@ use crate::client::Client;
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Result};
 use crate::output::{Answer, Grid, View, list_or_dash, or_dash};
+use crate::pages;
+
+/// Policies that one request may describe, as AWS Batch has it.
+const DESCRIBED_AT_ONCE: usize = 100;
 
 pub(super) async fn run(context: &Context, command: PolicyCommand) -> Result<Answer> {
     let client = context.client().await?;
@@ -94,20 +98,14 @@ async fn update(
 }
 
 async fn list(client: &Client) -> Result<Answer> {
-    let mut request = ListSchedulingPolicies::default();
+    let listed = pages::all(client, ListSchedulingPolicies::default()).await?;
+    let arns: Vec<String> = listed.into_iter().map(|one| one.arn).collect();
     let mut found = Vec::new();
-    loop {
-        let response = client.call(&request).await?;
-        let arns: Vec<_> = response.scheduling_policies.into_iter().map(|one| one.arn).collect();
-        if !arns.is_empty() {
-            let described = client.call(&DescribeSchedulingPolicies { arns }).await?;
-            found.extend(described.scheduling_policies);
-        }
-        request.next_token = response.next_token;
-        if request.next_token.is_none() {
-            return Ok(answer(found));
-        }
+    for arns in arns.chunks(DESCRIBED_AT_ONCE) {
+        let request = DescribeSchedulingPolicies { arns: arns.to_vec() };
+        found.extend(client.call(&request).await?.scheduling_policies);
     }
+    Ok(answer(found))
 }
 
 /// Policies by name or ARN.
@@ -116,13 +114,9 @@ async fn list(client: &Client) -> Result<Answer> {
 async fn find(client: &Client, names: Vec<String>) -> Result<Vec<SchedulingPolicyDetail>> {
     let request = DescribeSchedulingPolicies { arns: names.clone() };
     let found = client.call(&request).await?.scheduling_policies;
-    let is_missing =
-        |name: &&String| !found.iter().any(|policy| policy.name == **name || policy.arn == **name);
-    if let Some(name) = names.iter().find(is_missing) {
-        let message = format!("scheduling policy `{name}` does not exist");
-        return Err(Failure::new(Exit::NotFound, message)
-            .hint("`windrow policy list` shows those there are"));
-    }
+    super::all_found(("scheduling policy", "policy"), &names, &found, |policy| {
+        [&policy.name, &policy.arn]
+    })?;
     Ok(found)
 }
 

@@ -10,8 +10,9 @@ use windrow_common::api::snapshot::{FrontOfQueueJob, GetJobQueueSnapshot};
 use crate::args::QueueCommand;
 use crate::client::Client;
 use crate::context::Context;
-use crate::failure::{Exit, Failure, Result};
+use crate::failure::Result;
 use crate::output::{Answer, Grid, View, list_or_dash, or_dash, short, time_or_dash};
+use crate::pages;
 
 pub(super) async fn run(context: &Context, command: QueueCommand) -> Result<Answer> {
     let client = context.client().await?;
@@ -29,17 +30,7 @@ pub(super) async fn run(context: &Context, command: QueueCommand) -> Result<Answ
             Ok(changed(&client.call_once(&request).await?, "created"))
         }
         QueueCommand::List => Ok(answer(find(&client, vec![]).await?)),
-        QueueCommand::Get { names } => {
-            let queues = find(&client, names.clone()).await?;
-            let is_there = |name: &&String| {
-                !queues.iter().any(|q| q.job_queue_name == **name || q.job_queue_arn == **name)
-            };
-            if let Some(name) = names.iter().find(is_there) {
-                return Err(Failure::new(Exit::NotFound, format!("queue `{name}` does not exist"))
-                    .hint("`windrow queue list` shows those there are"));
-            }
-            Ok(answer(queues))
-        }
+        QueueCommand::Get { names } => Ok(answer(find(&client, names).await?)),
         QueueCommand::Front { name } => front(&client, name).await,
         QueueCommand::Why { name } => why(context, &client, name).await,
         QueueCommand::Update {
@@ -121,17 +112,16 @@ fn changed(response: &JobQueueResponse, what: &str) -> Answer {
     Answer::one(response, vec![name], text)
 }
 
+/// These queues, or all.
+///
+/// Errors: one of them does not exist.
 async fn find(client: &Client, names: Vec<String>) -> Result<Vec<JobQueueDetail>> {
-    let mut request = DescribeJobQueues { job_queues: names, ..Default::default() };
-    let mut queues = Vec::new();
-    loop {
-        let response = client.call(&request).await?;
-        queues.extend(response.job_queues);
-        request.next_token = response.next_token;
-        if request.next_token.is_none() {
-            return Ok(queues);
-        }
-    }
+    let request = DescribeJobQueues { job_queues: names.clone(), ..Default::default() };
+    let found = pages::all(client, request).await?;
+    super::all_found(("queue", "queue"), &names, &found, |queue| {
+        [&queue.job_queue_name, &queue.job_queue_arn]
+    })?;
+    Ok(found)
 }
 
 fn answer(queues: Vec<JobQueueDetail>) -> Answer {

@@ -10,10 +10,10 @@ use windrow_common::api::resources::ResourceState;
 use windrow_common::units::vcpus;
 
 use crate::args::{QuotaShareCommand, QuotaWords};
-use crate::client::Client;
 use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::output::{Answer, Grid, View, list_or_dash};
+use crate::pages;
 
 pub(super) async fn run(context: &Context, command: QuotaShareCommand) -> Result<Answer> {
     let client = context.client().await?;
@@ -51,7 +51,10 @@ pub(super) async fn run(context: &Context, command: QuotaShareCommand) -> Result
             };
             Ok(changed(&client.call(&request).await?, &name, "updated"))
         }
-        QuotaShareCommand::List { queue } => Ok(answer(list(&client, queue).await?)),
+        QuotaShareCommand::List { queue } => {
+            let request = ListQuotaShares { job_queue: queue, ..Default::default() };
+            Ok(answer(pages::all(&client, request).await?))
+        }
         QuotaShareCommand::Describe { name } => {
             let request = DescribeQuotaShare { quota_share_arn: name };
             Ok(answer(vec![client.call(&request).await?]))
@@ -80,19 +83,6 @@ fn preemption(words: &QuotaWords) -> Option<QuotaSharePreemptionConfiguration> {
 
 fn changed(response: &QuotaShareResponse, name: &str, what: &str) -> Answer {
     Answer::one(response, vec![name.to_owned()], format!("quota share {name}: {what}\n"))
-}
-
-async fn list(client: &Client, queue: String) -> Result<Vec<QuotaShareDetail>> {
-    let mut request = ListQuotaShares { job_queue: queue, ..Default::default() };
-    let mut found = Vec::new();
-    loop {
-        let response = client.call(&request).await?;
-        found.extend(response.quota_shares);
-        request.next_token = response.next_token;
-        if request.next_token.is_none() {
-            return Ok(found);
-        }
-    }
 }
 
 fn answer(found: Vec<QuotaShareDetail>) -> Answer {

@@ -65,8 +65,9 @@ fn a_policy_is_listed_with_its_shares_and_updated_as_a_whole() {
                 json!({"schedulingPolicies": [{"arn": next.unwrap_or("2")}], "nextToken": next})
             }
             "DescribeSchedulingPolicies" => {
-                let name = &request["arns"][0];
-                json!({"schedulingPolicies": [{"name": name, "arn": name, "fairsharePolicy": fair}]})
+                let arns = request["arns"].as_array().unwrap().iter();
+                let found = arns.map(|arn| json!({"name": arn, "arn": arn, "fairsharePolicy": fair}));
+                json!({"schedulingPolicies": found.collect::<Vec<_>>()})
             }
             other => {
                 assert_eq!((other, &request["arn"]), ("UpdateSchedulingPolicy", &json!("p")));

@@ -8,6 +8,7 @@ use crate::client::Client;
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Result};
 use crate::output::{Answer, Outcome, View};
+use crate::pages;
 
 /// Jobs asked for at once: few answers, each well below NATS' largest message.
 const PAGE: usize = 250;
@@ -48,17 +49,8 @@ pub(super) async fn run(context: &Context, args: ListArgs) -> Result<Outcome> {
 
 /// Every job that these flags select.
 pub(super) async fn select(client: &Client, args: ListArgs) -> Result<Vec<JobSummary>> {
-    let mut request = request(args)?;
-    let mut jobs = Vec::new();
-    loop {
-        request.max_results = u32::try_from(PAGE_FILTERED).ok();
-        let response = client.call(&request).await?;
-        jobs.extend(response.job_summary_list);
-        request.next_token = response.next_token;
-        if request.next_token.is_none() {
-            return Ok(jobs);
-        }
-    }
+    let max_results = u32::try_from(PAGE_FILTERED).ok();
+    pages::all(client, ListJobs { max_results, ..request(args)? }).await
 }
 
 pub(super) fn answer(jobs: Vec<JobSummary>) -> Answer {
