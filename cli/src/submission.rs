@@ -239,15 +239,18 @@ pub(crate) fn adhoc_nodes(name: &str, container: ContainerProperties) -> Registe
     }
 }
 
-/// Makes overrides of a container overrides of all nodes.
+/// Makes overrides of a container overrides of all nodes, unless the request has some for nodes: then
+/// it is for the coordinator to say that the two do not go together.
 pub(crate) fn override_all_nodes(request: &mut SubmitJob) {
-    let overrides = NodePropertyOverride {
+    let nodes = request.node_overrides.get_or_insert_default();
+    if !nodes.node_property_overrides.is_empty() {
+        return;
+    }
+    nodes.node_property_overrides = vec![NodePropertyOverride {
         target_nodes: ALL_NODES.to_owned(),
         container_overrides: request.container_overrides.take(),
         ..Default::default()
-    };
-    let nodes = request.node_overrides.get_or_insert_default();
-    nodes.node_property_overrides = vec![overrides];
+    }];
 }
 
 /// A job's name from its command, else from its definition.

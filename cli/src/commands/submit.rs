@@ -25,9 +25,11 @@ pub(super) async fn run(context: &Context, args: SubmitArgs) -> Result<Outcome> 
     if let Some(definition) = args.job_definition {
         request.job_definition = definition;
     }
-    if args.file.is_none() && request.job_definition.is_empty() && args.command.words.is_empty() {
-        return Err(Failure::error("submit: there is nothing to run")
-            .hint("give `-f FILE`, `--job-definition NAME`, or a command after `--`"));
+    let is_named = !request.job_definition.is_empty() || args.words.overrides.image.is_some();
+    if args.file.is_none() && !is_named && args.command.words.is_empty() {
+        return Err(Failure::error("submit: there is nothing to run").hint(
+            "give `-f FILE`, `--job-definition NAME`, `--image IMAGE`, or a command after `--`",
+        ));
     }
     request.parameters.extend(args.parameter);
     request.idempotency_key = args.idempotency_key.or(request.idempotency_key);

@@ -210,3 +210,34 @@ fn a_job_is_updated_with_what_was_given_and_nothing_else() {
     assert_eq!(code(&update(&["--priority", "7"])), 0);
     assert_eq!(code(&update(&[])), 2, "nothing is to be changed");
 }
+
+#[test]
+fn an_image_may_bring_its_command_and_its_definition_is_used_again() {
+    let server = Server::start();
+    server.respond(|operation, request| {
+        let known = |priority: Option<u32>, revision: u32| {
+            json!({"jobDefinitionArn": "arn", "revision": revision, "status": "ACTIVE",
+                "containerOrchestrationType": "ECS", "jobDefinitionName": "adhoc-tool_1",
+                "type": "container", "parameters": {}, "tags": {"a": "b"},
+                "platformCapabilities": [], "schedulingPriority": priority,
+                "containerProperties": {"image": "tool:1", "resourceRequirements": [
+                    {"type": "VCPU", "value": "1"}, {"type": "MEMORY", "value": "128"}]}})
+        };
+        Ok(match operation {
+            // The newer revision is somebody's own.
+            "DescribeJobDefinitions" => {
+                json!({"jobDefinitions": [known(None, 1), known(Some(5), 2)]})
+            }
+            other => {
+                assert_eq!(
+                    (other, &request["jobDefinition"]),
+                    ("SubmitJob", &json!("adhoc-tool_1:1"))
+                );
+                assert!(request["containerOverrides"].is_null(), "{request}");
+                json!({"jobArn": "arn", "jobId": JOB, "jobName": request["jobName"]})
+            }
+        })
+    });
+    let output = server.windrow(&["submit", "--image", "tool:1"]);
+    assert_eq!((code(&output), text(&output.stdout)), (0, format!("{JOB}\n").as_str()));
+}

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use windrow_common::api::explain::{ExplainJob, Explanation};
 use windrow_common::ids::JobRef;
+use windrow_common::units::vcpus;
 
 use crate::context::Context;
 use crate::failure::Result;
@@ -53,12 +54,10 @@ pub(crate) fn details(why: &Explanation) -> String {
     }
     if let Some(estimate) = &why.estimate {
         let (p50, p90) = (estimate.p50, estimate.p90);
+        let basis = &estimate.basis;
         line(
             "Starts",
-            format!(
-                "within {p50} s or later alike, within {p90} s in 9 of 10 cases, by {}",
-                estimate.basis
-            ),
+            format!("as likely as not within {p50} s, 9 times in 10 within {p90} s, by {basis}"),
         );
     }
     if let Some(reason) = why.no_estimate.as_ref().filter(|_| why.ahead.is_some()) {
@@ -73,7 +72,7 @@ pub(crate) fn details(why: &Explanation) -> String {
 
 fn lacks(kind: &str, amount: u64) -> String {
     match kind {
-        "VCPU" => format!("lacks {}.{:03} vCPU", amount / 1000, amount % 1000),
+        "VCPU" => format!("lacks {} vCPU", vcpus(amount)),
         "MEMORY" => format!("lacks {amount} MiB"),
         other => format!("lacks {amount} {other}"),
     }
