@@ -13,6 +13,7 @@ mod commands;
 pub mod consumables;
 pub mod deadlines;
 pub mod event;
+pub mod find;
 pub mod finished;
 pub mod index;
 pub mod invariants;

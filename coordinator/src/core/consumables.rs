@@ -14,6 +14,7 @@ use windrow_common::ids::Name;
 use windrow_common::time::Timestamp;
 
 use super::arn;
+use super::find;
 use super::limits::CONSUMABLES_PER_JOB_MAX;
 use super::state::State;
 
@@ -161,25 +162,7 @@ pub(super) fn merge(
 /// # Errors
 /// Names the first that is not.
 pub(super) fn check_known(state: &State, needs: &[(Name, u64)]) -> Result<(), ApiError> {
-    match needs.iter().find(|(name, _)| !state.consumables.contains_key(name)) {
-        None => Ok(()),
-        Some((name, _)) => Err(unknown(name.as_str())),
-    }
-}
-
-/// The resource that a name or an ARN means.
-pub(crate) fn find<'a>(state: &'a State, text: &str) -> Result<(Name, &'a Consumable), ApiError> {
-    let plain = arn::plain(text);
-    let name = plain.parse::<Name>().ok();
-    name.and_then(|name| Some((name.clone(), state.consumables.get(&name)?)))
-        .ok_or_else(|| unknown(plain))
-}
-
-fn unknown(name: &str) -> ApiError {
-    let shown: String = name.chars().take(200).collect();
-    ApiError::not_found(format!("consumable resource `{shown}` does not exist")).hint(
-        "list them with `windrow consumable list`, create one with `windrow consumable create`",
-    )
+    needs.iter().try_for_each(|(name, _)| find::consumable(state, name.as_str()).map(drop))
 }
 
 fn parse(properties: Option<&ConsumableResourceProperties>) -> Result<Vec<(Name, u64)>, ApiError> {

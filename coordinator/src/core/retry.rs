@@ -103,6 +103,7 @@ impl Retry {
         };
         let attempts_max = strategy.attempts.ok_or_else(|| {
             ApiError::invalid("RetryAttempts must be provided with retry strategy")
+                .hint("set retryStrategy.attempts; with the command line, `--attempts`")
         })?;
         if !(1..=limits.attempts).contains(&attempts_max) {
             return Err(ApiError::invalid(format!(

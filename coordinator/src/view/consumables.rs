@@ -15,7 +15,8 @@ use windrow_common::ids::{JobId, JobRef, Name};
 use super::{PAGE_MAX, bad_token, jobs, page, token};
 use crate::core::State;
 use crate::core::arn;
-use crate::core::consumables::{Consumable, find, to_api};
+use crate::core::consumables::{Consumable, to_api};
+use crate::core::find;
 use crate::core::listing::Pattern;
 use crate::core::state::Job;
 
@@ -27,7 +28,7 @@ pub fn describe_consumable(
     state: &State,
     request: &DescribeConsumableResource,
 ) -> Result<DescribeConsumableResourceResponse, ApiError> {
-    let (name, consumable) = find(state, &request.consumable_resource)?;
+    let (name, consumable) = find::consumable(state, &request.consumable_resource)?;
     Ok(DescribeConsumableResourceResponse {
         consumable_resource_name: name.to_string(),
         consumable_resource_arn: arn::consumable(&name),
@@ -82,7 +83,7 @@ pub fn list_consumers(
     state: &State,
     request: &ListJobsByConsumableResource,
 ) -> Result<ListJobsByConsumableResourceResponse, ApiError> {
-    let (name, _) = find(state, &request.consumable_resource)?;
+    let (name, _) = find::consumable(state, &request.consumable_resource)?;
     let filters = read_filters(&request.filters, &["JOB_STATUS", "JOB_NAME"])?;
     let before = match token(request.next_token.as_ref()) {
         None => None,

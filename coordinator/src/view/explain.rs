@@ -15,6 +15,7 @@ use windrow_common::time::Timestamp;
 use super::jobs;
 use crate::core::State;
 use crate::core::arn;
+use crate::core::find;
 use crate::core::state::Job;
 use crate::scheduler::explain::{Hearing, Look};
 
@@ -134,7 +135,10 @@ pub fn explain_queue(
 ) -> Result<ExplainQueueResponse, ApiError> {
     let queues: Vec<&Name> = match request.job_queue.as_deref().filter(|q| !q.is_empty()) {
         None => state.queues.keys().collect(),
-        Some(text) => vec![find_queue(state, text)?],
+        Some(text) => {
+            let (wanted, _) = find::queue(state, text)?;
+            state.queues.keys().filter(|name| **name == wanted).collect()
+        }
     };
     let look = Look::new(state, now, None);
     let looks = (LOOKS_MAX / queues.len().max(1)).max(LOOKS_MIN);
@@ -254,15 +258,4 @@ impl<'a> Sums<'a> {
         }
         is_seen
     }
-}
-
-/// The queue that a text names.
-pub(super) fn find_queue<'a>(state: &'a State, text: &str) -> Result<&'a Name, ApiError> {
-    let plain = arn::plain(text);
-    let known = plain.parse::<Name>().ok().and_then(|name| state.queues.get_key_value(&name));
-    known.map(|(name, _)| name).ok_or_else(|| {
-        let shown: String = plain.chars().take(80).collect();
-        ApiError::not_found(format!("JobQueue {shown} not found."))
-            .hint("list the queues with `windrow queue list`")
-    })
 }

@@ -15,6 +15,7 @@ use super::jobs::{date_counts, summary};
 use super::{Page, bad_token, page_limit, token};
 use crate::core::State;
 use crate::core::arn;
+use crate::core::find;
 use crate::core::listing::{Pattern, Placed, Row, Rows};
 use crate::core::state::Job;
 use crate::scheduler::explain::Look;
@@ -216,16 +217,7 @@ fn list_queue(
     request: &ListJobs,
     queue: Option<&str>,
 ) -> Result<Page<JobSummary>, ApiError> {
-    let queue = match queue.map(arn::plain) {
-        None => None,
-        Some(text) => {
-            let known = text.parse::<Name>().ok().filter(|n| state.queues.contains_key(n));
-            Some(known.ok_or_else(|| {
-                ApiError::not_found(format!("JobQueue {} not found.", shown(text)))
-                    .hint("list the queues with `windrow queue list`")
-            })?)
-        }
-    };
+    let queue = queue.map(|text| find::queue(state, text).map(|(name, _)| name)).transpose()?;
     let filters = Filters::read(request)?;
     let page_max = if request.filters.is_empty() { LIST_MAX } else { FILTERED_MAX };
     let limit = page_limit(request.max_results, page_max)?;
@@ -314,10 +306,13 @@ fn list_children(
 ) -> Result<Page<JobSummary>, ApiError> {
     let id = arn::plain(array).parse::<JobId>().ok();
     let found = id.and_then(|id| Some((id, state.jobs.get(&id)?)));
-    let Some((id, job)) = found.filter(|(_, job)| job.array_size.is_some()) else {
-        return Err(ApiError::not_found(format!("array job `{}` does not exist", shown(array))));
-    };
-    list_parts(state, request, id, job)
+    match found {
+        Some((id, job)) if job.array_size.is_some() => list_parts(state, request, id, job),
+        Some((id, _)) => {
+            Err(ApiError::invalid(format!("job `{id}` is not an array and has no children")))
+        }
+        None => Err(ApiError::not_found(format!("array job `{}` does not exist", shown(array)))),
+    }
 }
 
 fn list_nodes(
@@ -327,11 +322,15 @@ fn list_nodes(
 ) -> Result<Page<JobSummary>, ApiError> {
     let id = arn::plain(nodes).parse::<JobId>().ok();
     let found = id.and_then(|id| Some((id, state.jobs.get(&id)?)));
-    let Some((id, job)) = found.filter(|(_, job)| job.nodes.is_some()) else {
-        let shown = shown(nodes);
-        return Err(ApiError::not_found(format!("multi-node job `{shown}` does not exist")));
-    };
-    list_parts(state, request, id, job)
+    match found {
+        Some((id, job)) if job.nodes.is_some() => list_parts(state, request, id, job),
+        Some((id, _)) => {
+            Err(ApiError::invalid(format!("job `{id}` is not a multi-node job and has no nodes")))
+        }
+        None => {
+            Err(ApiError::not_found(format!("multi-node job `{}` does not exist", shown(nodes))))
+        }
+    }
 }
 
 /// Children of an array, or nodes, by index.

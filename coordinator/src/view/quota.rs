@@ -15,6 +15,7 @@ use windrow_common::ids::Name;
 use super::{PAGE_MAX, bad_token, page, token};
 use crate::core::State;
 use crate::core::arn;
+use crate::core::find;
 use crate::core::quota::{Books, QuotaShare, find};
 
 /// One share.
@@ -37,9 +38,7 @@ pub fn list_quota_shares(
     state: &State,
     request: &ListQuotaShares,
 ) -> Result<ListQuotaSharesResponse, ApiError> {
-    let plain = arn::plain(&request.job_queue);
-    let queue = plain.parse::<Name>().ok().filter(|name| state.queues.contains_key(name));
-    let queue = queue.ok_or_else(|| ApiError::not_found(format!("JobQueue {plain} not found.")))?;
+    let (queue, _) = find::queue(state, &request.job_queue)?;
     let after = match token(request.next_token.as_ref()) {
         None => Bound::Unbounded,
         Some(token) => Bound::Excluded(token.parse::<Name>().map_err(|_| bad_token(token))?),

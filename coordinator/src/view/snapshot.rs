@@ -14,10 +14,10 @@ use windrow_common::api::snapshot::{
 use windrow_common::ids::{JobId, Name};
 use windrow_common::time::Timestamp;
 
-use super::explain::find_queue;
 use crate::core::State;
 use crate::core::arn;
 use crate::core::children::Readiness;
+use crate::core::find;
 use crate::core::quota::{Books, QuotaShare};
 use crate::core::state::Job;
 use crate::scheduler::order::dispatch_order;
@@ -36,7 +36,7 @@ pub fn queue_snapshot(
     request: &GetJobQueueSnapshot,
     now: Timestamp,
 ) -> Result<GetJobQueueSnapshotResponse, ApiError> {
-    let queue = find_queue(state, &request.job_queue)?;
+    let queue = &find::queue(state, &request.job_queue)?.0;
     let started = Started::of(state, queue);
     let mut since = Timestamp::default();
     let jobs = dispatch_order(state, queue, now).take(FRONT_MAX).map(|id| {

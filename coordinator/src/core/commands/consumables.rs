@@ -13,8 +13,9 @@ use super::definitions::check_tags;
 use super::{Answer, Decision};
 use crate::core::State;
 use crate::core::arn;
-use crate::core::consumables::{Consumable, Token, find};
+use crate::core::consumables::{Consumable, Token};
 use crate::core::event::Event;
+use crate::core::find;
 use crate::core::limits::{CLIENT_TOKEN_LENGTH_MAX, Limits, QUANTITY_MAX};
 
 pub(super) fn create(
@@ -62,7 +63,7 @@ pub(super) fn update(
     request: &UpdateConsumableResource,
     now: Timestamp,
 ) -> Result<Decision, ApiError> {
-    let (name, consumable) = find(state, &request.consumable_resource)?;
+    let (name, consumable) = find::consumable(state, &request.consumable_resource)?;
     let digest = digest(&name, request);
     let token = check_token(request.client_token.as_deref())?;
     if let Some(token) = token
@@ -96,7 +97,7 @@ pub(super) fn delete(
     state: &State,
     request: &DeleteConsumableResource,
 ) -> Result<Decision, ApiError> {
-    let (name, _) = find(state, &request.consumable_resource)?;
+    let (name, _) = find::consumable(state, &request.consumable_resource)?;
     let needs = |id: &&windrow_common::ids::JobId| !state.jobs[*id].children.all_ended();
     if let Some(job) = state.index.consumers(&name).find(needs) {
         return Err(ApiError::conflict(format!(

@@ -53,7 +53,8 @@ fn awaited(
             Some(DependencyType::Sequential) if array_size.is_some() => Ok(Awaited::Sequential),
             Some(DependencyType::Sequential) => Err(ApiError::invalid(
                 "dependsOn type SEQUENTIAL without a jobId is for array jobs only",
-            )),
+            )
+            .hint("give an array size, or the id of the job to wait for")),
             Some(DependencyType::NToN) | None => {
                 Err(ApiError::invalid("dependsOn needs a jobId, or the type SEQUENTIAL"))
             }

@@ -12,6 +12,7 @@ use super::{Answer, Decision};
 use crate::core::State;
 use crate::core::arn;
 use crate::core::event::Event;
+use crate::core::find;
 use crate::core::limits::{Limits, check_count};
 use crate::core::state::Environment;
 
@@ -27,7 +28,8 @@ pub(super) fn create(
     if state.environments.contains_key(&name) {
         return Err(ApiError::conflict(format!(
             "compute environment `{name}`: Object already exists"
-        )));
+        ))
+        .hint(format!("change it with `windrow ce update {name}`")));
     }
     check_count("compute environments", state.environments.len(), limits.environments)?;
     if request.kind != "UNMANAGED" {
@@ -51,7 +53,7 @@ pub(super) fn update(
     state: &State,
     request: &UpdateComputeEnvironment,
 ) -> Result<Decision, ApiError> {
-    let (name, environment) = find(state, &request.compute_environment)?;
+    let (name, environment) = find::environment(state, &request.compute_environment)?;
     refuse_managed(request.compute_resources.as_ref())?;
     let mut environment = environment.clone();
     if let Some(state) = request.state {
@@ -68,7 +70,7 @@ pub(super) fn delete(
     state: &State,
     request: &DeleteComputeEnvironment,
 ) -> Result<Decision, ApiError> {
-    let (name, environment) = find(state, &request.compute_environment)?;
+    let (name, environment) = find::environment(state, &request.compute_environment)?;
     if environment.state == ResourceState::Enabled {
         return Err(ApiError::conflict(format!(
             "compute environment `{name}` is ENABLED; disable it first"
@@ -116,13 +118,4 @@ fn set(name: Name, environment: Environment) -> Decision {
         events: vec![Event::EnvironmentSet { name, environment }],
         answer: Answer::Environment(response),
     }
-}
-
-fn find<'a>(state: &'a State, text: &str) -> Result<(Name, &'a Environment), ApiError> {
-    let plain = arn::plain(text);
-    let name = plain.parse::<Name>().ok();
-    name.and_then(|name| Some((name.clone(), state.environments.get(&name)?))).ok_or_else(|| {
-        ApiError::not_found(format!("compute environment `{plain}` does not exist"))
-            .hint("list them with `windrow ce list`")
-    })
 }

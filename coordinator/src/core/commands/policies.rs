@@ -12,6 +12,7 @@ use super::{Answer, Decision};
 use crate::core::State;
 use crate::core::arn;
 use crate::core::event::Event;
+use crate::core::find;
 use crate::core::limits::{Limits, check_count};
 use crate::core::policies::{FairShare, Policy, Rules};
 
@@ -52,7 +53,7 @@ pub(super) fn update(
     limits: &Limits,
     request: &UpdateSchedulingPolicy,
 ) -> Result<Decision, ApiError> {
-    let (name, policy) = find(state, &request.arn)?;
+    let (name, policy) = find::policy(state, &request.arn)?;
     let rules = check_rules(
         limits,
         request.fairshare_policy.as_ref(),
@@ -74,7 +75,7 @@ pub(super) fn delete(
     state: &State,
     request: &DeleteSchedulingPolicy,
 ) -> Result<Decision, ApiError> {
-    let (name, _) = find(state, &request.arn)?;
+    let (name, _) = find::policy(state, &request.arn)?;
     if let Some((queue, _)) = state.queues.iter().find(|(_, q)| q.policy.as_ref() == Some(&name)) {
         return Err(ApiError::conflict(format!(
             "scheduling policy `{name}` is used by job queue `{queue}`"
@@ -85,15 +86,6 @@ pub(super) fn delete(
 }
 
 /// The policy of this name or ARN.
-pub(super) fn find<'a>(state: &'a State, text: &str) -> Result<(Name, &'a Policy), ApiError> {
-    let plain = arn::plain(text);
-    let name = plain.parse::<Name>().ok();
-    name.and_then(|name| Some((name.clone(), state.policies.get(&name)?))).ok_or_else(|| {
-        ApiError::not_found(format!("scheduling policy `{plain}` does not exist"))
-            .hint("list them with `windrow policy list`")
-    })
-}
-
 fn check_rules(
     limits: &Limits,
     fair: Option<&FairsharePolicy>,

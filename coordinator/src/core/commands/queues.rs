@@ -13,10 +13,11 @@ use windrow_common::time::Timestamp;
 
 use super::definitions::check_tags;
 use super::stop::{How, Scope, end};
-use super::{Answer, Decision, blocked, policies};
+use super::{Answer, Decision, blocked};
 use crate::core::State;
 use crate::core::arn;
 use crate::core::event::Event;
+use crate::core::find;
 use crate::core::limits::{Limits, PRIORITY_MAX, check_count};
 use crate::core::state::Queue;
 
@@ -33,7 +34,8 @@ pub(super) fn create(
         .parse()
         .map_err(|e| ApiError::invalid(format!("jobQueueName: {e}")))?;
     if state.queues.contains_key(&name) {
-        return Err(ApiError::conflict(format!("job queue `{name}`: Object already exists")));
+        return Err(ApiError::conflict(format!("job queue `{name}`: Object already exists"))
+            .hint(format!("change it with `windrow queue update {name}`")));
     }
     check_count("job queues", state.queues.len(), limits.queues)?;
     check_priority(request.priority)?;
@@ -47,7 +49,7 @@ pub(super) fn create(
         active_jobs: 0,
         policy: match given(request.scheduling_policy_arn.as_ref()) {
             None => None,
-            Some(text) => Some(policies::find(state, text)?.0),
+            Some(text) => Some(find::policy(state, text)?.0),
         },
         is_deleting: false,
         time_limits: request.job_state_time_limit_actions.clone(),
@@ -60,7 +62,7 @@ pub(super) fn update(
     limits: &Limits,
     request: &UpdateJobQueue,
 ) -> Result<Decision, ApiError> {
-    let (name, queue) = find(state, &request.job_queue)?;
+    let (name, queue) = find::queue(state, &request.job_queue)?;
     if queue.is_deleting {
         return Err(ApiError::conflict(format!(
             "job queue `{name}` is DELETING: it cannot be changed, {} of its jobs have not ended",
@@ -99,7 +101,7 @@ fn exchange_policy(
     queue: &Queue,
     text: &str,
 ) -> Result<Name, ApiError> {
-    let (policy, new) = policies::find(state, text)?;
+    let (policy, new) = find::policy(state, text)?;
     let Some(old) = state.rules(queue) else {
         return Err(ApiError::invalid(format!(
             "job queue `{name}` was created without a scheduling policy and cannot be given one"
@@ -118,7 +120,7 @@ fn exchange_policy(
 }
 
 pub(super) fn delete(state: &State, request: &DeleteJobQueue) -> Result<Decision, ApiError> {
-    let (name, queue) = find(state, &request.job_queue)?;
+    let (name, queue) = find::queue(state, &request.job_queue)?;
     if queue.state == ResourceState::Enabled {
         return Err(ApiError::conflict(format!("job queue `{name}` is ENABLED; disable it first"))
             .hint(format!("windrow queue update {name} --disable")));
@@ -163,13 +165,6 @@ fn set(name: Name, queue: Queue) -> Decision {
     Decision { events: vec![Event::QueueSet { name, queue }], answer: Answer::Queue(response) }
 }
 
-pub(super) fn find<'a>(state: &'a State, text: &str) -> Result<(Name, &'a Queue), ApiError> {
-    let plain = arn::plain(text);
-    let name = plain.parse::<Name>().ok();
-    name.and_then(|name| Some((name.clone(), state.queues.get(&name)?)))
-        .ok_or_else(|| ApiError::not_found(format!("JobQueue {plain} not found.")))
-}
-
 fn check_priority(priority: u32) -> Result<(), ApiError> {
     if priority > PRIORITY_MAX {
         return Err(ApiError::invalid(format!(
@@ -185,7 +180,8 @@ fn check_environments(
     entries: &[ComputeEnvironmentOrder],
 ) -> Result<Vec<(u32, Name)>, ApiError> {
     if entries.is_empty() {
-        return Err(ApiError::invalid("At least 1 compute environment must be provided"));
+        return Err(ApiError::invalid("At least 1 compute environment must be provided")
+            .hint("list them with `windrow ce list`"));
     }
     if entries.len() > limits.environments_per_queue {
         return Err(ApiError::invalid(format!(
@@ -196,11 +192,7 @@ fn check_environments(
     }
     let mut environments = Vec::with_capacity(entries.len());
     for entry in entries {
-        let plain = arn::plain(&entry.compute_environment);
-        let known = plain.parse::<Name>().ok().filter(|n| state.environments.contains_key(n));
-        let name = known.ok_or_else(|| {
-            ApiError::not_found(format!("compute environment `{plain}` does not exist"))
-        })?;
+        let (name, _) = find::environment(state, &entry.compute_environment)?;
         if environments.iter().any(|(_, other)| *other == name) {
             return Err(ApiError::invalid(format!("compute environment `{name}` is listed twice")));
         }

@@ -17,8 +17,9 @@ use super::{Answer, Decision};
 use crate::core::State;
 use crate::core::arn;
 use crate::core::event::Event;
+use crate::core::find;
 use crate::core::limits::Limits;
-use crate::core::quota::{JobQuota, QuotaShare, find, is_quota_queue};
+use crate::core::quota::{self, JobQuota, QuotaShare, is_quota_queue};
 
 pub(super) fn create(
     state: &State,
@@ -29,18 +30,19 @@ pub(super) fn create(
         .quota_share_name
         .parse()
         .map_err(|e| ApiError::invalid(format!("quotaShareName: {e}")))?;
-    let queue = super::queues::find(state, &request.job_queue)?.0;
+    let queue = find::queue(state, &request.job_queue)?.0;
     if !is_quota_queue(state, &queue) {
         return Err(ApiError::invalid(format!(
             "job queue `{queue}` has no scheduling policy with a quotaSharePolicy"
         ))
-        .hint("such a policy is given to a queue when it is created"));
+        .hint("such a policy is given to a queue when it is created: `windrow queue create NAME --policy POLICY`"));
     }
     let shares = state.quota_shares.get(&queue);
     if shares.is_some_and(|shares| shares.contains_key(&name)) {
         return Err(ApiError::conflict(format!(
             "quota share `{name}` of job queue `{queue}`: Object already exists"
-        )));
+        ))
+        .hint(format!("change it with `windrow quota-share update {queue}/{name}`")));
     }
     let count = shares.map_or(0, BTreeMap::len);
     if count >= limits.quota_shares_per_queue {
@@ -67,7 +69,7 @@ pub(super) fn create(
 }
 
 pub(super) fn update(state: &State, request: &UpdateQuotaShare) -> Result<Decision, ApiError> {
-    let (queue, name, share) = find(state, &request.quota_share_arn)?;
+    let (queue, name, share) = quota::find(state, &request.quota_share_arn)?;
     let mut share = share.clone();
     if share.is_deleted {
         return Err(ApiError::conflict(format!(
@@ -88,7 +90,7 @@ pub(super) fn update(state: &State, request: &UpdateQuotaShare) -> Result<Decisi
 }
 
 pub(super) fn delete(state: &State, request: &DeleteQuotaShare) -> Result<Decision, ApiError> {
-    let (queue, name, share) = find(state, &request.quota_share_arn)?;
+    let (queue, name, share) = quota::find(state, &request.quota_share_arn)?;
     if share.state == ResourceState::Enabled {
         return Err(ApiError::conflict(format!(
             "quota share `{name}` of job queue `{queue}` is ENABLED; disable it first"
@@ -152,7 +154,8 @@ fn capacity(entries: &[QuotaShareCapacityLimit]) -> Result<BTreeMap<CapacityUnit
         return Err(ApiError::invalid(format!(
             "capacityLimits must have 1 to {CAPACITY_LIMITS_MAX} entries, got {}",
             entries.len()
-        )));
+        ))
+        .hint("such as VCPU=8, MEMORY_MIB=16384 or GPU=1; what no entry names is not limited"));
     }
     let mut limits = BTreeMap::new();
     for entry in entries {
@@ -189,7 +192,8 @@ pub(super) fn check_job(
             (Some(name), _) => Err(ApiError::invalid(format!(
                 "job queue `{queue}` has no quota shares, got quotaShareName `{}`",
                 name.chars().take(130).collect::<String>()
-            ))),
+            ))
+            .hint("leave it out, or name a queue that was created with a policy for quota shares")),
             (None, Some(_)) => Err(ApiError::invalid(format!(
                 "preemptionConfiguration is for queues of quota shares, `{queue}` is none"
             ))),
@@ -200,7 +204,7 @@ pub(super) fn check_job(
         return Err(ApiError::invalid(format!(
             "job queue `{queue}` has quota shares: quotaShareName must be provided"
         ))
-        .hint(listed));
+        .hint(format!("with the command line, `--quota-share NAME`; {listed}")));
     };
     let name = check_takes_jobs(state, queue, name)?;
     let preemption = request.preemption_configuration.as_ref();
@@ -213,7 +217,8 @@ pub(super) fn check_job(
 /// # Errors
 /// It does not exist or is DISABLED, as one that is being deleted is.
 pub(super) fn check_takes_jobs(state: &State, queue: &Name, name: &str) -> Result<Name, ApiError> {
-    let (_, name, share) = find(state, &format!("{queue}/{name}"))?;
+    let (_, name, share) = quota::find(state, &format!("{queue}/{name}"))
+        .map_err(|error| error.hint(format!("`windrow quota-share list {queue}` lists them")))?;
     if share.state == ResourceState::Disabled {
         return Err(ApiError::invalid(format!(
             "quota share `{name}` of job queue `{queue}` is DISABLED and takes no jobs"

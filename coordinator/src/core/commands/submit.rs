@@ -21,6 +21,7 @@ use crate::core::State;
 use crate::core::arn;
 use crate::core::consumables;
 use crate::core::event::{Event, Submitted};
+use crate::core::find;
 use crate::core::limits::{KEY_LENGTH_MAX, Limits, SCHEDULING_PRIORITY_MAX, TAGS_MAX, check_size};
 use crate::core::spec::{self, ResolvedNodes};
 use crate::core::state::{JobSpec, NodeGroup, Nodes, Phase};
@@ -233,13 +234,8 @@ fn check_job_name(name: &str) -> Result<Name, ApiError> {
 
 /// The queue of this name or ARN, if it takes jobs.
 pub(super) fn find_queue(state: &State, text: &str) -> Result<Name, ApiError> {
-    let plain = arn::plain(text);
-    let found = plain.parse::<Name>().ok().filter(|name| state.queues.contains_key(name));
-    let Some(name) = found else {
-        return Err(ApiError::not_found(format!("JobQueue {plain} not found."))
-            .hint("list the queues with `windrow queue list`"));
-    };
-    if state.queues[&name].state == ResourceState::Disabled {
+    let (name, queue) = find::queue(state, text)?;
+    if queue.state == ResourceState::Disabled {
         return Err(ApiError::invalid(format!("JobQueue {name} is DISABLED and takes no jobs."))
             .hint(format!("enable it with `windrow queue update {name} --enable`")));
     }
@@ -307,7 +303,8 @@ fn check_array(
         }
         (Some(size), _) if !(2..=limits.array_size).contains(&size) => Err(ApiError::invalid(
             format!("array size must be from 2 to {}, got {size}", limits.array_size),
-        )),
+        )
+        .hint("a single job has no size; cut a larger array into several")),
         (Some(_) | None, _) => Ok((size, max_parallel)),
     }
 }
