@@ -154,7 +154,7 @@ pub(crate) enum Command {
     /// Agents: the machines that run jobs.
     #[command(subcommand)]
     Agent(AgentCommand),
-    /// Tags of jobs, queues, compute environments and job definitions.
+    /// Tags of jobs, job definitions, queues and everything else that has them.
     #[command(subcommand)]
     Tag(TagCommand),
     /// What happened to jobs: every change of state, as CloudEvents records.

@@ -85,6 +85,12 @@ impl Format {
 }
 
 fn parse<T: DeserializeOwned>(text: &str, format: Format, shown: &str) -> Result<T> {
+    // A sequence would be read as fields in their order.
+    let start = text.trim_start();
+    if format != Format::Toml && (start.starts_with('[') || start.starts_with("- ")) {
+        return Err(Failure::error(format!("read `{shown}`: it is a list, and not one request"))
+            .hint("write one request in a file, as fields and their values"));
+    }
     let parsed = match format {
         Format::Json => serde_json::from_str(text).map_err(|e| e.to_string()),
         Format::Yaml => serde_yaml_ng::from_str(text).map_err(|e| e.to_string()),
@@ -341,6 +347,20 @@ mod tests {
         let backoff = strategy.backoff.unwrap();
         assert_eq!((strategy.attempts, backoff.initial_seconds), (Some(4), Some(5)));
         assert_eq!(backoff.max_seconds, Some(60));
+    }
+
+    #[test]
+    fn a_list_is_not_read_as_the_fields_of_a_request() {
+        for (text, format) in
+            [("[\"a\"]", Format::Json), (" [a]", Format::Yaml), ("- a", Format::Yaml)]
+        {
+            let failure = parse::<SubmitJob>(text, format, "f").unwrap_err();
+            assert!(failure.message.contains("it is a list"), "{}", failure.message);
+        }
+        assert_eq!(
+            parse::<SubmitJob>("---\njobName: a\n", Format::Yaml, "f").unwrap().job_name,
+            "a"
+        );
     }
 
     #[test]

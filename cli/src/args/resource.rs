@@ -123,7 +123,8 @@ pub(crate) enum AgentCommand {
 pub(crate) enum TagCommand {
     /// List the tags of a resource.
     List {
-        /// `job/ID`, `queue/NAME`, `ce/NAME`, `jobdef/NAME:REVISION`, `consumable/NAME`, `policy/NAME`, or an ARN.
+        /// `job/ID`, `queue/NAME`, `ce/NAME`, `jobdef/NAME:REVISION`, `consumable/NAME`,
+        /// `policy/NAME`, `quota-share/QUEUE/SHARE`, or an ARN.
         resource: String,
     },
     /// Add tags to a resource, or change their values.

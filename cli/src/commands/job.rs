@@ -7,7 +7,7 @@ mod stop;
 pub(super) mod why;
 
 use tokio::sync::watch;
-use windrow_common::api::jobs::{DescribeJobsResponse, JobDetail, UpdateJob};
+use windrow_common::api::jobs::{DescribeJobsResponse, JobDetail, JobStatus, UpdateJob};
 use windrow_common::ids::JobRef;
 
 use crate::args::{JobCommand, LogsArgs};
@@ -74,6 +74,19 @@ fn check_container(job: &JobDetail, container: &str) -> Result<()> {
     })
 }
 
+/// Refuses an attempt that there has not been. Of the children of an array each has its own, and of a
+/// job whose records are gone none is known.
+fn check_attempt(job: &JobDetail, attempt: u32) -> Result<()> {
+    let runs = matches!(job.status, JobStatus::Starting | JobStatus::Running);
+    let count = job.attempts.len() + usize::from(runs);
+    if job_logs::has_parts(job) || count == 0 || (1..=count).contains(&(attempt as usize)) {
+        return Ok(());
+    }
+    let message = format!("job `{}` has no attempt {attempt}: it has had {count}", job.job_id);
+    Err(Failure::new(Exit::NotFound, message)
+        .hint(format!("`windrow job get {}` shows its attempts", job.job_id)))
+}
+
 /// Prints a job's output; with `-f` until the job has ended.
 pub(super) async fn logs(context: &Context, args: LogsArgs) -> Result<Outcome> {
     let client = context.waiting_client().await?;
@@ -83,6 +96,9 @@ pub(super) async fn logs(context: &Context, args: LogsArgs) -> Result<Outcome> {
         check_container(job, container)?;
     }
     let LogsArgs { id, follow, attempt, container, .. } = args;
+    if let Some(attempt) = attempt.filter(|_| !follow) {
+        check_attempt(job, attempt)?;
+    }
     let what = Selection { job: id, attempt, prefix, container };
     if !follow {
         job_logs::print_kept(&client, &context.printer, what).await?;

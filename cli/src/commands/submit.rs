@@ -5,7 +5,7 @@ use windrow_common::api::explain::{PlanJob, WaitCode};
 use windrow_common::api::jobs::{SubmitJob, SubmitJobResponse};
 use windrow_common::ids::{JobId, JobRef};
 
-use super::job::why::details;
+use super::job::why::about;
 use crate::args::{JobWords, SubmitArgs};
 use crate::client::Client;
 use crate::context::Context;
@@ -89,7 +89,7 @@ async fn plan(
         Some(why) => {
             let follows = why.code == WaitCode::DependencyPending;
             let exit = if follows { Exit::Done } else { Exit::Unplaced };
-            (exit, format!("it would wait: {}\n{}", why.code, details(why)))
+            (exit, format!("it would wait: {}\n{}", why.code, about(why)))
         }
     };
     let answer = Answer::one(&plan, vec![], text);

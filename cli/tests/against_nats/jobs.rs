@@ -241,3 +241,25 @@ fn an_image_may_bring_its_command_and_its_definition_is_used_again() {
     let output = server.windrow(&["submit", "--image", "tool:1"]);
     assert_eq!((code(&output), text(&output.stdout)), (0, format!("{JOB}\n").as_str()));
 }
+
+#[test]
+fn a_cancel_that_changes_nothing_says_so() {
+    const OTHER: &str = "01900000-0000-7000-8000-000000000002";
+    let server = Server::start();
+    server.respond(|operation, request| {
+        Ok(match operation {
+            "CancelJobs" | "TerminateJobs" => json!({"successful": request["jobs"], "errors": []}),
+            _ => json!({"jobs": [job("RUNNING")]}),
+        })
+    });
+    let output = server.windrow(&["job", "cancel", JOB, OTHER]);
+    let said = text(&output.stderr);
+    assert_eq!(code(&output), 0, "{said}");
+    assert!(
+        said.contains(&format!("{JOB}: it is RUNNING and goes on; `windrow job terminate")),
+        "{said}"
+    );
+    assert!(said.contains(&format!("{OTHER}: there is no such job")), "{said}");
+    let said = server.windrow(&["job", "terminate", JOB]).stderr;
+    assert_eq!(text(&said), "", "what runs is being stopped");
+}

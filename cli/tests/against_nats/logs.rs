@@ -27,8 +27,11 @@ async fn output_is_printed_without_repeat_and_drops_are_told() {
     }
     let output = server.windrow(&["logs", "--prefix", JOB]);
     assert_eq!(text(&output.stdout), "[0] a\n[0] b\n");
+    let output = server.windrow(&["logs", "--attempt", "1", JOB]);
+    assert_eq!(text(&output.stdout), "a\nb\n");
     let output = server.windrow(&["logs", "--attempt", "2", JOB]);
-    assert_eq!(text(&output.stdout), "");
+    assert_eq!((code(&output), text(&output.stdout)), (4, ""));
+    assert!(text(&output.stderr).contains("no attempt 2: it has had 1"), "{output:?}");
 }
 
 #[tokio::test]

@@ -2,7 +2,9 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use windrow_common::api::jobs::{BulkResponse, CancelJobs, JobStatus, JobSummary, TerminateJobs};
+use windrow_common::api::jobs::{
+    BulkResponse, CancelJobs, DescribeJobs, JobStatus, JobSummary, TerminateJobs,
+};
 
 use super::list;
 use crate::args::{ListArgs, StopArgs};
@@ -91,6 +93,9 @@ pub(super) async fn run(context: &Context, how: How, args: StopArgs) -> Result<O
         all.successful.extend(successful);
         all.errors.extend(errors);
     }
+    if !args.ids.is_empty() {
+        say_what_stays(context, &client, how, &ids).await?;
+    }
     for error in &all.errors {
         context.printer.say(&format!("error: {}: {}", error.job, error.message));
     }
@@ -98,6 +103,30 @@ pub(super) async fn run(context: &Context, how: How, args: StopArgs) -> Result<O
     let names = all.successful.clone();
     let text = names.iter().map(|id| format!("{id}: {}\n", how.done())).collect();
     Ok(Outcome { answer: Some(Answer::one(&all, names, text)), exit })
+}
+
+/// Says which of the jobs named go on or are not known. Both count as a success, as AWS Batch has it.
+async fn say_what_stays(
+    context: &Context,
+    client: &Client,
+    how: How,
+    ids: &[String],
+) -> Result<()> {
+    for batch in ids.chunks(BATCH) {
+        let jobs = client.call(&DescribeJobs { jobs: batch.to_vec() }).await?.jobs;
+        for id in batch {
+            match jobs.iter().find(|job| job.job_id == *id).map(|job| job.status) {
+                None => context.printer.say(&format!("{id}: there is no such job")),
+                Some(status @ (JobStatus::Starting | JobStatus::Running)) if how == How::Cancel => {
+                    context.printer.say(&format!(
+                        "{id}: it is {status} and goes on; `windrow job terminate {id}` ends it"
+                    ));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Jobs that the selectors name and that can be ended this way.

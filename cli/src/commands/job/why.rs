@@ -19,8 +19,13 @@ pub(super) async fn run(context: &Context, id: JobRef) -> Result<Answer> {
 }
 
 /// The reason first, then what there is to know beside it.
-pub(crate) fn details(why: &Explanation) -> String {
-    let mut text = format!("{}  {}  {}\n{}\n", why.job_id, why.status, why.code, why.message);
+fn details(why: &Explanation) -> String {
+    format!("{}  {}  {}\n{}", why.job_id, why.status, why.code, about(why))
+}
+
+/// The reason in a sentence and what there is to know beside it, of whichever job it is.
+pub(crate) fn about(why: &Explanation) -> String {
+    let mut text = format!("{}\n", why.message);
     let mut line = |key: &str, value: String| {
         writeln!(text, "{:<12}{value}", format!("{key}:")).expect("a string takes every write");
     };
@@ -36,6 +41,7 @@ pub(crate) fn details(why: &Explanation) -> String {
     if why.nodes_considered > 0 {
         let excluded = why.excluded.iter().map(|(reason, count)| format!("{count} {reason}"));
         let excluded = excluded.collect::<Vec<_>>().join(", ");
+        let excluded = if excluded.is_empty() { "all could run it" } else { &excluded };
         line("Agents", format!("{} looked at: {excluded}", why.nodes_considered));
     }
     if let Some(nearest) = &why.nearest_fit {
