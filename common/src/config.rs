@@ -62,16 +62,17 @@ fn each_problem<T: DeserializeOwned>(defaults: &[&str], merged: &config::Config)
     if let Ok(tree) = merged.clone().try_deserialize::<serde_json::Value>() {
         flatten(String::new(), &tree, &mut settings);
     }
-    let alone = |(key, value): &(String, String)| {
-        let config =
-            over(defaults).set_override(key, value.as_str()).and_then(|builder| builder.build());
+    let alone = |(key, value): (String, config::Value)| {
+        let config = over(defaults).set_override(key, value).and_then(|builder| builder.build());
         config.and_then(config::Config::try_deserialize::<T>).err().map(|e| e.to_string())
     };
-    settings.iter().filter_map(alone).collect()
+    settings.into_iter().filter_map(alone).collect()
 }
 
-/// The settings in a tree, each with its path and its value as text.
-fn flatten(path: String, tree: &serde_json::Value, settings: &mut Vec<(String, String)>) {
+/// The settings in a tree, each with its path and its value: a text, or a list of texts.
+fn flatten(path: String, tree: &serde_json::Value, settings: &mut Vec<(String, config::Value)>) {
+    let text =
+        |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     match tree {
         serde_json::Value::Object(table) => {
             for (key, value) in table {
@@ -79,12 +80,14 @@ fn flatten(path: String, tree: &serde_json::Value, settings: &mut Vec<(String, S
                 flatten(format!("{path}{dot}{key}"), value, settings);
             }
         }
-        serde_json::Value::String(text) => settings.push((path, text.clone())),
-        serde_json::Value::Bool(_) | serde_json::Value::Number(_) => {
-            settings.push((path, tree.to_string()));
+        serde_json::Value::Array(items) => {
+            settings.push((path, items.iter().map(text).collect::<Vec<_>>().into()));
         }
-        // No setting of ours is a list or nothing.
-        serde_json::Value::Array(_) | serde_json::Value::Null => {}
+        serde_json::Value::String(_)
+        | serde_json::Value::Bool(_)
+        | serde_json::Value::Number(_) => settings.push((path, text(tree).into())),
+        // TOML has no such value.
+        serde_json::Value::Null => {}
     }
 }
 
@@ -175,6 +178,8 @@ mod tests {
     struct Example {
         nats: Nats,
         wait: HumanDuration,
+        #[serde(default)]
+        hosts: Vec<String>,
     }
 
     const DEFAULTS: &str = "wait = '30s'\n[nats]\nurl = 'nats://default'\n";
@@ -187,6 +192,7 @@ mod tests {
             file: None,
         };
         let example: Example = load(&[DEFAULTS], &sources).unwrap();
+        assert!(example.hosts.is_empty());
         assert_eq!(example.nats.url, "nats://flag");
         assert_eq!(example.wait.0, Duration::from_secs(30));
     }
@@ -206,5 +212,12 @@ mod tests {
         both.flags.push(("nats.uri".into(), "x".into()));
         let Error(problems) = load::<Example>(&[DEFAULTS], &both).unwrap_err();
         assert_eq!(problems.len(), 2, "{problems:?}");
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("x.toml");
+        std::fs::write(&file, "wait = 'soon'\nhosts = ['a']\ngpus = ['0']\n").unwrap();
+        let sources = Sources { file: Some(file), ..with("nats.url", "x") };
+        let Error(problems) = load::<Example>(&[DEFAULTS], &sources).unwrap_err();
+        assert_eq!(problems.len(), 2, "a list is a setting too: {problems:?}");
+        assert!(problems.iter().any(|problem| problem.contains("gpus")), "{problems:?}");
     }
 }
