@@ -15,10 +15,12 @@ use windrow_common::ids::{JobId, JobRef, Name};
 use super::{PAGE_MAX, bad_token, jobs, page, token};
 use crate::core::State;
 use crate::core::arn;
+use crate::core::children::Child;
 use crate::core::consumables::{Consumable, to_api};
 use crate::core::find;
 use crate::core::listing::Pattern;
 use crate::core::state::Job;
+use crate::scheduler::hold::needs_at_once;
 
 /// One resource.
 ///
@@ -106,10 +108,9 @@ pub fn list_consumers(
 }
 
 fn consumer(state: &State, name: &Name, id: JobId, job: &Job) -> JobByConsumableResource {
-    let needs = &state.specs[&job.spec].spec.consumables;
-    let quantity = needs.iter().find(|(other, _)| other == name).map_or(0, |(_, q)| *q);
-    let leased = match state.consumables[name].kind {
-        ConsumableResourceType::Replenishable => job.live_count(),
+    let (needs, _) = needs_at_once(state, job);
+    let taken = match state.consumables[name].kind {
+        ConsumableResourceType::Replenishable => taken(state, name, job),
         ConsumableResourceType::NonReplenishable => 0,
     };
     let summary = jobs::summary(state, JobRef::from(id), job);
@@ -119,14 +120,31 @@ fn consumer(state: &State, name: &Name, id: JobId, job: &Job) -> JobByConsumable
         job_name: job.name.to_string(),
         job_definition_arn: arn::definition(&job.definition.0, job.definition.1),
         job_status: summary.status,
-        quantity,
-        in_use_quantity: quantity.saturating_mul(u64::from(leased)),
+        quantity: quantity_of(name, &needs),
+        in_use_quantity: taken,
         created_at: job.created_at.0,
         share_identifier: jobs::share_identifier(job),
         status_reason: summary.status_reason,
         started_at: summary.started_at,
-        consumable_resource_properties: to_api(needs).unwrap_or_default(),
+        consumable_resource_properties: to_api(&needs).unwrap_or_default(),
     }
+}
+
+/// What the leased children of a job hold of a resource. Nodes may need different amounts.
+fn taken(state: &State, name: &Name, job: &Job) -> u64 {
+    let of_spec = |spec| quantity_of(name, &state.specs[&spec].spec.consumables);
+    if job.nodes.is_none() {
+        return of_spec(job.spec).saturating_mul(u64::from(job.live_count()));
+    }
+    let is_leased = |node: &u32| {
+        matches!(job.children.get(*node), Child::Starting { .. } | Child::Running { .. })
+    };
+    let nodes = (0..job.children.size()).filter(is_leased);
+    nodes.map(|node| of_spec(job.spec_of(node))).fold(0, u64::saturating_add)
+}
+
+fn quantity_of(name: &Name, needs: &[(Name, u64)]) -> u64 {
+    needs.iter().find(|(other, _)| other == name).map_or(0, |(_, quantity)| *quantity)
 }
 
 /// A filter of a known name: any of the values may match, in any case.

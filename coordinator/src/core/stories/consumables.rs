@@ -4,8 +4,8 @@ use windrow_common::api::ErrorKind;
 use windrow_common::api::consumables::{
     ConsumableResourceProperties, ConsumableResourceRequirement, ConsumableResourceType,
     CreateConsumableResource, DeleteConsumableResource, DescribeConsumableResource,
-    ListConsumableResources, ListJobsByConsumableResource, QuantityOperation,
-    UpdateConsumableResource,
+    JobByConsumableResource, ListConsumableResources, ListJobsByConsumableResource,
+    QuantityOperation, UpdateConsumableResource,
 };
 use windrow_common::api::explain::WaitCode;
 use windrow_common::api::jobs::{
@@ -15,6 +15,7 @@ use windrow_common::ids::{JobId, Name};
 use windrow_common::wire::agent::{EndCause, Report};
 use windrow_common::wire::lease::Order;
 
+use super::nodes::{multinode, range};
 use crate::core::world::{World, name};
 use crate::core::{Answer, Command};
 use crate::scheduler::explain::Look;
@@ -51,6 +52,13 @@ impl World {
         self.orders.entry(agent.clone()).or_default().extend(orders);
         let ended = self.ended(&mine[0], mine[0].first, EndCause::Exited, 0);
         self.report(agent, vec![ended]);
+    }
+
+    /// The newest job that takes of it.
+    fn consumer(&self, resource: &str) -> JobByConsumableResource {
+        let consumable_resource = resource.into();
+        let request = ListJobsByConsumableResource { consumable_resource, ..Default::default() };
+        view::list_consumers(&self.state, &request).unwrap().jobs.remove(0)
     }
 
     fn consumers(&self, resource: &str, filter: Option<(&str, &str)>) -> Vec<String> {
@@ -425,6 +433,23 @@ fn a_job_leaves_what_one_of_a_queue_before_its_own_gathers_and_says_so() {
 }
 
 #[test]
+fn a_multi_node_job_takes_what_its_nodes_take_together() {
+    let mut w = World::new();
+    w.consumable("licence", 10, ConsumableResourceType::Replenishable);
+    let mut others = range("1:", "1");
+    others.consumable_resource_properties = takes("licence", 3);
+    let definition = multinode("m", 3, vec![range("0:0", "1"), others]);
+    w.does(Command::RegisterDefinition(Box::new(definition)));
+    w.submit(SubmitJob { job_definition: "m".into(), ..w.request() });
+    let row = w.consumer("licence");
+    assert_eq!((row.quantity, row.in_use_quantity), (6, 0), "two nodes of three");
+    w.agent("a", 4);
+    let row = w.consumer("licence");
+    assert_eq!((row.quantity, row.in_use_quantity), (6, 6));
+    assert_eq!(w.state.consumables[&name("licence")].in_use, 6);
+}
+
+#[test]
 fn a_row_of_a_resource_s_jobs_says_how_the_job_gets_on() {
     let mut w = World::new();
     w.policy("p", Default::default());
@@ -436,11 +461,7 @@ fn a_row_of_a_resource_s_jobs_says_how_the_job_gets_on() {
         share_identifier: Some("x".into()),
         ..taking(&w, "licence", 1)
     });
-    let row = |w: &World| {
-        let consumable_resource = "licence".into();
-        let request = ListJobsByConsumableResource { consumable_resource, ..Default::default() };
-        view::list_consumers(&w.state, &request).unwrap().jobs.remove(0)
-    };
+    let row = |w: &World| w.consumer("licence");
     assert_eq!(row(&w).share_identifier.as_deref(), Some("x"));
     assert_eq!((row(&w).started_at, row(&w).status_reason), (None, None));
     let lease = w.leases(&agent).remove(0);
