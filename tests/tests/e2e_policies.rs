@@ -1,7 +1,7 @@
 //! Scheduling policies and shares, through the real programs, as a user types them.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-use windrow_tests::Cluster;
+use windrow_tests::{Cluster, wait_until};
 
 #[test]
 fn a_queue_is_divided_into_shares_and_knows_whose_jobs_are_whose() {
@@ -90,4 +90,56 @@ fn the_priority_of_a_definition_counts_unless_a_job_says_otherwise() {
     let plan = cluster.windrow(&["plan", "--queue", "q", "--", "true"]);
     assert!(plan.stderr.contains("shareIdentifier must be given"), "{plan:?}");
     cluster.windrow(&["run", "--queue", "q", "--share", "a", "--priority", "1", "--", "true"]).ok();
+}
+
+#[test]
+fn a_quota_share_is_made_used_changed_and_deleted() {
+    let cluster = Cluster::start();
+    cluster.windrow(&["policy", "create", "parts", "--quota", "--tag", "team=a"]).ok();
+    assert_eq!(cluster.windrow(&["tag", "list", "policy/parts", "-q"]).ok(), "team");
+    cluster.windrow(&["queue", "create", "parted", "--policy", "parts"]).ok();
+    let share = |verb: &str, flags: &[&str]| {
+        cluster.windrow(&[&["quota-share", verb, "parted/vision"][..], flags].concat())
+    };
+    share("create", &["--limit", "VCPU=1", "--strategy", "lend"]).ok();
+    let submit = ["--queue", "parted", "--quota-share", "vision", "--vcpus", "1", "--memory", "16"];
+    let sleeps = [&submit[..], &["--", "sleep", "300"]].concat();
+    let (runs, waits) = (cluster.submit(&sleeps), cluster.submit(&sleeps));
+    wait_until("the first job to run", 30, || {
+        (cluster.job(&runs)["status"] == "RUNNING").then_some(())
+    });
+    let table = cluster.windrow(&["quota-share", "list", "parted"]).ok();
+    assert!(table.contains("VCPU=1") && table.contains("LEND"), "{table}");
+    let why = cluster.windrow(&["job", "why", &waits, "-o", "json"]).json();
+    assert_eq!(why["code"], "QUOTA", "{why:#}");
+    cluster.windrow(&["job", "update", &waits, "--priority", "7"]).ok();
+    assert_eq!(cluster.job(&waits)["schedulingPriority"], 7);
+
+    share("update", &["--limit", "VCPU=2"]).ok();
+    wait_until("the second job to run", 30, || {
+        (cluster.job(&waits)["status"] == "RUNNING").then_some(())
+    });
+    assert_eq!(share("delete", &[]).code, 6, "it is ENABLED");
+    share("update", &["--disable"]).ok();
+    let refused = cluster.windrow(&[&["submit"][..], &submit, &["--", "true"]].concat());
+    assert!(refused.stderr.contains("DISABLED"), "{refused:?}");
+    share("delete", &[]).ok();
+    for job in [runs, waits] {
+        assert_eq!(cluster.ended(&job, 60)["status"], "FAILED", "it goes with its share");
+    }
+    wait_until("the share to be gone", 30, || (share("get", &[]).code == 4).then_some(()));
+}
+
+#[test]
+fn a_queue_ends_a_job_that_blocks_it_for_too_long() {
+    let cluster = Cluster::start();
+    let too_large = "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT=1";
+    cluster.windrow(&["queue", "update", "default", "--time-limit-action", too_large]).ok();
+    let job = cluster.submit(&["--vcpus", "1000", "--", "true"]);
+    let ended = cluster.ended(&job, 60);
+    let reason = ended["statusReason"].as_str().unwrap();
+    assert!(reason.starts_with("Canceled by JobStateTimeLimit action due to reason"), "{reason}");
+    cluster.windrow(&["queue", "update", "default", "--no-time-limit-actions"]).ok();
+    let queue = cluster.windrow(&["queue", "get", "default", "-o", "json"]).json();
+    assert!(queue["jobQueues"][0]["jobStateTimeLimitActions"].is_null(), "{queue:#}");
 }

@@ -1,25 +1,57 @@
-//! Every `windrow` command line of README.md and of GUIDE.md works, in order, in one cluster.
+//! Every `windrow` command line and every file of README.md and of GUIDE.md works, in order, in one
+//! cluster.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::process::Command;
 
 use windrow_tests::program::{self, Finished};
 
-/// The lines of the README's `sh` blocks that are to be run: those that use `windrow`, and those
-/// that give them a variable or a file. Installing and building is what the quick start's test is for.
-fn script(readme: &str) -> String {
-    let mut inside = false;
+/// The block of a document that a line is in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Block {
+    None,
+    Shell,
+    /// A file, whose first line is a comment with the command that reads it.
+    File,
+}
+
+/// What a document's blocks say to do. Of `sh` blocks the lines that use `windrow`, and those that
+/// give them a variable or a file: installing and building is what the quick start's test is for. A
+/// `yaml` block is written to its file, and its command is run.
+fn script(document: &str) -> String {
+    let mut block = Block::None;
     let mut script = String::from("set -euo pipefail\n");
-    for line in readme.lines() {
-        match line.trim_end() {
-            "```sh" => inside = true,
-            "```" => inside = false,
-            line if inside && is_run(line) => {
-                script.push_str(&in_background(line));
-                script.push('\n');
+    let mut command = String::new();
+    for line in document.lines() {
+        let text = match (line.trim_end(), block) {
+            ("```sh", Block::None) => {
+                block = Block::Shell;
+                continue;
             }
-            _ => (),
-        }
+            ("```yaml", Block::None) => {
+                block = Block::File;
+                continue;
+            }
+            ("```", _) => {
+                let is_file = std::mem::replace(&mut block, Block::None) == Block::File;
+                let command = std::mem::take(&mut command);
+                if !is_file {
+                    continue;
+                }
+                format!("END\n{command}")
+            }
+            (line, Block::Shell) if is_run(line) => in_background(line),
+            (line, Block::File) if command.is_empty() => {
+                let whole = line.strip_prefix("# ").expect("a file's command comes first");
+                whole.split(';').next().unwrap_or(whole).clone_into(&mut command);
+                let file = command.rsplit(' ').next().unwrap_or_default();
+                format!("cat >{file} <<'END'")
+            }
+            (line, Block::File) => line.to_owned(),
+            (_, Block::Shell | Block::None) => continue,
+        };
+        script.push_str(&text);
+        script.push('\n');
     }
     script
 }
@@ -42,6 +74,9 @@ fn lines_to_run_are_picked() {
     let readme = "text\n```sh\nwindrow up   # go\nwindrow x # not run\n```\nwindrow y\n```sh\n\
                   deploy/q.sh\nJ=$(windrow z)\n```\n";
     assert_eq!(script(readme), "set -euo pipefail\nwindrow up --detach\nJ=$(windrow z)\n");
+    let file = "```yaml\n# windrow read -f a.yaml; windrow more\na: 1\n```\n```json\n{}\n```\n";
+    let expected = "set -euo pipefail\ncat >a.yaml <<'END'\na: 1\nEND\nwindrow read -f a.yaml\n";
+    assert_eq!(script(file), expected);
 }
 
 #[test]
