@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rangemap::RangeSet;
-use tracing::warn;
 use windrow_common::codec::to_msgpack;
 use windrow_common::ids::{LeaseId, Name};
 use windrow_common::streams::MESSAGE_BYTES_MAX;
@@ -229,13 +228,12 @@ impl Dispatch {
                 | Order::Drain
                 | Order::Undrain => None,
             };
-            if let Err((order, spec)) = message.add(order, spec) {
+            let bytes = size(&order, spec.as_ref());
+            if !message.has_room(bytes) {
                 messages.push((subject.clone(), message.finish()));
                 message = Batch::new(state.term, agent.session);
-                if message.add(order, spec).is_err() {
-                    warn!(agent = %name, "an order is too large for a message and was not sent");
-                }
             }
+            message.add(order, spec, bytes);
         }
         messages.push((subject, message.finish()));
         messages
@@ -245,6 +243,16 @@ impl Dispatch {
 fn spec_of(state: &State, lease: &Lease) -> Option<(SpecDigest, TaskSpec)> {
     let job = state.jobs.get(&lease.job)?;
     Some((lease.spec, state.specs[&job.spec_of(lease.first)].spec.task.clone()))
+}
+
+/// What an order takes in a message, about: it is small but for the ranges of a stop; a spec can be as
+/// large as a request.
+fn size(order: &Order, spec: Option<&(SpecDigest, TaskSpec)>) -> usize {
+    let ranges = match order {
+        Order::Stop(stop) => stop.children.len(),
+        Order::Run(_) | Order::Confirm { .. } | Order::Drain | Order::Undrain => 0,
+    };
+    512 + 12 * ranges + spec.map_or(0, |(_, spec)| to_msgpack(spec).len())
 }
 
 /// A message being filled.
@@ -265,25 +273,15 @@ impl Batch {
         Self { message, bytes: 0 }
     }
 
-    #[expect(clippy::result_large_err, reason = "hands back what did not fit")]
-    fn add(
-        &mut self,
-        order: Order,
-        spec: Option<(SpecDigest, TaskSpec)>,
-    ) -> Result<(), (Order, Option<(SpecDigest, TaskSpec)>)> {
-        // Orders are small but for the ranges of a stop; a spec can be as large as a request.
-        let ranges = match &order {
-            Order::Stop(stop) => stop.children.len(),
-            Order::Run(_) | Order::Confirm { .. } | Order::Drain | Order::Undrain => 0,
-        };
-        let bytes = 512 + 12 * ranges + spec.as_ref().map_or(0, |(_, spec)| to_msgpack(spec).len());
-        if self.bytes + bytes > MESSAGE_BYTES_MAX && self.bytes > 0 {
-            return Err((order, spec));
-        }
+    /// A message takes its first order however large: limits on requests keep specs well below.
+    fn has_room(&self, bytes: usize) -> bool {
+        self.bytes == 0 || self.bytes + bytes <= MESSAGE_BYTES_MAX
+    }
+
+    fn add(&mut self, order: Order, spec: Option<(SpecDigest, TaskSpec)>, bytes: usize) {
         self.bytes += bytes;
         self.message.orders.push(order);
         self.message.specs.extend(spec);
-        Ok(())
     }
 
     fn finish(self) -> Vec<u8> {
@@ -350,5 +348,24 @@ mod tests {
         let messages = dispatch.messages(&later, &subjects, &agent, Vec::new());
         let message: OrderMessage = from_msgpack(&messages[0].1).unwrap();
         assert_eq!((message.session, message.orders), (2, vec![Order::Confirm { upto: 3 }]));
+    }
+
+    #[test]
+    fn orders_that_are_large_together_travel_one_after_the_other() {
+        let (mut state, mut dispatch) = (State::default(), Dispatch::default());
+        let agent: Name = "a".parse().unwrap();
+        let subjects = Subjects::new("c".parse().unwrap());
+        apply(&mut state, &registered(1));
+        let stop = |lease: u64| {
+            let children = (0..40_000).map(|n| (2 * n, 1)).collect();
+            Order::Stop(Stop { lease: LeaseId(lease), children })
+        };
+        let orders = vec![stop(1), stop(2), Order::Drain, stop(3)];
+        let messages = dispatch.messages(&state, &subjects, &agent, orders.clone());
+        assert!(messages.iter().all(|(_, payload)| payload.len() <= MESSAGE_BYTES_MAX));
+        let sent = messages.iter().map(|(_, payload)| from_msgpack(payload).unwrap());
+        let sent: Vec<Vec<Order>> = sent.map(|message: OrderMessage| message.orders).collect();
+        assert_eq!(sent.iter().map(Vec::len).collect::<Vec<_>>(), [1, 2, 1]);
+        assert_eq!(sent.concat(), orders);
     }
 }
