@@ -7,6 +7,7 @@ mod ready;
 mod sorted;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -171,9 +172,15 @@ impl Index {
         }
     }
 
-    /// Known jobs that take of a consumable resource, oldest first.
-    pub fn consumers(&self, name: &Name) -> impl DoubleEndedIterator<Item = &JobId> {
-        self.consumers.get(name).into_iter().flatten()
+    /// Known jobs that take of a consumable resource, oldest first; all, or those older than one.
+    pub fn consumers(
+        &self,
+        name: &Name,
+        before: Option<JobId>,
+    ) -> impl DoubleEndedIterator<Item = &JobId> {
+        let upto = before.map_or(Bound::Unbounded, Bound::Excluded);
+        let jobs = self.consumers.get(name).into_iter();
+        jobs.flat_map(move |jobs| jobs.range((Bound::Unbounded, upto)))
     }
 
     /// Removes a job that nothing waits for. Gives those of its specs that nothing has any more.

@@ -378,12 +378,6 @@ impl<'a> Look<'a> {
     }
 }
 
-/// The status reason that AWS Batch's vocabulary has for a ready job that somebody has to do
-/// something about. One that only waits its turn has none.
-pub fn status_reason(state: &State, id: JobId) -> Option<String> {
-    Look::bare(state).status_reason(id)
-}
-
 /// What the job's children, or its nodes together, ask for.
 fn shape(state: &State, id: JobId) -> Shape {
     Shape::of_job(state, &state.jobs[&id])

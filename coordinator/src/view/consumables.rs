@@ -1,7 +1,5 @@
 //! Consumable resources and the jobs that take of them.
 
-use std::ops::Bound;
-
 use windrow_common::api::ApiError;
 use windrow_common::api::consumables::{
     ConsumableResourceSummary, ConsumableResourceType, DescribeConsumableResource,
@@ -12,7 +10,7 @@ use windrow_common::api::consumables::{
 use windrow_common::api::jobs::{JobStatus, KeyValuesPair};
 use windrow_common::ids::{JobId, JobRef, Name};
 
-use super::{PAGE_MAX, bad_token, jobs, page, token};
+use super::{PAGE_MAX, bad_token, jobs, named, page, page_of_some, shown, token};
 use crate::core::State;
 use crate::core::arn;
 use crate::core::children::Child;
@@ -52,11 +50,7 @@ pub fn list_consumables(
     request: &ListConsumableResources,
 ) -> Result<ListConsumableResourcesResponse, ApiError> {
     let filters = read_filters(&request.filters, &["CONSUMABLE_RESOURCE_NAME"])?;
-    let after = match token(request.next_token.as_ref()) {
-        None => Bound::Unbounded,
-        Some(token) => Bound::Excluded(token.parse::<Name>().map_err(|_| bad_token(token))?),
-    };
-    let rows = state.consumables.range((after, Bound::Unbounded));
+    let rows = named(&state.consumables, &[], request.next_token.as_ref())?;
     let rows = rows
         .filter(|(name, _)| filters.iter().all(|filter| filter.matches(name.as_str())))
         .map(|(name, consumable)| (name.to_string(), summary(name, consumable)));
@@ -77,7 +71,8 @@ fn summary(name: &Name, consumable: &Consumable) -> ConsumableResourceSummary {
     }
 }
 
-/// Jobs that take of a resource, newest first.
+/// Jobs that take of a resource, newest first. A page looks at a bounded number of jobs, so that it may
+/// be short and still have a token.
 ///
 /// # Errors
 /// Unknown resource, a wrong filter, token or page size.
@@ -97,13 +92,11 @@ pub fn list_consumers(
             _ => filter.matches(job.name.as_str()),
         })
     };
-    let rows = state.index.consumers(&name).rev();
-    let rows = rows
-        .filter(|id| before.is_none_or(|before| **id < before))
-        .map(|id| (*id, &state.jobs[id]))
-        .filter(|(_, job)| wanted(job))
-        .map(|(id, job)| (id.to_string(), consumer(state, &name, id, job)));
-    let page = page(rows, request.max_results, PAGE_MAX)?;
+    let rows = state.index.consumers(&name, before).rev().map(|id| {
+        let job = &state.jobs[id];
+        (*id, wanted(job).then(|| consumer(state, &name, *id, job)))
+    });
+    let page = page_of_some(rows, request.max_results, PAGE_MAX)?;
     Ok(ListJobsByConsumableResourceResponse { jobs: page.rows, next_token: page.next_token })
 }
 
@@ -167,8 +160,7 @@ fn read_filters(
     let read = |filter: &KeyValuesPair| {
         let found = known.iter().find(|name| **name == filter.name);
         let name = *found.ok_or_else(|| {
-            let shown: String = filter.name.chars().take(80).collect();
-            ApiError::invalid(format!("there is no filter `{shown}`"))
+            ApiError::invalid(format!("there is no filter `{}`", shown(&filter.name)))
                 .hint(format!("use {}", known.join(" or ")))
         })?;
         if filter.values.is_empty() {

@@ -12,7 +12,7 @@ use windrow_common::api::jobs::JobStatus;
 use windrow_common::ids::{JobId, JobRef, Name};
 use windrow_common::time::Timestamp;
 
-use super::jobs;
+use super::{jobs, shown};
 use crate::core::State;
 use crate::core::arn;
 use crate::core::find;
@@ -41,8 +41,7 @@ pub fn explain_job(
     let text = arn::plain(&request.job_id);
     let found = text.parse::<JobRef>().ok().and_then(|id| Some((id, state.jobs.get(&id.job)?)));
     let Some((id, job)) = found.filter(|(id, job)| job.has(*id)) else {
-        let shown: String = text.chars().take(80).collect();
-        return Err(ApiError::not_found(format!("job `{shown}` does not exist"))
+        return Err(ApiError::not_found(format!("job `{}` does not exist", shown(text)))
             .hint("`windrow job list` shows the jobs there are"));
     };
     let look = Look::new(state, now, Some(hearing));

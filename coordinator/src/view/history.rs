@@ -8,7 +8,7 @@ use windrow_common::api::jobs::{DescribeJobsResponse, ListJobsResponse};
 use windrow_common::ids::{JobId, JobRef, Name};
 
 use super::explain::tell_end;
-use super::jobs::{describe, summary};
+use super::jobs::{detail, summary};
 use crate::core::State;
 use crate::core::children::archive::Piece;
 
@@ -91,7 +91,7 @@ impl Later {
                 for job in &mut answer.jobs {
                     let id = self.ids.iter().find(|id| id.to_string() == job.job_id);
                     if let Some(id) = id {
-                        *job = describe(&self.excerpt, *id, &self.excerpt.jobs[&id.job]);
+                        *job = detail(&self.excerpt, *id, &self.excerpt.jobs[&id.job]);
                     }
                 }
                 Answer::Described(answer)

@@ -25,7 +25,7 @@ use crate::core::consumables;
 use crate::core::quota::{JobQuota, share_of};
 use crate::core::reasons;
 use crate::core::state::{Awaited, Dependency, Job, Nodes};
-use crate::scheduler::explain;
+use crate::scheduler::explain::Look;
 
 /// Most ids of one DescribeJobs, as AWS has it.
 const DESCRIBE_MAX: usize = 100;
@@ -44,10 +44,17 @@ pub fn describe_jobs(
             "Maximum number of jobs supported is  {DESCRIBE_MAX} ."
         )));
     }
+    let look = Look::bare(state);
     let known = request.jobs.iter().filter_map(|text| {
         let id: JobRef = arn::plain(text).parse().ok()?;
         let job = state.jobs.get(&id.job).filter(|job| job.has(id))?;
-        let mut detail = describe(state, id, job);
+        let mut detail = detail(state, id, job);
+        if detail.status_reason.is_none()
+            && job.children.readiness().is_some()
+            && !detail.status.is_terminal()
+        {
+            detail.status_reason = look.status_reason(id.job);
+        }
         date_counts(&mut detail.array_properties, now);
         Some(detail)
     });
@@ -59,18 +66,6 @@ pub(super) fn date_counts(array: &mut Option<ArrayPropertiesDetail>, now: Timest
     if let Some(parent) = array.as_mut().filter(|array| array.size.is_some()) {
         parent.status_summary_last_updated_at.get_or_insert(now.0);
     }
-}
-
-/// A job, an array parent or a child, with what keeps it where AWS Batch has words for it.
-pub(super) fn describe(state: &State, id: JobRef, job: &Job) -> JobDetail {
-    let mut detail = detail(state, id, job);
-    if detail.status_reason.is_none()
-        && job.children.readiness().is_some()
-        && !detail.status.is_terminal()
-    {
-        detail.status_reason = explain::status_reason(state, id.job);
-    }
-    detail
 }
 
 /// A job, an array parent or a child as it is, without a look at why it waits.

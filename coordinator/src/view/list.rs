@@ -12,7 +12,7 @@ use windrow_common::time::Timestamp;
 
 use super::explain::{STRETCHES_MAX, representative_within};
 use super::jobs::{date_counts, summary};
-use super::{Page, bad_token, page_limit, token};
+use super::{LOOKS_MAX, Page, bad_token, page_limit, shown, token};
 use crate::core::State;
 use crate::core::arn;
 use crate::core::find;
@@ -24,8 +24,6 @@ use crate::scheduler::explain::Look;
 const LIST_MAX: u32 = 1000;
 /// Most rows of one page with filters, as AWS has it.
 const FILTERED_MAX: u32 = 100;
-/// Most rows of a table that one page looks at: some milliseconds of the coordinator's time.
-const LOOKS_MAX: usize = 20_000;
 /// The one filter beside which `jobStatus` counts.
 const SHARE_IDENTIFIER: &str = "SHARE_IDENTIFIER";
 /// Most chunks of an array's children that one page looks at, for the same reason.
@@ -196,10 +194,6 @@ fn millis(name: &str, value: &str) -> Result<u64, ApiError> {
     })
 }
 
-fn shown(text: &str) -> String {
-    text.chars().take(80).collect()
-}
-
 /// Whether the oldest come first.
 fn is_oldest_first(request: &ListJobs) -> Result<bool, ApiError> {
     match request.sort.as_deref().filter(|sort| !sort.is_empty()) {
@@ -304,15 +298,9 @@ fn list_children(
     request: &ListJobs,
     array: &str,
 ) -> Result<Page<JobSummary>, ApiError> {
-    let id = arn::plain(array).parse::<JobId>().ok();
-    let found = id.and_then(|id| Some((id, state.jobs.get(&id)?)));
-    match found {
-        Some((id, job)) if job.array_size.is_some() => list_parts(state, request, id, job),
-        Some((id, _)) => {
-            Err(ApiError::invalid(format!("job `{id}` is not an array and has no children")))
-        }
-        None => Err(ApiError::not_found(format!("array job `{}` does not exist", shown(array)))),
-    }
+    let (id, job) =
+        find_whole(state, array, ("array job", "children"), |job| job.array_size.is_some())?;
+    list_parts(state, request, id, job)
 }
 
 fn list_nodes(
@@ -320,16 +308,28 @@ fn list_nodes(
     request: &ListJobs,
     nodes: &str,
 ) -> Result<Page<JobSummary>, ApiError> {
-    let id = arn::plain(nodes).parse::<JobId>().ok();
+    let (id, job) =
+        find_whole(state, nodes, ("multi-node job", "nodes"), |job| job.nodes.is_some())?;
+    list_parts(state, request, id, job)
+}
+
+/// The job that a text names as a whole, of a kind that has such parts.
+fn find_whole<'a>(
+    state: &'a State,
+    text: &str,
+    (kind, parts): (&str, &str),
+    is_one: impl Fn(&Job) -> bool,
+) -> Result<(JobId, &'a Job), ApiError> {
+    let id = arn::plain(text).parse::<JobId>().ok();
     let found = id.and_then(|id| Some((id, state.jobs.get(&id)?)));
     match found {
-        Some((id, job)) if job.nodes.is_some() => list_parts(state, request, id, job),
+        Some((id, job)) if is_one(job) => Ok((id, job)),
         Some((id, _)) => {
-            Err(ApiError::invalid(format!("job `{id}` is not a multi-node job and has no nodes")))
+            Err(ApiError::invalid(format!("job {id} is no {kind} and has no {parts}"))
+                .hint(format!("`windrow job get {id}` shows it")))
         }
-        None => {
-            Err(ApiError::not_found(format!("multi-node job `{}` does not exist", shown(nodes))))
-        }
+        None => Err(ApiError::not_found(format!("{kind} `{}` does not exist", shown(text)))
+            .hint("`windrow job list` shows the jobs there are")),
     }
 }
 

@@ -8,8 +8,7 @@ use windrow_common::api::policies::{
 };
 use windrow_common::ids::Name;
 
-use super::resources::named;
-use super::{PAGE_MAX, page};
+use super::{PAGE_MAX, named, page};
 use crate::core::State;
 use crate::core::arn;
 use crate::core::policies::{Policy, Rules};

@@ -1,7 +1,6 @@
 //! Quota shares and what of their capacity is in use.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
 
 use windrow_common::api::ApiError;
 use windrow_common::api::quota::{
@@ -12,7 +11,7 @@ use windrow_common::api::quota::{
 use windrow_common::api::resources::ResourceState;
 use windrow_common::ids::Name;
 
-use super::{PAGE_MAX, bad_token, page, token};
+use super::{PAGE_MAX, named, page};
 use crate::core::State;
 use crate::core::arn;
 use crate::core::find;
@@ -39,13 +38,9 @@ pub fn list_quota_shares(
     request: &ListQuotaShares,
 ) -> Result<ListQuotaSharesResponse, ApiError> {
     let (queue, _) = find::queue(state, &request.job_queue)?;
-    let after = match token(request.next_token.as_ref()) {
-        None => Bound::Unbounded,
-        Some(token) => Bound::Excluded(token.parse::<Name>().map_err(|_| bad_token(token))?),
-    };
     let none = BTreeMap::new();
     let shares = state.quota_shares.get(&queue).unwrap_or(&none);
-    let rows = shares.range((after, Bound::Unbounded));
+    let rows = named(shares, &[], request.next_token.as_ref())?;
     let rows = rows.map(|(name, share)| (name.to_string(), detail(state, &queue, name, share)));
     let page = page(rows, request.max_results, PAGE_MAX)?;
     Ok(ListQuotaSharesResponse { quota_shares: page.rows, next_token: page.next_token })

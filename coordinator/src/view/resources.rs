@@ -1,7 +1,6 @@
 //! Describe and list queues, compute environments, definitions, agents; counts of the cluster.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
 
 use windrow_common::api::ApiError;
 use windrow_common::api::definitions::{
@@ -16,7 +15,7 @@ use windrow_common::api::resources::{
 use windrow_common::ids::Name;
 use windrow_common::wire::agent::Gpu;
 
-use super::{PAGE_MAX, bad_token, page, token};
+use super::{PAGE_MAX, bad_token, named, page, token};
 use crate::core::State;
 use crate::core::arn;
 use crate::core::state::{Agent, Environment, Queue, Revision};
@@ -24,22 +23,6 @@ use crate::core::state::{Agent, Environment, Queue, Revision};
 const VALID: &str = "VALID";
 /// Status of a queue whose jobs are being terminated.
 const DELETING: &str = "DELETING";
-
-/// Rows of a map after the token, all of them or those named.
-pub(super) fn named<'a, V>(
-    map: &'a BTreeMap<Name, V>,
-    names: &'a [String],
-    next_token: Option<&String>,
-) -> Result<impl Iterator<Item = (&'a Name, &'a V)>, ApiError> {
-    let after = match token(next_token) {
-        None => Bound::Unbounded,
-        Some(token) => Bound::Excluded(token.parse::<Name>().map_err(|_| bad_token(token))?),
-    };
-    let wanted = move |name: &Name| {
-        names.is_empty() || names.iter().any(|text| arn::plain(text) == name.as_str())
-    };
-    Ok(map.range((after, Bound::Unbounded)).filter(move |(name, _)| wanted(name)))
-}
 
 /// Queues by name.
 ///

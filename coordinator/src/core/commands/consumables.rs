@@ -99,7 +99,7 @@ pub(super) fn delete(
 ) -> Result<Decision, ApiError> {
     let (name, _) = find::consumable(state, &request.consumable_resource)?;
     let needs = |id: &&windrow_common::ids::JobId| !state.jobs[*id].children.all_ended();
-    if let Some(job) = state.index.consumers(&name).find(needs) {
+    if let Some(job) = state.index.consumers(&name, None).find(needs) {
         return Err(ApiError::conflict(format!(
             "consumable resource `{name}` cannot be deleted: job {job} needs it and has not ended"
         ))

@@ -1,7 +1,7 @@
 //! ListJobs: scopes, filters, order, pages.
 
-use windrow_common::api::ApiError;
 use windrow_common::api::jobs::{JobStatus, JobSummary, KeyValuesPair, ListJobs, SubmitJob};
+use windrow_common::api::{ApiError, ErrorKind};
 use windrow_common::ids::JobId;
 use windrow_common::time::Timestamp;
 use windrow_common::wire::agent::EndCause;
@@ -217,4 +217,36 @@ fn a_page_looks_at_a_bounded_number_of_jobs() {
     assert_eq!(rows.len(), 0, "the first page is short");
     let (rows, end) = page(&w, &ListJobs { next_token: token, ..request }).unwrap();
     assert_eq!((rows.len(), end), (1, None));
+}
+
+#[test]
+fn children_and_nodes_are_of_jobs_that_have_them() {
+    let mut w = World::new();
+    let job = w.job().to_string();
+    let stranger = JobId::from_u128(9).to_string();
+    let of_array = |id: &str| ListJobs { array_job_id: Some(id.into()), ..Default::default() };
+    let of_nodes = |id: &str| ListJobs { multi_node_job_id: Some(id.into()), ..Default::default() };
+    let refused = |request: ListJobs| view::list_jobs(&w.state, &request, w.now).unwrap_err();
+    for (request, kind, message) in [
+        (
+            of_array(&job),
+            ErrorKind::Invalid,
+            format!("job {job} is no array job and has no children"),
+        ),
+        (
+            of_nodes(&job),
+            ErrorKind::Invalid,
+            format!("job {job} is no multi-node job and has no nodes"),
+        ),
+        (
+            of_array(&stranger),
+            ErrorKind::NotFound,
+            format!("array job `{stranger}` does not exist"),
+        ),
+        (of_nodes("x"), ErrorKind::NotFound, "multi-node job `x` does not exist".to_owned()),
+    ] {
+        let error = refused(request);
+        assert_eq!((error.kind, &error.message), (kind, &message));
+        assert!(error.hint.is_some(), "{message}");
+    }
 }

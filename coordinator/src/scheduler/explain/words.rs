@@ -79,7 +79,8 @@ impl Words {
 }
 
 impl Look<'_> {
-    /// See [`super::status_reason`].
+    /// The status reason that AWS Batch's vocabulary has for a ready job that somebody has to do
+    /// something about. One that only waits its turn has none.
     pub fn status_reason(&self, id: JobId) -> Option<String> {
         let job = &self.state.jobs[&id];
         match hold(self.state, id, self.now) {
