@@ -4,6 +4,7 @@
 pub mod agent;
 pub mod cluster;
 pub mod example;
+pub mod image;
 pub mod part;
 pub mod program;
 pub mod wait;

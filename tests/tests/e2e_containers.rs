@@ -5,41 +5,15 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::fs;
-use std::os::unix::fs::symlink;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde_json::{Value, json};
+use windrow_tests::image::{BUSYBOX, is_docker_left_out, make_busybox};
 use windrow_tests::{Cluster, wait_until};
-
-const IMAGE: &str = "windrow-e2e-busybox:1";
-
-/// An image of the static busybox with a shell.
-fn make_image() {
-    let root = tempfile::tempdir().unwrap();
-    let bin = root.path().join("bin");
-    fs::create_dir_all(&bin).unwrap();
-    fs::create_dir(root.path().join("tmp")).unwrap();
-    fs::copy("/bin/busybox", bin.join("busybox")).expect("Debian's busybox-static is installed");
-    for tool in ["sh", "cat", "echo", "sleep", "nc", "grep"] {
-        symlink("busybox", bin.join(tool)).unwrap();
-    }
-    let mut tar = Command::new("tar")
-        .args(["-C", root.path().to_str().unwrap(), "-c", "."])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let import = Command::new("docker")
-        .args(["import", "-c", "ENV PATH=/bin", "-", IMAGE])
-        .stdin(tar.stdout.take().unwrap())
-        .output()
-        .unwrap();
-    assert!(tar.wait().unwrap().success());
-    assert!(import.status.success(), "{}", String::from_utf8_lossy(&import.stderr));
-}
 
 fn container(name: &str, essential: bool, script: &str, depends_on: &Value) -> Value {
     json!({
-        "name": name, "image": IMAGE, "essential": essential, "command": ["sh", "-c", script],
+        "name": name, "image": BUSYBOX, "essential": essential, "command": ["sh", "-c", script],
         "dependsOn": depends_on,
         "mountPoints": [{"sourceVolume": "shared", "containerPath": "/shared"}],
         "resourceRequirements":
@@ -63,10 +37,10 @@ fn left(cluster: &Cluster) -> usize {
 
 #[test]
 fn a_job_of_several_containers_runs_in_order_and_shows_each() {
-    if std::env::var_os("WINDROW_TEST_NO_DOCKER").is_some_and(|value| value == "1") {
+    if is_docker_left_out() {
         return;
     }
-    make_image();
+    make_busybox();
     let cluster = Cluster::start();
     let serve = "while :; do echo served | nc -l -p 9000; done";
     let ask = "cat /shared/data; until nc 127.0.0.1 9000 </dev/null | grep served; do sleep 0.1; \

@@ -1,5 +1,6 @@
 //! Any sequence of commands keeps the invariants, and once agents behave everything ends.
 
+mod gpus;
 mod limits;
 mod nodes;
 mod shares;
@@ -12,7 +13,7 @@ use windrow_common::api::resources::{
     JobStateTimeLimitAction, TimeLimitActionKind, TimeLimitState, UpdateJobQueue,
 };
 use windrow_common::ids::{JobId, Name};
-use windrow_common::wire::agent::{EndCause, Held, Report};
+use windrow_common::wire::agent::{EndCause, Executor, Held, Register, Report};
 use windrow_common::wire::lease::Lease;
 
 use super::stories::why::check_reasons;
@@ -90,6 +91,8 @@ enum Step {
     Limit(limits::Limit),
     /// Somebody has part in a fair share, or changes what it is.
     Share(shares::Sharing),
+    /// Somebody has or needs GPUs or several containers.
+    Device(gpus::Device),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -137,6 +140,7 @@ impl Chaos {
         chaos.define_nodes();
         chaos.define_limits();
         chaos.define_shares();
+        chaos.define_devices();
         chaos
     }
 
@@ -163,6 +167,7 @@ impl Chaos {
         match *step {
             Step::Limit(ref limit) => self.limit(limit),
             Step::Share(ref sharing) => self.share(sharing),
+            Step::Device(ref device) => self.device(device),
             Step::Submit { size, attempts, waits, backs_off } => {
                 self.submit(size, attempts, waits, backs_off);
             }
@@ -271,6 +276,11 @@ impl Chaos {
     }
 
     fn register(&mut self, index: u8, cpus: u32, keep: bool) {
+        self.join(index, cpus, keep, |request| request);
+    }
+
+    /// Registers an agent that is as `with` makes it.
+    fn join(&mut self, index: u8, cpus: u32, keep: bool, with: impl FnOnce(Register) -> Register) {
         self.look(index);
         let held = &mut self.held[usize::from(index)];
         if !keep {
@@ -280,7 +290,8 @@ impl Chaos {
         let told: Vec<Held> = children
             .map(|(lease, child)| Held { lease: lease.id, children: vec![(*child, 1)] })
             .collect();
-        let fenced = self.w.register(Self::agent(index).as_str(), cpus, told);
+        let request = self.w.registration(Self::agent(index).as_str(), cpus, told);
+        let fenced = self.w.join(with(request));
         self.held[usize::from(index)].retain(|(lease, child)| {
             !fenced.iter().any(|f| f.lease == lease.id && f.children.contains(&(*child, 1)))
         });
@@ -336,7 +347,9 @@ impl Chaos {
         for index in 0..3 {
             self.w.lose(&Self::agent(index));
         }
-        self.w.register("good", 4, Vec::new());
+        let mut good = gpus::with_gpus(self.w.registration("good", 4, Vec::new()), 4);
+        good.executors.push(Executor::Docker);
+        self.w.join(good);
         self.w.run_all(&name("good"), 0);
         while let Some(at) = next_deadline(&self.w.state) {
             self.w.advance(at.since(self.w.now).as_secs().max(1));

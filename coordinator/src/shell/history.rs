@@ -162,8 +162,65 @@ fn write(piece: Piece) -> Vec<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use windrow_common::wire::agent::ContainerEnd;
+
     use super::*;
-    use crate::core::children::{Attempt, Child};
+    use crate::core::children::{Attempt, Child, NeverRan};
+
+    /// One of everything that a record can have.
+    fn example() -> Piece {
+        let plain = Attempt {
+            agent: 7,
+            started_at: Some(Timestamp(1_000)),
+            ended_at: Timestamp(2_000),
+            exit_code: Some(0),
+            status_reason: None,
+            reason: None,
+            log_bytes: 12,
+            containers: None,
+        };
+        let end = |name: &str, exit_code, reason: Option<&str>| ContainerEnd {
+            name: name.into(),
+            exit_code,
+            reason: reason.map(str::to_owned),
+        };
+        let failed = Attempt {
+            started_at: None,
+            exit_code: Some(137),
+            status_reason: Some("Task failed to start".into()),
+            reason: Some("OutOfMemoryError: Container killed due to memory usage".into()),
+            containers: Some(Arc::new(vec![
+                end("app", Some(3), None),
+                end("side", None, Some("never started")),
+            ])),
+            ..plain.clone()
+        };
+        let ended = |succeeded, attempt, last| Child::Ended { succeeded, attempt, last };
+        let never_ran = NeverRan { reason: "not needed".into(), at: Timestamp(3_000) };
+        Piece {
+            records: vec![
+                (0, ended(true, 1, plain.clone()), Vec::new()),
+                (1, ended(false, 3, failed.clone()), vec![plain, failed]),
+                (1023, Child::Untried, Vec::new()),
+            ],
+            never_ran: vec![(2..9, never_ran)],
+        }
+    }
+
+    /// As with the journal: an older file stays, a change adds one.
+    #[test]
+    fn records_of_version_1_are_readable_and_say_the_same() {
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden/history-1.msgpack");
+        if !path.exists() && std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(&path, &write(example())[0]).unwrap();
+        }
+        let part: Part = rmp_serde::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        assert_eq!((part.version, part.parts), (VERSION, 1));
+        assert_eq!(part.content, example());
+    }
 
     #[test]
     fn a_piece_too_large_for_a_message_is_written_in_parts() {
