@@ -433,6 +433,26 @@ fn a_job_leaves_what_one_of_a_queue_before_its_own_gathers_and_says_so() {
 }
 
 #[test]
+fn waiting_is_proposed_only_where_something_comes_back() {
+    let mut w = World::new();
+    w.consumable("licence", 2, ConsumableResourceType::Replenishable);
+    w.consumable("credit", 1, ConsumableResourceType::NonReplenishable);
+    w.agent("a", 8);
+    let hint = |w: &mut World, resource: &str, quantity: u64| {
+        let request = taking(w, resource, quantity);
+        let job = w.submit(request);
+        Look::new(&w.state, w.now, None).explain(job.into()).hint.unwrap()
+    };
+    let more = hint(&mut w, "licence", 3);
+    assert!(more.contains("update licence --add 1") && !more.contains("wait"), "{more}");
+    let used_up = hint(&mut w, "credit", 2);
+    assert!(used_up.contains("update credit --add 1") && !used_up.contains("wait"), "{used_up}");
+    w.submit(taking(&w, "licence", 2));
+    let busy = hint(&mut w, "licence", 1);
+    assert!(busy.contains("wait for a job"), "{busy}");
+}
+
+#[test]
 fn a_multi_node_job_takes_what_its_nodes_take_together() {
     let mut w = World::new();
     w.consumable("licence", 10, ConsumableResourceType::Replenishable);

@@ -107,12 +107,14 @@ impl<'a> Look<'a> {
         let Some(before) = self.takes_before(id.job, name) else { return words.hint(wait) };
         let needed = before.saturating_add(own.saturating_mul(turn(id, job).into()));
         let missing = needed.saturating_sub(left);
-        words.request_or(
-            "UpdateConsumableResource",
-            json!({ "consumableResource": name.to_string(), "operation": "ADD", "quantity": missing }),
-            format!("windrow consumable update {name} --add {missing}"),
-            &wait,
-        )
+        let operation = "UpdateConsumableResource";
+        let request = json!({ "consumableResource": name.to_string(), "operation": "ADD", "quantity": missing });
+        let command = format!("windrow consumable update {name} --add {missing}");
+        // Nothing comes back of what nobody holds, and never more than there is.
+        match used == 0 || own > total {
+            true => words.request(operation, request, command),
+            false => words.request_or(operation, request, command, &wait),
+        }
     }
 
     /// How much of a consumable resource one start of the job takes.
