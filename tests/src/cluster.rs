@@ -128,6 +128,11 @@ impl Cluster {
     pub fn kill(&self, part: &str) {
         let pid = self.pid(part);
         signal(pid, Signal::SIGKILL);
+        self.wait_for_successor(part, pid);
+    }
+
+    /// Waits until a part that was killed has a successor and the cluster answers.
+    pub fn wait_for_successor(&self, part: &str, pid: i32) {
         wait_until(&format!("a new {part}"), 30, || {
             let next = self.running(part)?;
             (next != pid && is_alive(next)).then_some(())
