@@ -6,6 +6,7 @@
 
 pub mod consumables;
 pub mod definitions;
+mod describe;
 pub mod error;
 pub mod events;
 pub mod explain;
