@@ -232,18 +232,24 @@ impl<'a> Books<'a> {
 
     /// How many children of the share can start, at most `limit`.
     pub fn startable(&self, share: &Name, need: Amounts, limit: u32) -> u32 {
-        // The rules only get stricter with each child more.
-        let fits = |count: u32| {
-            let all = need.map(|amount| amount.saturating_mul(u64::from(count)));
-            matches!(self.check(share, all), Ok(()))
-        };
-        let (mut least, mut most) = (0, limit);
-        while least < most {
-            let middle = least + (most - least).div_ceil(2);
-            if fits(middle) { least = middle } else { most = middle - 1 }
-        }
-        least
+        most(need, limit, |all| self.check(share, all).is_ok())
     }
+
+    /// How many stay within the share's own capacity, at most `limit`.
+    pub fn startable_own(&self, share: &Name, need: Amounts, limit: u32) -> u32 {
+        most(need, limit, |all| self.is_own(share, all))
+    }
+}
+
+/// The most children, up to `limit`, whose needs together fit. Each more makes that harder.
+fn most(need: Amounts, limit: u32, fits: impl Fn(Amounts) -> bool) -> u32 {
+    let (mut least, mut most) = (0, limit);
+    while least < most {
+        let middle = least + (most - least).div_ceil(2);
+        let all = need.map(|amount| amount.saturating_mul(u64::from(middle)));
+        if fits(all) { least = middle } else { most = middle - 1 }
+    }
+    least
 }
 
 /// These leased children, `count` of them, are gone.

@@ -1,13 +1,15 @@
 //! What keeps a ready job back although there may be room for it: one place for all of it, asked
 //! before a job is placed and when somebody wants to know why it waits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use windrow_common::api::resources::ResourceState;
 use windrow_common::ids::{JobId, Name};
 use windrow_common::time::Timestamp;
 
+use super::kept::goes_before;
+use super::preempt::without_leaving;
 use super::room::suits_some_agent;
 use crate::core::State;
 use crate::core::consumables::{self, Needs};
@@ -39,9 +41,7 @@ pub fn hold(state: &State, id: JobId, _now: Timestamp) -> Option<Hold> {
     if let Some((name, quantity)) = consumables::short(state, &consumables) {
         return Some(Hold::Consumable(name.clone(), *quantity));
     }
-    let books = Books::of(state, &job.queue);
-    let checked = share_of(job).zip(books).map(|(share, books)| books.check(share, amounts));
-    if let Some(short) = checked.and_then(Result::err) {
+    if let Some(short) = quota_short(state, id, job, amounts) {
         return Some(Hold::QuotaShare(short));
     }
     let (most, held) = share_room(state, &job.queue)?;
@@ -93,6 +93,46 @@ pub fn held_behind(state: &State, id: JobId, now: Timestamp) -> Option<Hold> {
     None
 }
 
+/// What the job lacks of its quota share's capacity now, or for the sake of those that others make
+/// room for.
+fn quota_short(state: &State, id: JobId, job: &Job, need: Amounts) -> Option<Short> {
+    let (share, books) = share_of(job).zip(Books::of(state, &job.queue))?;
+    let now = books.check(share, need);
+    let then = || match after_exchanges(state, id, job, &books) {
+        Some(then) if !books.is_own(share, need) => then.check(share, need),
+        Some(_) | None => Ok(()),
+    };
+    now.and_then(|()| then()).err()
+}
+
+/// The books as they will be when all exchanges of the job's queue are over, in which others than this
+/// job start; none if there are none. Who borrows must leave that much: else what one of the stopped
+/// gives back is borrowed at once, also by another of them, and nobody ever gets his own back.
+fn after_exchanges<'a>(
+    state: &State,
+    id: JobId,
+    job: &Job,
+    books: &Books<'a>,
+) -> Option<Books<'a>> {
+    let is_for_other = |by: &JobId| {
+        let is_ready = state.index.ready.rank(*by).is_some();
+        let of_queue = state.jobs.get(by).is_some_and(|other| other.queue == job.queue);
+        is_ready && of_queue && !goes_before(state, id, *by)
+    };
+    let all: BTreeSet<JobId> = state.preemptions.values().map(|exchange| exchange.by).collect();
+    let others: Vec<&Job> =
+        all.iter().filter(|by| is_for_other(by)).map(|by| &state.jobs[by]).collect();
+    if others.is_empty() {
+        return None;
+    }
+    let mut then = without_leaving(state, &job.queue, books.clone());
+    for other in others {
+        let (_, need) = needs_at_once(state, other);
+        then.add(share_of(other)?, need);
+    }
+    Some(then)
+}
+
 /// What a job of this need lacks of its quota share's capacity beside what waits for room.
 fn short_beside(state: &State, job: &Job, need: Amounts, waiting: Amounts) -> Option<Short> {
     let (share, mut books) = share_of(job).zip(Books::of(state, &job.queue))?;
@@ -142,12 +182,13 @@ fn milli_cpu(state: &State, environment: &Name) -> u64 {
 }
 
 /// How many children of the job may start now, room aside.
-pub fn startable(state: &State, job: &Job) -> u32 {
-    startable_beside(state, job, Amounts::default())
+pub fn startable(state: &State, id: JobId) -> u32 {
+    startable_beside(state, id, Amounts::default())
 }
 
 /// The same, where so much of its quota share's capacity is left to another job of the share.
-pub(super) fn startable_beside(state: &State, job: &Job, waiting: Amounts) -> u32 {
+pub(super) fn startable_beside(state: &State, id: JobId, waiting: Amounts) -> u32 {
+    let job = &state.jobs[&id];
     let (consumables, amounts) = needs_at_once(state, job);
     let count = job.children.runnable_count().min(job.parallel_left());
     // All nodes of a multi-node job start, or none.
@@ -166,8 +207,13 @@ pub(super) fn startable_beside(state: &State, job: &Job, waiting: Amounts) -> u3
     match share_of(job).zip(Books::of(state, &job.queue)) {
         None => count,
         Some((share, mut books)) => {
+            let then = after_exchanges(state, id, job, &books);
             books.add(share, waiting);
-            books.startable(share, amounts, count)
+            let count = books.startable(share, amounts, count);
+            then.map_or(count, |then| {
+                let own = books.startable_own(share, amounts, count);
+                own.max(then.startable(share, amounts, count))
+            })
         }
     }
 }

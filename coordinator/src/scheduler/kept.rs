@@ -135,7 +135,7 @@ impl Kept {
 
 /// Whether an agent kept for `other` is this job's to take: it is the same, or goes before it in the
 /// same share.
-fn goes_before(state: &State, job: JobId, other: JobId) -> bool {
+pub(super) fn goes_before(state: &State, job: JobId, other: JobId) -> bool {
     if job == other {
         return true;
     }

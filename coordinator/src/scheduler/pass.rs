@@ -174,7 +174,7 @@ impl Pass {
             return Found::Nothing;
         }
         let waiting = turn.waiting.get(&head.share).copied().unwrap_or_default();
-        let ready = startable_beside(state, job, waiting).min(turn.shares.turn_length(state, head));
+        let ready = startable_beside(state, id, waiting).min(turn.shares.turn_length(state, head));
         if ready == 0 {
             return Found::Nothing;
         }

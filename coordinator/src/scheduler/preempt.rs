@@ -109,7 +109,7 @@ fn first_waiting<'a>(
 }
 
 /// The books as they will be when those being stopped already are gone.
-fn without_leaving<'a>(state: &State, queue: &Name, mut books: Books<'a>) -> Books<'a> {
+pub(super) fn without_leaving<'a>(state: &State, queue: &Name, mut books: Books<'a>) -> Books<'a> {
     for (id, child) in state.preemptions.keys() {
         let job = &state.jobs[id];
         let lease = job.children.get(*child).lease().and_then(|lease| state.leases.get(&lease));

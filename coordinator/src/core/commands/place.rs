@@ -24,7 +24,7 @@ pub(super) fn place(state: &State, placement: &Placement, now: Timestamp) -> Vec
 fn children(state: &State, job: JobId, agent: &Name, count: u32, now: Timestamp) -> Option<Event> {
     up(state, agent)?;
     let found = state.jobs.get(&job)?;
-    let count = count.min(startable(state, found));
+    let count = count.min(startable(state, job));
     if count == 0 {
         return None;
     }
@@ -48,7 +48,7 @@ fn nodes(state: &State, id: JobId, agents: &[Name], now: Timestamp) -> Option<Ev
         && job.children.readiness().is_some()
         && job.children.runnable_count() == job.children.size()
         && agents.len() == nodes.count() as usize
-        && startable(state, job) > 0;
+        && startable(state, id) > 0;
     if !is_ready {
         return None;
     }
