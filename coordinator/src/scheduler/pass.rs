@@ -14,6 +14,7 @@ use super::{Placement, gang};
 use crate::core::State;
 use crate::core::index::Shape;
 use crate::core::quota::{Amounts, Short};
+use crate::core::state::Agent;
 
 /// Most shapes without room that a backlog leaves its place to: whoever comes later has many before it
 /// in any case.
@@ -200,11 +201,10 @@ impl Pass {
             true => None,
             false => best_fit(state, &job.queue, &head.shape, ready, room),
         };
-        let is_awaited =
-            |number: u32| is_kept(number) || self.is_awaited(state, number, head.shape.resources);
+        let is_awaited = |agent: &Agent, need| self.is_awaited(state, agent, need);
         let backlog = || match is_limited(state, job) {
             true => None,
-            false => backlog(state, job, ready, is_awaited),
+            false => backlog(state, job, ready, is_kept, is_awaited),
         };
         match fitting.or_else(backlog) {
             Some((agent, count)) => {
@@ -221,8 +221,7 @@ impl Pass {
 
     /// Whether a job that goes before could start on the agent when a child of this need ends there: a
     /// backlog would take its place without anybody being asked, again and again.
-    fn is_awaited(&self, state: &State, number: u32, need: Resources) -> bool {
-        let agent = &state.agents[state.agent_name(number)];
+    fn is_awaited(&self, state: &State, agent: &Agent, need: Resources) -> bool {
         let room = agent.free().plus(need);
         self.blocked.iter().any(|(queue, shape)| {
             let is_of_queue = || environments(state, queue).any(|e| *e == agent.environment);

@@ -138,12 +138,14 @@ pub(super) fn best_fit(
 }
 
 /// An agent that runs children of the same spec and would soon run out of them, and how many it may
-/// hold more.
+/// hold more. None on agents that are kept for others, or where `is_awaited`: somebody who goes before
+/// could start when a child of this need ends.
 pub(super) fn backlog(
     state: &State,
     job: &Job,
     ready: u32,
     is_kept: impl Fn(u32) -> bool,
+    is_awaited: impl Fn(&Agent, Resources) -> bool,
 ) -> Option<(u32, u32)> {
     let spec = &state.specs[&job.spec];
     let run_micros = spec.run_micros?.max(1);
@@ -155,6 +157,8 @@ pub(super) fn backlog(
     let holders = holders.take_while(|(load, _)| *load <= load_max).take(HOLDERS_MAX);
     holders.filter(|(_, number)| !is_kept(*number)).find_map(|(_, number)| {
         let agent = &state.agents[state.agent_name(number)];
+        // Who goes before costs a look at each of them: only where there would be a backlog.
+        let may_wait = || !awaits_nodes(state, agent) && !is_awaited(agent, need);
         let allowed = environments(state, &job.queue).any(|e| *e == agent.environment);
         if agent.status != AgentStatus::Up || !allowed {
             return None;
@@ -162,8 +166,7 @@ pub(super) fn backlog(
         let target = backlog_target(agent, need, run_micros);
         let waiting = waiting(agent, need);
         // Refilled at half, so that leases are few and large.
-        let refill =
-            target > 0 && waiting.saturating_mul(2) <= target && !awaits_nodes(state, agent);
+        let refill = target > 0 && waiting.saturating_mul(2) <= target && may_wait();
         refill.then(|| (number, (target - waiting).min(fair).min(LEASE_CHILDREN_MAX)))
     })
 }
