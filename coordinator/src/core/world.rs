@@ -148,7 +148,7 @@ impl World {
         if *pass.reservations() != self.state.reservations {
             self.step(&Command::Reserve(pass.reservations().clone()), &mut events)?;
         }
-        for wish in preemptions(&self.state, self.now) {
+        for wish in preemptions(&self.state) {
             self.step(&Command::Preempt(wish), &mut events)?;
         }
         for looks in 0.. {

@@ -251,8 +251,8 @@ impl<'a> Look<'a> {
         {
             return Why::MaxParallel(limit);
         }
-        let held = hold(self.state, id, self.now);
-        if let Some(held) = held.or_else(|| held_behind(self.state, id, self.now)) {
+        let held = hold(self.state, id);
+        if let Some(held) = held.or_else(|| held_behind(self.state, id)) {
             return Why::Held(held);
         }
         if self.next.as_ref().is_some_and(|next| next.job() == id) {
@@ -373,7 +373,7 @@ impl<'a> Look<'a> {
 
     /// Whether the job would start if there were room.
     fn lacks_only_room(&self, id: JobId, shape: &Shape) -> bool {
-        hold(self.state, id, self.now).is_none()
+        hold(self.state, id).is_none()
             && suits_some_agent(self.state, &self.state.jobs[&id].queue, shape)
     }
 }

@@ -6,7 +6,6 @@ use std::ops::Bound;
 
 use windrow_common::api::resources::ResourceState;
 use windrow_common::ids::{JobId, Name};
-use windrow_common::time::Timestamp;
 
 use super::kept::goes_before;
 use super::preempt::without_leaving;
@@ -31,8 +30,8 @@ pub enum Hold {
     KeptForOtherShares { most: u64, held: u64 },
 }
 
-/// Whether the job is kept back now; `now` matters where something is over by time alone.
-pub fn hold(state: &State, id: JobId, _now: Timestamp) -> Option<Hold> {
+/// Whether the job is kept back now.
+pub fn hold(state: &State, id: JobId) -> Option<Hold> {
     let job = &state.jobs[&id];
     if environments(state, &job.queue).next().is_none() {
         return Some(Hold::NoEnvironment);
@@ -52,7 +51,7 @@ pub fn hold(state: &State, id: JobId, _now: Timestamp) -> Option<Hold> {
 /// What keeps a job back that goes before this one and what this one must therefore leave alone: a
 /// consumable resource that it waits to gather, or its quota share's capacity, which that one lacks
 /// or will take once it has room.
-pub fn held_behind(state: &State, id: JobId, now: Timestamp) -> Option<Hold> {
+pub fn held_behind(state: &State, id: JobId) -> Option<Hold> {
     let job = &state.jobs[&id];
     let (needs, own_need) = needs_at_once(state, job);
     if needs.is_empty() && job.quota.is_none() {
@@ -64,7 +63,7 @@ pub fn held_behind(state: &State, id: JobId, now: Timestamp) -> Option<Hold> {
     let mut is_first = true;
     while let Some((rank, shape)) = share.head(from).filter(|(rank, _)| *rank < own) {
         from = Bound::Excluded(rank);
-        match hold(state, rank.job, now) {
+        match hold(state, rank.job) {
             Some(Hold::Consumable(name, quantity)) => {
                 let total = state.consumables.get(&name).map_or(0, |found| found.total);
                 if quantity <= total && needs.iter().any(|(need, _)| *need == name) {

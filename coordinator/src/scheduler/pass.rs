@@ -146,14 +146,13 @@ impl Pass {
     /// those behind it took what else it needs.
     fn is_outdated(&self, state: &State) -> bool {
         let mut heads = self.kept.jobs().filter(|job| !self.exchanges.jobs().any(|by| by == *job));
-        Kept::by_exchanges(state) != self.exchanges
-            || heads.any(|job| hold(state, job, self.now).is_some())
+        Kept::by_exchanges(state) != self.exchanges || heads.any(|job| hold(state, job).is_some())
     }
 
     /// Where children of the head go.
     fn place(&mut self, state: &State, turn: &mut Turn, head: &Head) -> Found {
         let id = head.rank.job;
-        match hold(state, id, self.now) {
+        match hold(state, id) {
             None => {}
             Some(
                 Hold::QuotaShare(Short::Never(_))

@@ -19,7 +19,6 @@ use std::ops::Bound;
 
 use rangemap::RangeSet;
 use windrow_common::ids::{JobId, LeaseId, Name};
-use windrow_common::time::Timestamp;
 use windrow_common::units::Resources;
 
 use super::hold::environments;
@@ -53,14 +52,14 @@ struct Waiting<'a> {
 }
 
 /// Who has to go now, for all shares; empty when nobody has to or it would not help.
-pub fn preemptions(state: &State, now: Timestamp) -> Vec<Preempted> {
+pub fn preemptions(state: &State) -> Vec<Preempted> {
     let mut all = Vec::new();
     for (queue, shares) in &state.quota_shares {
         if state.index.ready.shares(queue).is_none() {
             continue;
         }
         for share in shares.keys() {
-            all = for_share(state, queue, share, now);
+            all = for_share(state, queue, share);
             if !all.is_empty() {
                 return all;
             }
@@ -69,7 +68,7 @@ pub fn preemptions(state: &State, now: Timestamp) -> Vec<Preempted> {
     all
 }
 
-fn for_share(state: &State, queue: &Name, share: &Name, now: Timestamp) -> Vec<Preempted> {
+fn for_share(state: &State, queue: &Name, share: &Name) -> Vec<Preempted> {
     let is_for_it = |p: &Preemption| {
         p.share == *share && state.jobs.get(&p.by).is_some_and(|job| job.queue == *queue)
     };
@@ -77,7 +76,7 @@ fn for_share(state: &State, queue: &Name, share: &Name, now: Timestamp) -> Vec<P
         return Vec::new();
     }
     let Some(books) = Books::of(state, queue) else { return Vec::new() };
-    let Some((id, shape)) = first_waiting(state, queue, share, now) else {
+    let Some((id, shape)) = first_waiting(state, queue, share) else {
         return Vec::new();
     };
     let need = amounts(shape.resources);
@@ -94,15 +93,10 @@ fn for_share(state: &State, queue: &Name, share: &Name, now: Timestamp) -> Vec<P
 }
 
 /// The first job of the share that lacks only room or quota, and could ever have it.
-fn first_waiting<'a>(
-    state: &'a State,
-    queue: &Name,
-    share: &Name,
-    now: Timestamp,
-) -> Option<(JobId, &'a Shape)> {
+fn first_waiting<'a>(state: &'a State, queue: &Name, share: &Name) -> Option<(JobId, &'a Shape)> {
     let ready = state.index.ready.share(queue, Some(share))?;
     let (head, _) = ready.head(Bound::Unbounded)?;
-    let first = first_in_line(state, queue, share, head, now)?;
+    let first = first_in_line(state, queue, share, head)?;
     // Behind a multi-node job nobody is let in either: what was stopped would only come back.
     let (rank, shape) = ready.head(Bound::Included(first))?;
     state.jobs[&rank.job].nodes.is_none().then_some((rank.job, shape))

@@ -109,7 +109,7 @@ impl Shares {
     /// in the order of submission. A head that will be passed over does not speak for its share: the
     /// one behind it, for which others may have made room, would come after those who borrow.
     fn quota_score(&self, state: &State, books: &Books<'_>, share: &Name, head: Rank) -> Score {
-        let first = first_in_line(state, &self.queue, share, head, self.now).unwrap_or(head);
+        let first = first_in_line(state, &self.queue, share, head).unwrap_or(head);
         let (_, need) = needs_at_once(state, &state.jobs[&first.job]);
         let borrows = !books.is_own(share, need);
         (Score::from(borrows) << 64) | Score::from(first.order)
@@ -121,18 +121,12 @@ const HEADS_MAX: usize = 64;
 
 /// The first head of a quota share, from this one on, that lacks only room or quota, and could ever
 /// have it.
-pub(super) fn first_in_line(
-    state: &State,
-    queue: &Name,
-    share: &Name,
-    from: Rank,
-    now: Timestamp,
-) -> Option<Rank> {
+pub(super) fn first_in_line(state: &State, queue: &Name, share: &Name, from: Rank) -> Option<Rank> {
     let ready = state.index.ready.share(queue, Some(share))?;
     let mut from = Bound::Included(from);
     for _ in 0..HEADS_MAX {
         let (rank, _) = ready.head(from)?;
-        match hold(state, rank.job, now) {
+        match hold(state, rank.job) {
             Some(
                 Hold::QuotaShare(Short::Never(_))
                 | Hold::NoEnvironment

@@ -363,7 +363,7 @@ impl EventLoop {
             if *pass.reservations() != self.state.reservations {
                 self.decide(&Command::Reserve(pass.reservations().clone()), now).ok();
             }
-            for wish in preemptions(&self.state, now) {
+            for wish in preemptions(&self.state) {
                 debug!(job = %wish.job, by = %wish.preemption.by, "makes room");
                 self.decide(&Command::Preempt(wish), now).ok();
             }

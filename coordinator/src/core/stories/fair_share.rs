@@ -155,7 +155,7 @@ fn a_part_is_kept_for_shares_that_are_not_active() {
     let request = array(&w, "a");
     let a = w.submit(request);
     assert_eq!(starting(&w, a), 4, "half is kept");
-    assert_eq!(hold(&w.state, a, w.now), Some(Hold::KeptForOtherShares { most: 4000, held: 4000 }));
+    assert_eq!(hold(&w.state, a), Some(Hold::KeptForOtherShares { most: 4000, held: 4000 }));
     let request = array(&w, "b");
     let b = w.submit(request);
     assert_eq!((starting(&w, a), starting(&w, b)), (4, 2), "a quarter is kept with two");

@@ -170,9 +170,8 @@ impl<'a> Look<'a> {
             }
             let job = &state.jobs[&other];
             let key = (job.queue.clone(), job.share.clone(), Shape::of_job(state, job));
-            let is_one = known
-                .entry(key)
-                .or_insert_with(|| counts(other, hold(state, other, self.now).as_ref()));
+            let is_one =
+                known.entry(key).or_insert_with(|| counts(other, hold(state, other).as_ref()));
             if *is_one {
                 found.push((other, starts(job)));
             }

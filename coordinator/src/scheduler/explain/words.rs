@@ -83,7 +83,7 @@ impl Look<'_> {
     /// something about. One that only waits its turn has none.
     pub fn status_reason(&self, id: JobId) -> Option<String> {
         let job = &self.state.jobs[&id];
-        match hold(self.state, id, self.now) {
+        match hold(self.state, id) {
             Some(Hold::NoEnvironment) => return self.no_environment(&job.queue).status_reason,
             Some(Hold::QuotaShare(Short::Never(unit))) => {
                 return beyond_share(job, unit).status_reason;
