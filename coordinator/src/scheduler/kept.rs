@@ -8,8 +8,9 @@
 //!
 //! The agent is remembered over passes and restarts ([`State::reservations`]) and only given up for one
 //! that has room earlier, so the moment never moves back. Where it is not known the job keeps the
-//! emptiest agent, chosen anew in every pass. Limits are taken at their word: a program that
-//! ignores SIGTERM may exceed its limit by the agent's stop timeout.
+//! emptiest agent, chosen anew in every pass. Limits are taken at their word, and count from the start:
+//! a program that ignores SIGTERM may exceed its limit by the agent's stop timeout, and one that is
+//! slow to start (an image to pull) moves the moment.
 
 use std::collections::BTreeMap;
 
