@@ -67,6 +67,8 @@ fn copy(state: &State, request: &SubmitJob, now: Timestamp) -> (State, bool) {
     let mut jobs: BTreeSet<JobId> = state.leases.values().map(|lease| lease.job).collect();
     let awaited = request.depends_on.iter().filter_map(|d| d.job_id.as_deref());
     jobs.extend(awaited.filter_map(|text| Some(arn::plain(text).parse::<JobRef>().ok()?.job)));
+    jobs.extend(state.preemptions.values().map(|exchange| exchange.by));
+    jobs.extend(state.reservations.values().map(|reserved| reserved.job));
     // The first job of every shape decides what is kept for whom.
     let queues: Vec<&Name> = state.index.ready.queues().collect();
     for queue in &queues {

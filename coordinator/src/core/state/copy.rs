@@ -1,10 +1,15 @@
 //! A copy for trying out what a command would do.
 
+use std::collections::{BTreeMap, VecDeque};
+
+use rangemap::RangeSet;
+
 use super::State;
+use crate::core::index::Index;
 
 impl State {
     /// A copy without jobs and without what only their history needs. Jobs of interest are put back,
-    /// at least those that have leases, and then [`State::reindex`] completes it.
+    /// at least those that have leases and those that agents are kept for, and then [`State::reindex`] completes it.
     pub fn without_jobs(&self) -> Self {
         Self {
             term: self.term,
@@ -23,7 +28,16 @@ impl State {
             clock: self.clock,
             usage: self.usage.clone(),
             quota_shares: self.quota_shares.clone(),
-            ..Self::default()
+            preemptions: self.preemptions.clone(),
+            reservations: self.reservations.clone(),
+            // No default for the rest: whoever adds to the state says here which kind it is.
+            jobs: BTreeMap::new(),
+            idempotency: BTreeMap::new(),
+            submissions: RangeSet::new(),
+            work: VecDeque::new(),
+            fenced_results: 0,
+            blocked: BTreeMap::new(),
+            index: Index::default(),
         }
     }
 }

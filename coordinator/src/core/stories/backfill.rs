@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use windrow_common::api::explain::WaitCode;
+use windrow_common::api::explain::{PlanJob, WaitCode};
 use windrow_common::api::jobs::{CancelJob, JobStatus, SubmitJob};
 use windrow_common::ids::JobId;
 use windrow_common::wire::agent::EndCause;
 
 use crate::core::Command;
+use crate::core::limits::Limits;
 use crate::core::simulation::Simulation;
 use crate::core::world::World;
 use crate::scheduler::Pass;
 use crate::scheduler::explain::Look;
+use crate::view;
 
 /// Definitions `c1` to `c8` of so many cores.
 fn world() -> World {
@@ -121,26 +123,29 @@ fn the_agent_that_has_room_first_is_kept() {
 #[test]
 fn an_agent_stays_kept_when_others_are_emptier() {
     let mut w = world();
-    let agents: Vec<_> = (0..17).map(|number| w.agent(&format!("a{number}"), 4)).collect();
-    for number in 0..17 {
-        assert!(starts(&mut w, 3, (number == 16).then_some(100)));
+    let agents: Vec<_> = (0..17).map(|number| w.agent(&format!("a{number}"), 5)).collect();
+    for _ in 0..16 {
+        assert!(starts(&mut w, 4, None));
     }
+    assert!(starts(&mut w, 3, Some(100)));
     for agent in &agents {
         w.start_all(agent);
     }
-    w.submit(job(&w, 4, None));
+    w.submit(job(&w, 5, None));
     assert_eq!(kept(&w), Some("a16"), "of the others nobody knows when they have room");
-    let short = job(&w, 1, Some(100));
-    let elsewhere: Vec<_> = (0..17).map(|_| w.submit(short.clone())).collect();
-    assert!(elsewhere.iter().all(|job| w.status(*job) == JobStatus::Starting));
+    for _ in 0..17 {
+        assert!(starts(&mut w, 1, Some(100)), "the last one beside the kept job");
+    }
     for agent in &agents[..16] {
         let lease = w.start_all(agent).remove(0);
         let ended = w.ended(&lease, 0, EndCause::Exited, 0);
         w.report(agent, vec![ended]);
     }
     assert_eq!(kept(&w), Some("a16"), "sixteen are emptier");
-    let request = job(&w, 1, Some(101));
-    let others: Vec<_> = (0..17).map(|_| w.submit(request.clone())).collect();
+    let request = PlanJob { job: job(&w, 1, Some(101)), definition: None };
+    let planned = view::plan_job(&w.state, &Limits::default(), &request, w.now).unwrap();
+    assert_eq!(planned.agents, ["a0"], "a plan knows what is kept, too");
+    let others: Vec<_> = (0..17).map(|_| w.submit(request.job.clone())).collect();
     assert_eq!(others.iter().filter(|job| w.status(**job) == JobStatus::Starting).count(), 16);
 }
 

@@ -2,6 +2,7 @@
 
 use windrow_common::api::explain::{PlanJob, PlanJobResponse, WaitCode};
 use windrow_common::api::jobs::{JobStatus, SubmitJob};
+use windrow_common::api::quota::ResourceSharingStrategy;
 
 use super::causes::needs;
 use super::explain;
@@ -56,4 +57,25 @@ fn a_plan_may_bring_its_definition() {
     let planned = view::plan_job(&w.state, &Limits::default(), &request, w.now).unwrap();
     assert_eq!(planned.explanation.unwrap().code, WaitCode::Constraint);
     assert!(!w.state.definitions.contains_key(&name("new")));
+}
+
+#[test]
+fn a_plan_knows_for_whom_others_make_room() {
+    let mut w = World::new();
+    w.quota_queue();
+    w.quota_share("owner", 2, ResourceSharingStrategy::Lend);
+    w.quota_share("other", 1, ResourceSharingStrategy::LendAndBorrow);
+    w.definition("large", "2", "100");
+    let agent = w.agent("a", 3);
+    for _ in 0..2 {
+        let request = w.shared("other");
+        w.submit(request);
+    }
+    w.start_all(&agent);
+    w.submit(SubmitJob { job_definition: "large".into(), ..w.shared("owner") });
+    assert_eq!(w.state.preemptions.len(), 1);
+    let planned = plan(&w, w.request());
+    assert_eq!(planned.explanation.map(|why| why.code), Some(WaitCode::Reservation));
+    let job = w.job();
+    assert_eq!(explain(&w, job.into()).code, WaitCode::Reservation, "and so it is");
 }
