@@ -338,7 +338,7 @@ impl Chaos {
         let (state, now) = (&self.w.state, self.w.now);
         let mut pass = Pass::new(state, now);
         assert_eq!(pass.next(state), None, "the pass before has placed all it could");
-        assert_eq!(*pass.reservations(), state.reservations, "and reserves what it did");
+        assert_eq!(pass.into_reservations(), state.reservations, "and reserves what it did");
     }
 
     /// Faults stop: one good agent and enough of what is used up, everything runs to its end.

@@ -283,6 +283,11 @@ impl Job {
         self.nodes.as_ref().map_or(0, |nodes| nodes.main)
     }
 
+    /// The child that is named, else the one that stands for the job.
+    pub fn child_of(&self, id: JobRef) -> u32 {
+        id.child.unwrap_or_else(|| self.main_child())
+    }
+
     /// What the child runs.
     pub fn spec_of(&self, child: u32) -> SpecDigest {
         let group = self.nodes.as_ref().and_then(|nodes| nodes.group(child));

@@ -145,9 +145,7 @@ impl World {
         while let Some(placement) = pass.next(&self.state) {
             self.step(&Command::Place(placement), &mut events)?;
         }
-        if *pass.reservations() != self.state.reservations {
-            self.step(&Command::Reserve(pass.reservations().clone()), &mut events)?;
-        }
+        self.step(&Command::Reserve(pass.into_reservations()), &mut events)?;
         for wish in preemptions(&self.state) {
             self.step(&Command::Preempt(wish), &mut events)?;
         }

@@ -193,7 +193,7 @@ impl<'a> Look<'a> {
     /// Why this job or child does not get on. The job must be known, and the child one of its.
     pub fn why(&self, id: JobRef) -> Why {
         let job = &self.state.jobs[&id.job];
-        let child = id.child.unwrap_or_else(|| job.main_child());
+        let child = job.child_of(id);
         match job.children.get(child) {
             Child::Ended { .. } => Why::Ended,
             Child::Settled { .. } => Why::Settled,

@@ -96,8 +96,8 @@ impl Pass {
     }
 
     /// What is to be [`State::reservations`] when the pass is over.
-    pub fn reservations(&self) -> &BTreeMap<Name, Reservation> {
-        &self.reservations
+    pub fn into_reservations(self) -> BTreeMap<Name, Reservation> {
+        self.reservations
     }
 
     /// Consumable resources that jobs wait to gather, as far as the pass has got, and how much the

@@ -360,9 +360,7 @@ impl EventLoop {
             steps += 1;
         }
         if steps < TURN_STEPS {
-            if *pass.reservations() != self.state.reservations {
-                self.decide(&Command::Reserve(pass.reservations().clone()), now).ok();
-            }
+            self.decide(&Command::Reserve(pass.into_reservations()), now).ok();
             for wish in preemptions(&self.state) {
                 debug!(job = %wish.job, by = %wish.preemption.by, "makes room");
                 self.decide(&Command::Preempt(wish), now).ok();

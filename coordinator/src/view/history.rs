@@ -57,7 +57,7 @@ impl Later {
             .filter(|id| {
                 let Some(job) = state.jobs.get(&id.job) else { return false };
                 let is_parent = job.array_size.is_some() && id.child.is_none();
-                let child = id.child.unwrap_or_else(|| job.main_child());
+                let child = job.child_of(*id);
                 let piece = job.children.piece_needed(child);
                 let Some(piece) = piece.filter(|_| !is_parent) else { return false };
                 wanted.insert(Wanted { queue: job.queue.clone(), job: id.job, piece });

@@ -71,7 +71,7 @@ pub(super) fn date_counts(array: &mut Option<ArrayPropertiesDetail>, now: Timest
 /// A job, an array parent or a child as it is, without a look at why it waits.
 pub(super) fn detail(state: &State, id: JobRef, job: &Job) -> JobDetail {
     let is_parent = job.array_size.is_some() && id.child.is_none();
-    let child = id.child.unwrap_or_else(|| job.main_child());
+    let child = job.child_of(id);
     let spec = &state.specs[&job.spec_of(child)].spec;
     let attempts = if is_parent { Vec::new() } else { attempts(state, id, job, child) };
     let status = status(job, id);
@@ -184,7 +184,7 @@ pub(super) fn times(job: &Job, id: JobRef) -> (Option<u64>, Option<u64>) {
     if job.array_size.is_some() && id.child.is_none() {
         return (None, job.stopped_at.map(|at| at.0));
     }
-    let child = id.child.unwrap_or_else(|| job.main_child());
+    let child = job.child_of(id);
     match job.children.get(child) {
         Child::Running { started_at, .. } => (Some(started_at.0), None),
         // The job itself goes on until all of its nodes have ended.
@@ -228,7 +228,7 @@ pub(super) fn status_reason(job: &Job, id: JobRef, status: JobStatus) -> Option<
         return (status == JobStatus::Failed)
             .then(|| given.unwrap_or_else(|| reasons::CHILD_FAILED.to_owned()));
     }
-    let child = id.child.unwrap_or_else(|| job.main_child());
+    let child = job.child_of(id);
     if let Some(ended) = job.children.never_ran(child) {
         return Some(ended.reason.to_string());
     }
@@ -311,7 +311,7 @@ fn outcome(
     job: &Job,
     last: Option<&AttemptDetail>,
 ) -> AttemptContainerDetail {
-    match job.children.get(id.child.unwrap_or_else(|| job.main_child())) {
+    match job.children.get(job.child_of(id)) {
         _ if job.array_size.is_some() && id.child.is_none() => AttemptContainerDetail::default(),
         Child::Running { lease, attempt, .. } => AttemptContainerDetail {
             container_instance_arn: Some(arn::agent(&state.leases[lease].agent)),
@@ -379,7 +379,7 @@ fn scheduled_at(state: &State, id: JobRef, job: &Job) -> Option<u64> {
     if job.array_size.is_some() && id.child.is_none() {
         return None;
     }
-    let child = id.child.unwrap_or_else(|| job.main_child());
+    let child = job.child_of(id);
     let lease = state.leases.get(&job.children.get(child).lease()?)?;
     lease.granted_at.map(|at| at.0)
 }
@@ -387,7 +387,7 @@ fn scheduled_at(state: &State, id: JobRef, job: &Job) -> Option<u64> {
 /// A row of ListJobs.
 pub(super) fn summary(state: &State, id: JobRef, job: &Job) -> JobSummary {
     let is_parent = job.array_size.is_some() && id.child.is_none();
-    let child = id.child.unwrap_or_else(|| job.main_child());
+    let child = job.child_of(id);
     let status = status(job, id);
     let (started_at, stopped_at) = times(job, id);
     let container = match job.children.get(child) {

@@ -201,9 +201,10 @@ fn run(agents: &[u32], coming: &[Coming], cut: Option<(u64, JobId)>) -> Ran {
         }
         let mut pass = Pass::new(&s.w.state, s.w.now);
         assert_eq!(pass.next(&s.w.state), None, "at rest nothing starts");
-        for reserved in pass.reservations().values() {
+        let kept = pass.kept().clone();
+        for reserved in pass.into_reservations().values() {
             let agent = s.w.state.agents[&reserved.agent].number;
-            let until = pass.kept().keeper(agent).unwrap().until.unwrap();
+            let until = kept.keeper(agent).unwrap().until.unwrap();
             promises.entry(reserved.job).or_insert((s.w.now.0, until.at.0));
         }
         if let Some((_, head)) = cut.filter(|(at, _)| *at == s.w.now.0) {

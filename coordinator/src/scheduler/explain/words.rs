@@ -104,7 +104,7 @@ impl Look<'_> {
     /// and the child one of its.
     pub fn explain(&self, id: JobRef) -> Explanation {
         let job = &self.state.jobs[&id.job];
-        let child = id.child.unwrap_or_else(|| job.main_child());
+        let child = job.child_of(id);
         let why = self.why(id);
         let shape = shape(self.state, id.job);
         let waits_for_room = matches!(why, Why::Full(_) | Why::Held(_));
@@ -210,8 +210,7 @@ impl Look<'_> {
             Why::Stopping(lease) => Words::new(format!(
                 "agent `{}` has been told to stop it: {}",
                 self.agent(*lease),
-                job.stop_reason(id.child.unwrap_or_else(|| job.main_child()))
-                    .map_or("", |reason| reason)
+                job.stop_reason(job.child_of(id)).map_or("", |reason| reason)
             )),
             Why::Starting(lease) => self.starting(id, job, *lease),
             Why::Backlog(lease) => Words::new(format!(
@@ -240,11 +239,7 @@ impl Look<'_> {
     }
 
     fn starting(&self, id: JobRef, job: &Job, lease: LeaseId) -> Words {
-        if job
-            .nodes
-            .as_ref()
-            .is_some_and(|nodes| !nodes.is_ordered(id.child.unwrap_or_else(|| job.main_child())))
-        {
+        if job.nodes.as_ref().is_some_and(|nodes| !nodes.is_ordered(job.child_of(id))) {
             return Words::new(format!(
                 "it has its place on agent `{}` and starts when the main node runs",
                 self.agent(lease)
@@ -279,7 +274,7 @@ impl Look<'_> {
     }
 
     fn pending_words(&self, id: JobRef, job: &Job) -> Words {
-        let unmet = self.unmet(id.job, job, id.child.unwrap_or_else(|| job.main_child()));
+        let unmet = self.unmet(id.job, job, job.child_of(id));
         let named = unmet.iter().map(|unmet| format!("{} is {}", unmet.job_id, unmet.status));
         let named = named.collect::<Vec<_>>().join(", ");
         let more = if unmet.len() == UNMET_MAX { " (and perhaps more)" } else { "" };
