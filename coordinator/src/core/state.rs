@@ -288,6 +288,12 @@ impl Job {
         id.child.unwrap_or_else(|| self.main_child())
     }
 
+    /// Its scheduling priority among those it stands in line with: in a queue without shares jobs go by
+    /// submission alone.
+    pub fn rank_priority(&self) -> u32 {
+        if self.share.is_some() { self.priority } else { 0 }
+    }
+
     /// What the child runs.
     pub fn spec_of(&self, child: u32) -> SpecDigest {
         let group = self.nodes.as_ref().and_then(|nodes| nodes.group(child));

@@ -115,7 +115,7 @@ impl<'a> Started<'a> {
 }
 
 fn place(job: &Job) -> Place {
-    (Reverse(if job.share.is_some() { job.priority } else { 0 }), job.order)
+    (Reverse(job.rank_priority()), job.order)
 }
 
 /// The first RUNNABLE job of each quota share.

@@ -34,9 +34,8 @@ impl Rank {
         // In a quota share a job that made room for a higher one must not come back before it;
         // the order of submission brings retries to the front all the same.
         let readiness = if job.quota.is_some() { Readiness::First } else { readiness };
-        // Priorities order jobs inside a share; a queue without shares goes by submission alone.
-        let priority = if job.share.is_some() { job.priority } else { 0 };
-        Some(Self { readiness, priority: Reverse(priority), order: job.order, job: id })
+        let priority = Reverse(job.rank_priority());
+        Some(Self { readiness, priority, order: job.order, job: id })
     }
 }
 
