@@ -1,8 +1,9 @@
 //! The Windrow coordinator: owns all decisions about jobs and agents.
 //!
-//! `core` decides, `scheduler` proposes, `view` answers questions; all three are pure. `shell`
-//! connects them to NATS: journal, snapshots, requests, agents.
+//! `core` decides, `scheduler` proposes, `view` answers questions, `actor` takes messages and gives
+//! messages; all four are pure. `shell` connects them to NATS: journal, snapshots, requests, agents.
 
+pub mod actor;
 pub mod config;
 pub mod core;
 pub mod scheduler;

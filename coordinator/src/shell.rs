@@ -1,14 +1,11 @@
 //! The coordinator's I/O: everything the core must not do. `leader` brings the parts up, `event_loop`
 //! turns inputs into journalled events and their effects.
 
-pub mod dispatch;
 pub mod event_loop;
 pub mod event_stream;
 pub mod history;
 pub mod inputs;
 pub mod journal;
 pub mod leader;
-pub mod liveness;
-pub mod requests;
 pub mod snapshot;
 pub mod snapshot_task;

@@ -26,8 +26,8 @@ use super::event::Event;
 use super::limits::Limits;
 use super::stories;
 use super::{Answer, Command, State, apply, decide, invariants, next_deadline};
+use crate::actor::dispatch;
 use crate::scheduler::{Pass, preemptions};
-use crate::shell::dispatch;
 use crate::view;
 use crate::view::changes::{Change, changes};
 

@@ -6,12 +6,12 @@ use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tracing::warn;
-use windrow_common::ids::JobId;
 use windrow_common::streams::MESSAGE_BYTES_MAX;
 use windrow_common::subjects::Subjects;
-use windrow_common::time::Timestamp;
 
 use super::inputs::Input;
+use crate::actor;
+use crate::actor::archiving::Batch;
 use crate::core::children::archive::Piece;
 use crate::view::history::Wanted;
 
@@ -27,14 +27,6 @@ struct Part {
     /// How many parts the piece has.
     parts: u32,
     content: Piece,
-}
-
-/// Pieces to be stored, and the jobs that are complete with them.
-#[derive(Debug, Default)]
-pub struct Batch {
-    pub pieces: Vec<(Wanted, Piece)>,
-    /// Each with the time of its end.
-    pub complete: Vec<(Timestamp, JobId)>,
 }
 
 /// The store.
@@ -62,7 +54,7 @@ impl History {
     ) -> Result<(), async_nats::Error> {
         while let Some(Batch { pieces, complete }) = batches.recv().await {
             self.store(pieces).await?;
-            inputs.send(Input::Archived(complete)).await?;
+            inputs.send(Input::Actor(actor::Input::Archived(complete))).await?;
         }
         Ok(())
     }
@@ -165,6 +157,7 @@ mod tests {
     use std::path::PathBuf;
     use std::sync::Arc;
 
+    use windrow_common::time::Timestamp;
     use windrow_common::wire::agent::ContainerEnd;
 
     use super::*;

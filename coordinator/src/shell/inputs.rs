@@ -3,17 +3,17 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::{self, consumer::pull};
-use async_nats::{Client, HeaderMap, Subject};
-use bytes::Bytes;
+use async_nats::jetstream::{self, consumer::pull, message::Acker};
+use async_nats::{Client, HeaderMap};
 use futures::StreamExt;
 use tokio::sync::mpsc::Sender;
 use tokio::task::JoinSet;
 use windrow_common::codec::{self, Encoding};
-use windrow_common::ids::{JobId, Name};
+use windrow_common::streams::HEADER_REPLY_TO;
 use windrow_common::subjects::{AgentSubject, Subjects};
-use windrow_common::time::Timestamp;
-use windrow_common::wire::agent::{Beat, Register, ReportMessage};
+use windrow_common::wire::agent::Register;
+
+use crate::actor::{self, Submission};
 
 /// Inputs waiting to be taken; beyond that readers wait.
 pub const MAILBOX: usize = 8192;
@@ -22,24 +22,19 @@ pub const MAILBOX: usize = 8192;
 const PULL_EXPIRES: Duration = Duration::from_secs(30);
 
 /// One input.
-#[derive(Debug)]
 pub enum Input {
-    /// An API request.
-    Request { operation: String, payload: Bytes, encoding: Encoding, reply: Option<Subject> },
-    /// A message of the submission stream.
-    Submission(Box<jetstream::Message>),
-    /// An agent asks to join.
-    Register { request: Box<Register>, reply: Subject },
-    /// An agent lives.
-    Beat { agent: Name, beat: Beat },
-    /// An agent reports.
-    Report { sequence: u64, message: ReportMessage },
-    /// Something an agent sent cannot be read.
-    Unreadable { subject: String, payload: Bytes, reason: String },
-    /// The history has everything of these finished jobs; each with the time of its end.
-    Archived(Vec<(Timestamp, JobId)>),
+    /// For the actor.
+    Actor(actor::Input),
+    /// A message of the submission stream, and what acknowledges it.
+    Submission(Box<Submission>, Acker),
     /// A reader ended: the connection or a stream is not as it should be.
     ReaderFailed(String),
+}
+
+impl From<actor::Input> for Input {
+    fn from(input: actor::Input) -> Self {
+        Self::Actor(input)
+    }
 }
 
 /// Reads API requests.
@@ -51,19 +46,19 @@ pub async fn read_requests(
     let mut messages = client.subscribe(subjects.api_all()).await?;
     while let Some(message) = messages.next().await {
         let Some(operation) = subjects.parse_api(&message.subject) else { continue };
-        let input = Input::Request {
+        let input = actor::Input::Request {
             operation: operation.to_owned(),
             encoding: encoding(message.headers.as_ref()),
             payload: message.payload,
-            reply: message.reply,
+            reply: message.reply.map(|to| to.to_string()),
         };
-        inputs.send(input).await?;
+        inputs.send(input.into()).await?;
     }
     Err("subscription ended".into())
 }
 
 /// The encoding a message names.
-pub fn encoding(headers: Option<&HeaderMap>) -> Encoding {
+fn encoding(headers: Option<&HeaderMap>) -> Encoding {
     let value = headers.and_then(|h| h.get("Content-Type")).map(|v| v.as_str());
     Encoding::from_content_type(value)
 }
@@ -79,13 +74,13 @@ pub async fn read_agents(
     let mut messages = futures::stream::select(register, beat);
     while let Some(message) = messages.next().await {
         let Some(from) = subjects.parse_agent(&message.subject) else { continue };
-        inputs.send(agent_input(from, message)).await?;
+        inputs.send(agent_input(from, message).into()).await?;
     }
     Err("subscription ended".into())
 }
 
-fn agent_input(from: AgentSubject, message: async_nats::Message) -> Input {
-    let unreadable = |reason: String| Input::Unreadable {
+fn agent_input(from: AgentSubject, message: async_nats::Message) -> actor::Input {
+    let unreadable = |reason: String| actor::Input::Unreadable {
         subject: message.subject.to_string(),
         payload: message.payload.clone(),
         reason,
@@ -96,13 +91,15 @@ fn agent_input(from: AgentSubject, message: async_nats::Message) -> Input {
                 unreadable(format!("agent `{}` on the subject of `{agent}`", request.agent))
             }
             Ok(request) => match message.reply.clone() {
-                Some(reply) => Input::Register { request: Box::new(request), reply },
+                Some(reply) => {
+                    actor::Input::Register { request: Box::new(request), reply: reply.to_string() }
+                }
                 None => unreadable("registration without a reply subject".to_owned()),
             },
             Err(e) => unreadable(e.to_string()),
         },
         AgentSubject::Beat(agent) => match codec::from_msgpack(&message.payload) {
-            Ok(beat) => Input::Beat { agent, beat },
+            Ok(beat) => actor::Input::Beat { agent, beat },
             Err(e) => unreadable(e.to_string()),
         },
     }
@@ -115,7 +112,20 @@ pub async fn read_submissions(
 ) -> Result<(), async_nats::Error> {
     let mut messages = pull_all(&consumer).await?;
     while let Some(message) = messages.next().await {
-        inputs.send(Input::Submission(Box::new(message?))).await?;
+        let message = message?;
+        let sequence = message.info()?.stream_sequence;
+        let (message, acker) = message.split();
+        let headers = message.headers.as_ref();
+        let header = |name: &str| Some(headers?.get(name)?.as_str().to_owned());
+        let submission = Submission {
+            sequence,
+            encoding: encoding(headers),
+            message_id: header("Nats-Msg-Id"),
+            reply_to: header(HEADER_REPLY_TO),
+            subject: message.subject.to_string(),
+            payload: message.payload,
+        };
+        inputs.send(Input::Submission(Box::new(submission), acker)).await?;
     }
     Err("consumer ended".into())
 }
@@ -130,14 +140,14 @@ pub async fn read_reports(
         let message = message?;
         let sequence = message.info()?.stream_sequence;
         let input = match codec::from_msgpack(&message.payload) {
-            Ok(report) => Input::Report { sequence, message: report },
-            Err(e) => Input::Unreadable {
+            Ok(report) => actor::Input::Report { sequence, message: report },
+            Err(e) => actor::Input::Unreadable {
                 subject: message.subject.to_string(),
                 payload: message.payload.clone(),
                 reason: e.to_string(),
             },
         };
-        inputs.send(input).await?;
+        inputs.send(input.into()).await?;
     }
     Err("consumer ended".into())
 }

@@ -62,9 +62,6 @@ pub struct Stored {
     pub events: usize,
 }
 
-/// Entries decided together that must be stored together.
-pub type Group = Vec<Event>;
-
 /// A position in the journal: the last message taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
@@ -210,7 +207,7 @@ impl Journal {
         &mut self,
         term: u64,
         at: Timestamp,
-        groups: &[Group],
+        groups: &[Vec<Event>],
     ) -> Result<Vec<Stored>, Error> {
         let events = groups.iter().flatten().cloned().collect();
         let entry = Entry { version: VERSION, term, nonce: self.nonce, at, events };

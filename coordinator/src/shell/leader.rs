@@ -8,6 +8,7 @@ use async_nats::jetstream::{self, object_store::ObjectStore, stream::Stream};
 use async_nats::{Client, Event as ConnectionEvent};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 use windrow_common::ids::JobId;
@@ -15,13 +16,14 @@ use windrow_common::streams::Streams;
 use windrow_common::subjects::Subjects;
 use windrow_common::time::wall_clock;
 
-use super::event_loop::{Archiving, EventLoop, Parts};
+use super::event_loop::{EventLoop, Outlet};
 use super::event_stream::{EventStream, Told};
 use super::history::History;
 use super::inputs::{self, Input};
 use super::journal::{Error, Journal, Position};
 use super::snapshot;
 use super::snapshot_task::Snapshots;
+use crate::actor::{Actor, Now, Settings};
 use crate::config::Config;
 use crate::core::{Command, State, apply, decide};
 use crate::view::changes::changes;
@@ -80,8 +82,6 @@ async fn lead(config: &Config, stop: &CancellationToken, term_led: &mut u64) -> 
     read_all(&mut readers, &client, &subjects, &streams, &sender).await?;
     let history = History::new(context.clone(), streams.history.clone(), subjects.clone());
     let (batches, to_store) = mpsc::channel(1);
-    let (keep, known) = (config.finished_in_memory.0, config.history_age.0);
-    let archiving = Archiving::new(batches, keep, known);
     let storing = history.clone().run(to_store, sender.clone());
     inputs::spawn(&mut readers, "history", sender.clone(), storing);
     let snapshots = Snapshots::new(
@@ -91,22 +91,33 @@ async fn lead(config: &Config, stop: &CancellationToken, term_led: &mut u64) -> 
         from.sequence,
         events.published(),
     );
-    let event_loop = EventLoop::new(Parts {
-        state,
-        limits: config.limits.clone(),
+    let epoch = Instant::now();
+    let settings = settings(config, &subjects);
+    let now = Now { wall: wall_clock(), monotonic: Duration::ZERO };
+    let outlet = Outlet::new(client, context, subjects, streams.outlet, config.heartbeat.0);
+    let event_loop = EventLoop {
+        actor: Actor::new(state, settings, Box::new(JobId::generate), now),
+        epoch,
         journal,
-        client,
-        context,
-        subjects,
-        streams: streams.outlet,
+        outlet,
         heartbeat: config.heartbeat.0,
-        lease_ttl: config.lease_ttl.0,
         snapshots,
         events,
-        archiving,
         history,
-    });
+        batches,
+    };
     event_loop.run(receiver, over).await
+}
+
+fn settings(config: &Config, subjects: &Subjects) -> Settings {
+    Settings {
+        limits: config.limits.clone(),
+        subjects: subjects.clone(),
+        heartbeat: config.heartbeat.0,
+        lease_ttl: config.lease_ttl.0,
+        finished_in_memory: config.finished_in_memory.0,
+        history_age: config.history_age.0,
+    }
 }
 
 /// Connects; losing the connection later is an input that makes the loop start over.

@@ -22,11 +22,11 @@ use windrow_common::wire::agent::{EndCause, Executor};
 
 use self::causes::{HOSTS, OWN, needs, started};
 use self::limits::LIMITS;
+use crate::actor::requests;
 use crate::core::world::{World, n_to_n, name, on};
 use crate::core::{Command, State};
 use crate::scheduler::Pass;
 use crate::scheduler::explain::{Hearing, Look};
-use crate::shell::requests;
 use crate::view;
 
 pub(super) fn explain(w: &World, id: JobRef) -> Explanation {
@@ -67,7 +67,13 @@ const fn case(
 /// Makes a request as a client does.
 fn asks(w: &mut World, operation: &str, request: &serde_json::Value) {
     let payload = serde_json::to_vec(request).unwrap();
-    let command = requests::command(operation, Encoding::Json, &payload).unwrap();
+    let command = requests::command(
+        operation,
+        Encoding::Json,
+        &payload,
+        &mut windrow_common::ids::JobId::generate,
+    )
+    .unwrap();
     w.does(command.unwrap());
 }
 

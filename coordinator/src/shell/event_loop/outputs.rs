@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::{self, stream::Stream};
-use async_nats::{Client, HeaderMap, Subject};
+use async_nats::{Client, HeaderMap};
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -15,10 +15,10 @@ use windrow_common::streams::{HEADER_ERROR, HEADER_REASON, HEADER_SUBJECT, Strea
 use windrow_common::subjects::Subjects;
 use windrow_common::wire::agent::{Control, RegisterReply, Session};
 
-use super::{DeadLetter, Joined, Reply};
+use crate::actor::{Answered, DeadLetter, Joined, requests};
 use crate::core::state::State;
 use crate::shell::history::History;
-use crate::shell::{journal, requests};
+use crate::shell::journal;
 use crate::view::history::Later;
 
 /// Answers that wait for the history at the same time; others wait for these.
@@ -38,26 +38,25 @@ pub struct OpenStreams {
 pub struct Outlet {
     client: Client,
     context: jetstream::Context,
-    pub(super) subjects: Subjects,
+    subjects: Subjects,
     streams: OpenStreams,
     heartbeat: Duration,
-    pub(super) cluster: Name,
     forgot: Option<Instant>,
     /// Turns of answers that wait for the history.
     later: Arc<Semaphore>,
 }
 
 impl Outlet {
-    pub(super) fn new(
+    /// Through this connection.
+    pub fn new(
         client: Client,
         context: jetstream::Context,
         subjects: Subjects,
         streams: OpenStreams,
         heartbeat: Duration,
-        cluster: Name,
     ) -> Self {
         let later = Arc::new(Semaphore::new(LATER_AT_ONCE));
-        Self { client, context, subjects, streams, heartbeat, cluster, forgot: None, later }
+        Self { client, context, subjects, streams, heartbeat, forgot: None, later }
     }
 
     /// Publishes; what is lost here is asked for again by agents and clients.
@@ -78,8 +77,8 @@ impl Outlet {
         self.send(self.subjects.control(agent), to_msgpack(&Control::Register)).await;
     }
 
-    pub(super) async fn reply(&self, reply: Reply) {
-        send_reply(&self.client, reply).await;
+    pub(super) async fn reply(&self, to: String, encoding: Encoding, answer: Answered) {
+        send_reply(&self.client, to, encoding, answer).await;
     }
 
     /// Answers beside the loop, as soon as the history has given what the answer lacks.
@@ -87,17 +86,16 @@ impl Outlet {
         &self,
         history: &History,
         later: Later,
-        to: Option<Subject>,
+        to: String,
         encoding: Encoding,
     ) {
-        let Some(to) = to else { return };
         let (client, history, turns) = (self.client.clone(), history.clone(), self.later.clone());
         tokio::spawn(async move {
             // Never closed: it waits only for its turn.
             let _turn = turns.acquire_owned().await;
             let pieces = history.read(later.wanted.iter().cloned().collect()).await;
-            let result = Ok(requests::write_about(encoding, &later.finish(pieces)));
-            send_reply(&client, Reply { to, encoding, result }).await;
+            let answer = Ok(requests::write_about(encoding, &later.finish(pieces)));
+            send_reply(&client, to, encoding, answer).await;
         });
     }
 
@@ -147,7 +145,7 @@ impl Outlet {
                 })
             }
         };
-        self.send(joined.reply.to_string(), to_msgpack(&reply)).await;
+        self.send(joined.reply.clone(), to_msgpack(&reply)).await;
         Ok(())
     }
 
@@ -187,18 +185,18 @@ impl Outlet {
     }
 }
 
-async fn send_reply(client: &Client, reply: Reply) {
+async fn send_reply(client: &Client, to: String, encoding: Encoding, answer: Answered) {
     let mut headers = HeaderMap::new();
-    let payload = match &reply.result {
-        Ok(bytes) => bytes.clone(),
-        Err(error) => reply.encoding.write(error).into(),
+    headers.insert("Content-Type", encoding.content_type());
+    let payload = match answer {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            headers.insert(HEADER_ERROR, error.code.as_str());
+            encoding.write(&error).into()
+        }
     };
-    headers.insert("Content-Type", reply.encoding.content_type());
-    if let Err(error) = &reply.result {
-        headers.insert(HEADER_ERROR, error.code.as_str());
-    }
-    let (headers, payload) = within_limit(client, headers, payload, reply.encoding);
-    if let Err(e) = client.publish_with_headers(reply.to, headers, payload).await {
+    let (headers, payload) = within_limit(client, headers, payload, encoding);
+    if let Err(e) = client.publish_with_headers(to, headers, payload).await {
         warn!(error = %e, "reply failed");
     }
 }

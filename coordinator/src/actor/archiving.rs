@@ -3,14 +3,12 @@
 
 use std::time::Duration;
 
-use tokio::sync::mpsc::Sender;
 use windrow_common::ids::JobId;
 use windrow_common::time::Timestamp;
 
-use super::EventLoop;
-use crate::core::children::archive::PIECE;
+use super::Actor;
+use crate::core::children::archive::{PIECE, Piece};
 use crate::core::{Command, State};
-use crate::shell::history::Batch;
 use crate::view::history::Wanted;
 
 /// Finished jobs looked at in one turn.
@@ -18,10 +16,17 @@ const LOOKS_MAX: usize = 512;
 /// Children whose records one batch holds, about: copying them takes the loop a few milliseconds.
 const BATCH_CHILDREN: u32 = 16 * 1024;
 
+/// Pieces to be stored, and the jobs that are complete with them.
+#[derive(Debug, Default)]
+pub struct Batch {
+    pub pieces: Vec<(Wanted, Piece)>,
+    /// Each with the time of its end.
+    pub complete: Vec<(Timestamp, JobId)>,
+}
+
 /// What is under way.
 #[derive(Debug)]
-pub struct Archiving {
-    batches: Sender<Batch>,
+pub(super) struct Archiving {
     /// How long finished jobs keep their records here.
     keep: Duration,
     /// How long finished jobs are known.
@@ -35,9 +40,9 @@ pub struct Archiving {
 }
 
 impl Archiving {
-    /// Gives batches to the history.
-    pub fn new(batches: Sender<Batch>, keep: Duration, known: Duration) -> Self {
-        Self { batches, keep, known, is_busy: false, begun: None, stored: Vec::new() }
+    /// Nothing is.
+    pub(super) fn new(keep: Duration, known: Duration) -> Self {
+        Self { keep, known, is_busy: false, begun: None, stored: Vec::new() }
     }
 
     /// A batch is stored.
@@ -46,16 +51,14 @@ impl Archiving {
         self.stored.extend(complete);
     }
 
-    /// Starts storing what is due, if nothing is being stored.
-    fn start(&mut self, state: &State, due: &[(Timestamp, JobId)]) {
+    /// What is due to be stored, if nothing is being stored.
+    fn start(&mut self, state: &State, due: &[(Timestamp, JobId)]) -> Option<Batch> {
         if self.is_busy {
-            return;
+            return None;
         }
         let batch = self.batch(state, due);
-        if !batch.pieces.is_empty() {
-            // Full or closed: the history has ended, and the coordinator is about to start over.
-            self.is_busy = self.batches.try_send(batch).is_ok();
-        }
+        self.is_busy = !batch.pieces.is_empty();
+        self.is_busy.then_some(batch)
     }
 
     fn batch(&mut self, state: &State, due: &[(Timestamp, JobId)]) -> Batch {
@@ -84,7 +87,7 @@ impl Archiving {
     }
 }
 
-impl EventLoop {
+impl Actor {
     /// Archives and forgets what is due. Follow-up work goes first: it may be about such jobs.
     pub(super) fn archive(&mut self, now: Timestamp) {
         if !self.state.work.is_empty() {
@@ -101,7 +104,9 @@ impl EventLoop {
         let ready = stored.into_iter().chain(due.iter().filter(is_free).copied()).collect();
         // Neither command refuses anything.
         self.decide(&Command::Archive(ready), now).ok();
-        self.archiving.start(&self.state, &due);
+        if let Some(batch) = self.archiving.start(&self.state, &due) {
+            self.turn.to_history = Some(batch);
+        }
         self.decide(&Command::Forget(before(self.archiving.known)), now).ok();
     }
 }

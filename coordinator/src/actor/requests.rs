@@ -24,8 +24,8 @@ use windrow_common::api::quota::{
 };
 use windrow_common::api::resources::{
     CreateComputeEnvironment, CreateJobQueue, DeleteComputeEnvironment, DeleteJobQueue,
-    DescribeCluster, DescribeComputeEnvironments, DescribeJobQueues, DrainAgent, ListAgents,
-    UpdateComputeEnvironment, UpdateJobQueue,
+    DescribeCluster, DescribeClusterResponse, DescribeComputeEnvironments, DescribeJobQueues,
+    DrainAgent, ListAgents, UpdateComputeEnvironment, UpdateJobQueue,
 };
 use windrow_common::api::snapshot::GetJobQueueSnapshot;
 use windrow_common::api::tags::{ListTagsForResource, TagResource, UntagResource};
@@ -46,7 +46,7 @@ pub enum Asked {
     Command(Box<Command>),
     /// A question, answered.
     Told(Told),
-    /// A question that the loop completes.
+    /// A question that the actor completes.
     Question(Question),
 }
 
@@ -57,9 +57,11 @@ pub enum Told {
     Now(Bytes),
     /// It lacks what the history has.
     Later(Box<Later>),
+    /// It lacks what only the process knows.
+    Cluster(Box<DescribeClusterResponse>),
 }
 
-/// Questions about what only the loop knows.
+/// Questions about what only the actor knows.
 #[derive(Debug)]
 pub enum Question {
     /// The cluster.
@@ -82,11 +84,12 @@ pub fn ask(
     encoding: Encoding,
     payload: &[u8],
     now: Timestamp,
+    new_id: &mut dyn FnMut() -> JobId,
 ) -> Result<Asked, ApiError> {
     if payload.len() > REQUEST_BYTES_MAX {
         return Err(too_large(operation, payload.len()));
     }
-    if let Some(command) = command(operation, encoding, payload)? {
+    if let Some(command) = command(operation, encoding, payload, new_id)? {
         return Ok(Asked::Command(Box::new(command)));
     }
     let (o, e, p) = (operation, encoding, payload);
@@ -176,6 +179,7 @@ pub(crate) fn command(
     operation: &str,
     encoding: Encoding,
     payload: &[u8],
+    new_id: &mut dyn FnMut() -> JobId,
 ) -> Result<Option<Command>, ApiError> {
     /// Reads the request and makes the command of it.
     fn one<T: DeserializeOwned>(
@@ -188,18 +192,16 @@ pub(crate) fn command(
     }
     let (o, e, p) = (operation, encoding, payload);
     match operation {
-        SubmitJob::NAME => one(o, e, p, |request| Command::Submit {
-            id: JobId::generate(),
-            request: Box::new(request),
-        }),
+        SubmitJob::NAME => {
+            one(o, e, p, |request| Command::Submit { id: new_id(), request: Box::new(request) })
+        }
         CancelJob::NAME => one(o, e, p, Command::Cancel),
         TerminateJob::NAME => one(o, e, p, Command::Terminate),
         CancelJobs::NAME => one(o, e, p, Command::CancelMany),
         TerminateJobs::NAME => one(o, e, p, Command::TerminateMany),
-        RerunJob::NAME => one(o, e, p, |request| Command::Rerun {
-            id: JobId::generate(),
-            request: Box::new(request),
-        }),
+        RerunJob::NAME => {
+            one(o, e, p, |request| Command::Rerun { id: new_id(), request: Box::new(request) })
+        }
         RegisterJobDefinition::NAME => one(o, e, p, |r| Command::RegisterDefinition(Box::new(r))),
         DeregisterJobDefinition::NAME => one(o, e, p, Command::DeregisterDefinition),
         CreateJobQueue::NAME => one(o, e, p, Command::CreateQueue),

@@ -1,30 +1,27 @@
-//! Questions that the state alone does not answer: the loop adds what only it knows.
+//! Questions that the state alone does not answer: the actor adds what only it knows.
 
-use tokio::time::Instant;
 use windrow_common::api::ApiError;
 use windrow_common::codec::Encoding;
 use windrow_common::ids::Name;
-use windrow_common::time::Timestamp;
 
-use super::{EventLoop, resident_bytes};
+use super::requests::{self, Question, Told};
+use super::{Actor, Now};
 use crate::scheduler::explain::Hearing;
-use crate::shell::requests::{self, Question, Told};
 use crate::view;
 use crate::view::history::Answer;
 
 /// Heartbeats in a row that an agent may miss before it is said to be silent.
 const BEATS_MISSED_MAX: u32 = 3;
 
-impl EventLoop {
+impl Actor {
     /// Answers.
     pub(super) fn answer(
         &self,
         question: &Question,
         encoding: Encoding,
-        now: Timestamp,
+        now: Now,
     ) -> Result<Told, ApiError> {
-        let instant = Instant::now();
-        let silence = |agent: &Name| self.liveness.silence(agent, instant);
+        let silence = |agent: &Name| self.liveness.silence(agent, now.monotonic);
         let written = match question {
             Question::Agents => {
                 let heard = |agent: &Name| u64::try_from(silence(agent)?.as_millis()).ok();
@@ -32,22 +29,23 @@ impl EventLoop {
             }
             Question::Cluster => {
                 let mut statistics = view::statistics(&self.state);
-                statistics.cluster = self.outlet.cluster.to_string();
+                statistics.cluster = self.settings.subjects.prefix().to_string();
                 statistics.version = env!("CARGO_PKG_VERSION").to_owned();
-                statistics.journal_sequence = self.journal.position().sequence;
-                statistics.memory_bytes = resident_bytes();
-                encoding.write(&statistics)
+                return Ok(Told::Cluster(Box::new(statistics)));
             }
-            Question::Plan(request) => {
-                encoding.write(&view::plan_job(&self.state, &self.limits, request, now)?)
-            }
+            Question::Plan(request) => encoding.write(&view::plan_job(
+                &self.state,
+                &self.settings.limits,
+                request,
+                now.wall,
+            )?),
             Question::Why(request) => {
                 let hearing = Hearing {
                     silence: &silence,
-                    late: self.heartbeat * BEATS_MISSED_MAX,
+                    late: self.settings.heartbeat * BEATS_MISSED_MAX,
                     lease_ttl: self.liveness.ttl(),
                 };
-                let answer = view::explain_job(&self.state, request, now, hearing)?;
+                let answer = view::explain_job(&self.state, request, now.wall, hearing)?;
                 let answer = Answer::Explained(Box::new(answer));
                 return Ok(requests::now_or_later(&self.state, encoding, answer));
             }

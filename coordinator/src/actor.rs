@@ -1,0 +1,354 @@
+//! The coordinator as an actor: messages and the time go in, events to store and messages to send come
+//! out. It does no I/O, has no clock and no randomness of its own, so a simulation can drive it as the
+//! shell does.
+//!
+//! One turn is two calls. [`Actor::turn`] decides everything that has arrived and what follows from it,
+//! and gives the events, which are to be stored in the journal. [`Actor::stored`] is called once they
+//! are, and gives what may leave the process because of that: answers, orders, dead letters. If storing
+//! fails, nobody was told anything, and the actor is thrown away and made anew from the journal.
+
+pub mod archiving;
+pub mod dispatch;
+pub mod liveness;
+mod messages;
+mod questions;
+pub mod requests;
+mod submissions;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tracing::{debug, warn};
+use windrow_common::api::ApiError;
+use windrow_common::api::resources::AgentStatus;
+use windrow_common::codec::Encoding;
+use windrow_common::ids::{JobId, LeaseId, Name};
+use windrow_common::subjects::Subjects;
+use windrow_common::time::Timestamp;
+use windrow_common::wire::agent::Beat;
+
+use self::archiving::Archiving;
+use self::dispatch::Dispatch;
+use self::liveness::Liveness;
+pub use self::messages::{
+    Answered, Body, DeadLetter, Effects, Input, Joined, Now, Reply, Submission, Turn,
+};
+use self::requests::{Asked, Told};
+use crate::core::event::Event;
+use crate::core::limits::Limits;
+use crate::core::{Answer, Command, State, apply, decide, next_deadline};
+use crate::scheduler::{Pass, preemptions};
+use crate::view::changes::changes;
+
+/// Most pieces of follow-up work, and most placements, of one turn: what is left comes in the next,
+/// so that answers do not wait behind it.
+const TURN_STEPS: usize = 4096;
+/// How long a lease may be on its way before the agent is asked to register again.
+const DELIVERY_MAX: Duration = Duration::from_secs(10);
+
+/// What an actor goes by.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub limits: Limits,
+    pub subjects: Subjects,
+    /// How often agents send a heartbeat.
+    pub heartbeat: Duration,
+    /// Silence after which an agent counts as lost.
+    pub lease_ttl: Duration,
+    /// How long finished jobs keep their records in the state.
+    pub finished_in_memory: Duration,
+    /// How long finished jobs are known.
+    pub history_age: Duration,
+}
+
+/// Makes the ids of new jobs.
+pub type NewIds = Box<dyn FnMut() -> JobId + Send>;
+
+/// The actor.
+pub struct Actor {
+    state: State,
+    settings: Settings,
+    new_id: NewIds,
+    dispatch: Dispatch,
+    liveness: Liveness,
+    /// Agents to be asked to register: their session is from before this coordinator's term.
+    unregistered: BTreeSet<Name>,
+    /// Leases sent to each agent that it has not said to have seen.
+    sent: BTreeMap<Name, Unseen>,
+    turn: Turn,
+    /// Something has happened since the heads of queues were looked at.
+    is_changed: bool,
+    archiving: Archiving,
+}
+
+/// Leases on their way to an agent.
+struct Unseen {
+    /// A heartbeat that knows this one is due.
+    awaited: LeaseId,
+    since: Duration,
+    newest: LeaseId,
+}
+
+impl Actor {
+    /// Around a state whose term has been started. Every agent has a full lease time to be heard, and
+    /// is asked to register with the first turn.
+    pub fn new(state: State, settings: Settings, new_id: NewIds, now: Now) -> Self {
+        let agents: BTreeSet<Name> = live_agents(&state);
+        let ttl = settings.lease_ttl;
+        let liveness = Liveness::new(ttl, agents.iter().cloned(), now.monotonic);
+        let archiving = Archiving::new(settings.finished_in_memory, settings.history_age);
+        let turn = Turn { register: agents.clone(), ..Turn::default() };
+        Self {
+            state,
+            settings,
+            new_id,
+            dispatch: Dispatch::default(),
+            liveness,
+            unregistered: agents,
+            sent: BTreeMap::new(),
+            turn,
+            is_changed: true,
+            archiving,
+        }
+    }
+
+    /// The state, as all turns so far have it.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// When the next turn is due at the latest, if nothing arrives before.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        next_deadline(&self.state)
+    }
+
+    /// Decides all of this, what is due by time, follow-up work and placement.
+    pub fn turn(&mut self, inputs: impl IntoIterator<Item = Input>, now: Now) -> Turn {
+        for input in inputs {
+            self.take(input, now);
+        }
+        let is_unfinished = self.follow_up(now.wall);
+        Turn { is_unfinished, ..std::mem::take(&mut self.turn) }
+    }
+
+    /// The turn's events are stored: what may be given out because of that.
+    pub fn stored(&mut self, turn: Turn, now: Now) -> Effects {
+        let Turn { groups, replies, registered, dead, register, reports_upto, .. } = turn;
+        let events: Vec<Event> = groups.into_iter().flatten().collect();
+        let mut messages = self.orders(&events, now.monotonic);
+        if turn.is_tick {
+            messages.extend(self.confirmations());
+        }
+        Effects {
+            registered,
+            messages,
+            register,
+            dead,
+            replies,
+            reports_upto,
+            to_history: turn.to_history,
+        }
+    }
+
+    /// Decides a command; if accepted, its events have happened.
+    fn decide(&mut self, command: &Command, now: Timestamp) -> Result<Answer, ApiError> {
+        let decision = decide(&self.state, &self.settings.limits, command, now)?;
+        for event in &decision.events {
+            apply(&mut self.state, event);
+            let changed = std::mem::take(&mut self.state.index.changed);
+            let number = self.turn.events;
+            let changes = changes(&self.state, &changed);
+            self.turn.changes.extend(changes.into_iter().map(|change| (number, change)));
+            self.turn.events += 1;
+        }
+        if !decision.events.is_empty() {
+            self.turn.groups.push(decision.events);
+            self.is_changed = true;
+        }
+        Ok(decision.answer)
+    }
+
+    fn take(&mut self, input: Input, now: Now) {
+        match input {
+            Input::Request { operation, payload, encoding, reply } => {
+                self.on_request(&operation, &payload, encoding, reply, now);
+            }
+            Input::Submission(submission) => self.on_submission(*submission, now.wall),
+            Input::Register { request, reply } => {
+                let agent = request.agent.clone();
+                let before = self.state.agents.get(&agent).map(|a| a.session);
+                let outcome = match self.decide(&Command::RegisterAgent(request), now.wall) {
+                    Ok(Answer::Registered { session, fenced }) => Ok((session, fenced)),
+                    Ok(_) => unreachable!("registering is answered with a session"),
+                    Err(error) => Err(error),
+                };
+                if outcome.is_ok() {
+                    self.unregistered.remove(&agent);
+                    self.sent.remove(&agent);
+                    self.liveness.hear(&agent, now.monotonic);
+                }
+                self.turn.registered.push(Joined { agent, reply, before, outcome });
+            }
+            Input::Beat { agent, beat } => self.on_beat(&agent, &beat, now.monotonic),
+            Input::Report { sequence, message } => {
+                self.turn.reports_upto = Some(sequence);
+                let agent = message.agent.clone();
+                if let Ok(Answer::MustRegister) = self.decide(&Command::Report(message), now.wall) {
+                    self.turn.register.insert(agent);
+                }
+            }
+            Input::Unreadable { subject, payload, reason } => {
+                warn!(subject, reason, "unreadable message from an agent");
+                let source = "agent";
+                self.turn.dead.push(DeadLetter { source, subject, payload, reason });
+            }
+            Input::Archived(complete) => self.archiving.on_stored(complete),
+            Input::Tick => {
+                self.look_for_silence(now);
+                self.turn.is_tick = true;
+            }
+        }
+    }
+
+    fn on_request(
+        &mut self,
+        operation: &str,
+        payload: &[u8],
+        encoding: Encoding,
+        reply: Option<String>,
+        now: Now,
+    ) {
+        let asked =
+            requests::ask(&self.state, operation, encoding, payload, now.wall, &mut self.new_id);
+        let told = match asked {
+            Err(refused) => Err(refused),
+            Ok(Asked::Told(told)) => Ok(told),
+            Ok(Asked::Command(command)) => self
+                .decide(&command, now.wall)
+                .map(|answer| Told::Now(requests::write_answer(encoding, &answer))),
+            Ok(Asked::Question(question)) => self.answer(&question, encoding, now),
+        };
+        if let Some(to) = reply {
+            let body = match told {
+                Ok(Told::Now(bytes)) => Body::Answer(Ok(bytes)),
+                Ok(Told::Later(later)) => Body::Later(later),
+                Ok(Told::Cluster(statistics)) => Body::Cluster(statistics),
+                Err(refused) => Body::Answer(Err(refused)),
+            };
+            self.turn.replies.push(Reply { to, encoding, body });
+        }
+    }
+
+    fn on_beat(&mut self, agent: &Name, beat: &Beat, now: Duration) {
+        let known = self.state.agents.get(agent);
+        let current = known.is_some_and(|known| {
+            known.session == beat.session && known.status != AgentStatus::Lost
+        });
+        if !current || self.unregistered.contains(agent) {
+            self.turn.register.insert(agent.clone());
+            return;
+        }
+        self.liveness.hear(agent, now);
+        let Some(unseen) = self.sent.get_mut(agent) else { return };
+        if beat.last_lease >= unseen.newest {
+            self.sent.remove(agent);
+        } else if beat.last_lease >= unseen.awaited {
+            (unseen.awaited, unseen.since) = (unseen.newest, now);
+        } else if now.saturating_sub(unseen.since) > DELIVERY_MAX {
+            let (awaited, seen) = (unseen.awaited, beat.last_lease);
+            warn!(%agent, %awaited, %seen, "leases do not reach the agent");
+            self.turn.register.insert(agent.clone());
+        }
+    }
+
+    fn look_for_silence(&mut self, now: Now) {
+        for agent in self.liveness.unheard(now.monotonic, self.settings.heartbeat) {
+            warn!(%agent, "agent not heard for the lease time: what it holds is given to others");
+            self.liveness.forget(&agent);
+            // The command refuses nothing.
+            self.decide(&Command::AgentUnheard(agent), now.wall).ok();
+        }
+    }
+
+    /// What is due by time, follow-up work and placement; whether some is left for the next turn.
+    fn follow_up(&mut self, now: Timestamp) -> bool {
+        let mut steps = 0;
+        while self.is_due(now) && steps < TURN_STEPS {
+            self.decide(&Command::Tick, now).ok();
+            steps += 1;
+        }
+        steps = 0;
+        while !self.state.work.is_empty() && steps < TURN_STEPS {
+            self.decide(&Command::Work, now).ok();
+            steps += 1;
+        }
+        self.archive(now);
+        let mut pass = Pass::new(&self.state, now);
+        steps = 0;
+        while steps < TURN_STEPS
+            && let Some(placement) = pass.next(&self.state)
+        {
+            debug!(?placement, "placed");
+            self.decide(&Command::Place(placement), now).ok();
+            steps += 1;
+        }
+        if steps < TURN_STEPS {
+            self.decide(&Command::Reserve(pass.into_reservations()), now).ok();
+            for wish in preemptions(&self.state) {
+                debug!(job = %wish.job, by = %wish.preemption.by, "makes room");
+                self.decide(&Command::Preempt(wish), now).ok();
+            }
+        }
+        while self.is_changed && steps < TURN_STEPS {
+            self.is_changed = false;
+            self.decide(&Command::WatchQueues, now).ok();
+            steps += 1;
+        }
+        steps == TURN_STEPS || !self.state.work.is_empty() || self.is_due(now)
+    }
+
+    /// Whether something is due by time alone.
+    fn is_due(&self, now: Timestamp) -> bool {
+        self.next_deadline().is_some_and(|at| at <= now)
+    }
+
+    /// The orders that follow from stored events, as messages: subject and payload.
+    fn orders(&mut self, events: &[Event], now: Duration) -> Vec<(String, Vec<u8>)> {
+        for event in events {
+            if let Event::AgentLost { agent } = event {
+                self.liveness.forget(agent);
+                self.sent.remove(agent);
+            }
+        }
+        self.dispatch.note_taken(events);
+        let mut messages = Vec::new();
+        for (agent, orders) in dispatch::orders(&self.state, events) {
+            if let Some(newest) = dispatch::last_lease(&orders) {
+                let unseen = Unseen { awaited: newest, since: now, newest };
+                self.sent.entry(agent.clone()).or_insert(unseen).newest = newest;
+            }
+            let subjects = &self.settings.subjects;
+            messages.extend(self.dispatch.messages(&self.state, subjects, &agent, orders));
+        }
+        messages
+    }
+
+    /// Confirms reports to agents that got no other order to carry it. They keep their reports a
+    /// moment longer, and a busy coordinator sends far fewer messages.
+    fn confirmations(&mut self) -> Vec<(String, Vec<u8>)> {
+        let mut messages = Vec::new();
+        for agent in self.dispatch.unconfirmed() {
+            let subjects = &self.settings.subjects;
+            messages.extend(self.dispatch.messages(&self.state, subjects, &agent, Vec::new()));
+        }
+        messages
+    }
+}
+
+/// Agents that are not lost.
+fn live_agents(state: &State) -> BTreeSet<Name> {
+    let live = state.agents.iter().filter(|(_, agent)| agent.status != AgentStatus::Lost);
+    live.map(|(name, _)| name.clone()).collect()
+}

@@ -1,0 +1,212 @@
+//! Turns of an actor, as the shell takes them.
+
+use std::time::Duration;
+
+use windrow_common::codec::{Encoding, from_msgpack};
+use windrow_common::ids::{JobId, LeaseId, Name};
+use windrow_common::subjects::Subjects;
+use windrow_common::time::Timestamp;
+use windrow_common::units::Resources;
+use windrow_common::wire;
+use windrow_common::wire::agent::{Beat, Executor, Register};
+use windrow_common::wire::lease::{Order, OrderMessage};
+
+use super::{Actor, Body, Effects, Input, Now, Settings};
+use crate::core::limits::Limits;
+use crate::core::{Command, State, apply, decide};
+
+const BEAT: Duration = Duration::from_secs(2);
+const TTL: Duration = Duration::from_secs(30);
+
+struct Story {
+    actor: Actor,
+    now: Now,
+}
+
+impl Story {
+    fn new() -> Self {
+        let now = Now { wall: Timestamp(1_000_000), monotonic: Duration::from_secs(5) };
+        let limits = Limits::default();
+        let mut state = State::default();
+        let term = decide(&state, &limits, &Command::StartTerm, now.wall).unwrap();
+        term.events.iter().for_each(|event| apply(&mut state, event));
+        let mut last = 0;
+        let new_id = Box::new(move || {
+            last += 1;
+            JobId::from_u128(last)
+        });
+        let settings = Settings {
+            limits,
+            subjects: Subjects::new("c".parse().unwrap()),
+            heartbeat: BEAT,
+            lease_ttl: TTL,
+            finished_in_memory: Duration::from_secs(60),
+            history_age: Duration::from_secs(3600),
+        };
+        Self { actor: Actor::new(state, settings, new_id, now), now }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now = Now { wall: self.now.wall.plus(time), monotonic: self.now.monotonic + time };
+    }
+
+    fn turn(&mut self, input: Input) -> Effects {
+        let turn = self.actor.turn([input], self.now);
+        self.actor.stored(turn, self.now)
+    }
+
+    /// The answer to a request.
+    fn ask(&mut self, operation: &str, request: &str) -> serde_json::Value {
+        let mut effects = self.turn(Input::Request {
+            operation: operation.to_owned(),
+            payload: request.to_owned().into(),
+            encoding: Encoding::Json,
+            reply: Some("inbox".to_owned()),
+        });
+        let Body::Answer(Ok(answer)) = effects.replies.remove(0).body else { panic!() };
+        serde_json::from_slice(&answer).unwrap()
+    }
+
+    fn cluster(&mut self) -> u64 {
+        self.ask(
+            "CreateComputeEnvironment",
+            r#"{"computeEnvironmentName":"e","type":"UNMANAGED"}"#,
+        );
+        let queue = r#"{"jobQueueName":"q","priority":1,
+            "computeEnvironmentOrder":[{"order":1,"computeEnvironment":"e"}]}"#;
+        self.ask("CreateJobQueue", queue);
+        let definition = r#"{"jobDefinitionName":"d","type":"container","containerProperties":{
+            "command":["true"],"resourceRequirements":[
+            {"type":"VCPU","value":"1"},{"type":"MEMORY","value":"100"}]}}"#;
+        self.ask("RegisterJobDefinition", definition);
+        self.register()
+    }
+
+    fn register(&mut self) -> u64 {
+        let request = Register {
+            version: wire::VERSION,
+            agent: agent(),
+            boot: 1,
+            host: "h".into(),
+            compute_environment: "e".parse().unwrap(),
+            resources: Resources::new(1000, 1000),
+            executors: vec![Executor::Process],
+            architecture: "X86_64".into(),
+            agent_version: "0".into(),
+            clock: self.now.wall,
+            held: Vec::new(),
+            address: None,
+            gpus: Vec::new(),
+        };
+        let input = Input::Register { request: Box::new(request), reply: "inbox".into() };
+        let effects = self.turn(input);
+        effects.registered[0].outcome.as_ref().unwrap().0
+    }
+
+    fn submit(&mut self) -> Effects {
+        let request = r#"{"jobName":"j","jobQueue":"q","jobDefinition":"d"}"#;
+        self.turn(Input::Request {
+            operation: "SubmitJob".to_owned(),
+            payload: request.into(),
+            encoding: Encoding::Json,
+            reply: Some("inbox".to_owned()),
+        })
+    }
+
+    fn beat(&mut self, session: u64, last_lease: u64) -> Effects {
+        let beat = Beat {
+            version: wire::VERSION,
+            session,
+            clock: self.now.wall,
+            waiting: 0,
+            running: 0,
+            last_lease: LeaseId(last_lease),
+            last_report: 0,
+            load: 0,
+        };
+        self.turn(Input::Beat { agent: agent(), beat })
+    }
+}
+
+fn agent() -> Name {
+    "a".parse().unwrap()
+}
+
+#[test]
+fn a_submission_is_answered_and_its_order_sent_in_one_turn() {
+    let mut story = Story::new();
+    story.cluster();
+    let effects = story.submit();
+    assert_eq!(effects.replies.len(), 1);
+    let (subject, payload) = &effects.messages[0];
+    assert_eq!(subject, "c.lease.e.a");
+    let message: OrderMessage = from_msgpack(payload).unwrap();
+    assert!(matches!(message.orders[0], Order::Run(_)), "{message:?}");
+}
+
+#[test]
+fn what_a_refused_submission_message_held_goes_to_the_dead_letters() {
+    let mut story = Story::new();
+    story.cluster();
+    let submission = super::Submission {
+        sequence: 1,
+        subject: "c.submit.q".into(),
+        payload: "no JSON".into(),
+        encoding: Encoding::Json,
+        message_id: None,
+        reply_to: Some("inbox".into()),
+    };
+    let effects = story.turn(Input::Submission(Box::new(submission)));
+    assert_eq!(effects.dead[0].payload, "no JSON");
+    assert!(matches!(effects.replies[0].body, Body::Answer(Err(_))));
+}
+
+#[test]
+fn an_agent_that_does_not_see_its_leases_is_asked_to_register() {
+    let mut story = Story::new();
+    let session = story.cluster();
+    story.submit();
+    for _ in 0..5 {
+        story.pass(BEAT);
+        assert!(story.beat(session, 0).register.is_empty());
+    }
+    story.pass(BEAT);
+    assert!(story.beat(session, 0).register.contains(&agent()));
+    // One that has seen them is not.
+    assert!(story.beat(session, 1).register.is_empty());
+    story.pass(TTL / 2);
+    assert!(story.beat(session, 1).register.is_empty());
+}
+
+#[test]
+fn an_agent_of_an_earlier_session_is_asked_to_register() {
+    let mut story = Story::new();
+    let session = story.cluster();
+    assert!(story.beat(session, 0).register.is_empty());
+    assert!(story.register() > session);
+    assert!(story.beat(session, 0).register.contains(&agent()));
+}
+
+#[test]
+fn a_silent_agent_is_lost_and_a_new_actor_gives_it_time_again() {
+    let mut story = Story::new();
+    let session = story.cluster();
+    story.submit();
+    story.turn(Input::Tick);
+    let state = story.actor.state().clone();
+    let lost = |story: &mut Story| {
+        story.pass(BEAT);
+        story.turn(Input::Tick);
+        story.actor.state().agents[&agent()].leases.is_empty()
+    };
+    let beats = (1..100).find(|_| lost(&mut story)).unwrap();
+    assert_eq!(beats, 16, "the first look after the lease time");
+    assert!(story.beat(session, 1).register.contains(&agent()));
+
+    let settings = story.actor.settings.clone();
+    story.actor = Actor::new(state, settings, Box::new(JobId::generate), story.now);
+    let effects = story.turn(Input::Tick);
+    assert!(effects.register.contains(&agent()), "asked at once");
+    let beats = (1..100).find(|_| lost(&mut story)).unwrap();
+    assert_eq!(beats, 16);
+}
