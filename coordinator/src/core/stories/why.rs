@@ -15,7 +15,7 @@ use windrow_common::api::explain::{
 use windrow_common::api::jobs::{ArrayProperties, JobStatus, SubmitJob};
 use windrow_common::api::resources::DrainAgent;
 use windrow_common::codec::Encoding;
-use windrow_common::ids::{JobRef, Name};
+use windrow_common::ids::{JobId, JobRef, Name};
 use windrow_common::time::Timestamp;
 use windrow_common::units::Resources;
 use windrow_common::wire::agent::{EndCause, Executor};
@@ -67,13 +67,9 @@ const fn case(
 /// Makes a request as a client does.
 fn asks(w: &mut World, operation: &str, request: &serde_json::Value) {
     let payload = serde_json::to_vec(request).unwrap();
-    let command = requests::command(
-        operation,
-        Encoding::Json,
-        &payload,
-        &mut windrow_common::ids::JobId::generate,
-    )
-    .unwrap();
+    let command =
+        requests::command(operation, Encoding::Json, &payload, &mut || JobId::from_u128(1))
+            .unwrap();
     w.does(command.unwrap());
 }
 
