@@ -1,33 +1,25 @@
 //! The journal: one JetStream stream, one writer.
 //!
-//! A message is the 32-byte chain value and the entry in MessagePack. The chain value is the SHA-256
-//! of the chain value before it and the entry, so a message tells the whole history it follows on:
-//! JetStream that lost its tail or was restored gives old sequence numbers to new messages, and a
-//! number alone proves nothing. Appends name the expected last sequence, so a second writer is
-//! refused.
+//! Each message tells the whole history it follows on, see [`chain`]: JetStream that lost its tail or was
+//! restored gives old sequence numbers to new messages, and a number alone proves nothing. Appends
+//! name the expected last sequence, so a second writer is refused.
+
+pub mod chain;
 
 use std::time::Duration;
 
 use async_nats::jetstream::{self, context::PublishErrorKind, message::PublishMessage};
 use bytes::Bytes;
 use futures::StreamExt;
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use tracing::{info, warn};
-use windrow_common::streams::MESSAGE_BYTES_MAX;
 use windrow_common::time::Timestamp;
 
-use crate::core::event::Event;
+pub use chain::{Chain, Entry, Group, Position};
 
-/// Version of [`Entry`]; a reader refuses higher ones.
-const VERSION: u16 = 1;
 /// How long one append may go unanswered before the tail is looked at.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a read may bring nothing before it counts as failed.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The value that chains a message to all before it.
-pub type Chain = [u8; 32];
 
 /// Why the journal cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -43,30 +35,11 @@ pub enum Error {
     Unavailable(String),
 }
 
-/// One journal message.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Entry {
-    pub version: u16,
-    /// The writer's term.
-    pub term: u64,
-    /// Chosen by each writer at its start.
-    pub nonce: u64,
-    pub at: Timestamp,
-    pub events: Vec<Event>,
-}
-
 /// A message that was stored: its sequence, and how many events it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stored {
     pub sequence: u64,
     pub events: usize,
-}
-
-/// A position in the journal: the last message taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Position {
-    pub sequence: u64,
-    pub chain: Chain,
 }
 
 /// The journal, open for appending.
@@ -146,12 +119,12 @@ impl Journal {
     /// The message at the position must be the one the snapshot was made of: a store that was put
     /// back has given its number to another.
     async fn verify_position(&self, first: u64) -> Result<(), Error> {
-        let Position { sequence, chain } = self.position;
+        let sequence = self.position.sequence;
         if sequence == 0 || sequence < first {
             return Ok(());
         }
         let message = self.stream.get_raw_message(sequence).await.map_err(unavailable)?;
-        match message.payload.starts_with(&chain) {
+        match self.position.is_of(&message.payload) {
             true => Ok(()),
             false => Err(Error::Damaged(format!(
                 "message {sequence} is not the one the snapshot was made of: the store was put back to an older copy"
@@ -175,30 +148,14 @@ impl Journal {
 
     /// Takes the message as the next one.
     fn check(&mut self, sequence: u64, payload: &[u8]) -> Result<Entry, Error> {
-        let damaged = |what: String| Error::Damaged(format!("message {sequence} {what}"));
-        if sequence != self.position.sequence + 1 {
-            return Err(damaged(format!("follows on message {}", self.position.sequence)));
-        }
-        let (chain, body) =
-            payload.split_first_chunk::<32>().ok_or_else(|| damaged("is too short".to_owned()))?;
-        if *chain != next_chain(&self.position.chain, body) {
-            return Err(damaged("does not follow on the one before it".to_owned()));
-        }
-        let entry: Entry =
-            rmp_serde::from_slice(body).map_err(|e| damaged(format!("is unreadable: {e}")))?;
-        if entry.version > VERSION {
-            return Err(damaged(format!(
-                "has version {}, this program reads up to {VERSION}: use a newer one",
-                entry.version
-            )));
-        }
-        self.position = Position { sequence, chain: *chain };
+        let checked = self.position.check(sequence, payload);
+        let (entry, position) = checked.map_err(|e| Error::Damaged(e.to_string()))?;
+        self.position = position;
         Ok(entry)
     }
 
-    /// Appends the groups in as few messages as fit, waiting for each to be stored, and says which
-    /// they are. A group is split only when it alone is too large for a message: groups that must not
-    /// be split are kept small by the limits on requests.
+    /// Appends the groups in as few messages as fit, see [`Position::seal`], waiting for each to be
+    /// stored, and says which they are.
     ///
     /// # Errors
     /// [`Error::Fenced`] when somebody else wrote; [`Error::Unavailable`] when storing cannot be
@@ -207,30 +164,14 @@ impl Journal {
         &mut self,
         term: u64,
         at: Timestamp,
-        groups: &[Vec<Event>],
+        groups: &[Group],
     ) -> Result<Vec<Stored>, Error> {
-        let events = groups.iter().flatten().cloned().collect();
-        let entry = Entry { version: VERSION, term, nonce: self.nonce, at, events };
-        let body = rmp_serde::to_vec(&entry).expect("events have a MessagePack form");
-        if body.len() > MESSAGE_BYTES_MAX {
-            if groups.len() > 1 {
-                let (first, second) = groups.split_at(groups.len() / 2);
-                let mut stored = Box::pin(self.append(term, at, first)).await?;
-                stored.extend(Box::pin(self.append(term, at, second)).await?);
-                return Ok(stored);
-            }
-            if entry.events.len() > 1 {
-                let (first, second) = entry.events.split_at(entry.events.len() / 2);
-                let halves = [first.to_vec(), second.to_vec()];
-                return Box::pin(self.append(term, at, &halves)).await;
-            }
+        let mut stored = Vec::new();
+        for message in self.position.seal(self.nonce, term, at, groups) {
+            self.store(message.payload, message.position.chain).await?;
+            stored.push(Stored { sequence: self.position.sequence, events: message.events });
         }
-        let chain = next_chain(&self.position.chain, &body);
-        let mut payload = Vec::with_capacity(32 + body.len());
-        payload.extend_from_slice(&chain);
-        payload.extend_from_slice(&body);
-        self.store(payload.into(), chain).await?;
-        Ok(vec![Stored { sequence: self.position.sequence, events: entry.events.len() }])
+        Ok(stored)
     }
 
     async fn store(&mut self, payload: Bytes, chain: Chain) -> Result<(), Error> {
@@ -295,10 +236,6 @@ impl Journal {
     pub fn stream(&self) -> &jetstream::stream::Stream {
         &self.stream
     }
-}
-
-fn next_chain(before: &Chain, body: &[u8]) -> Chain {
-    Sha256::new().chain_update(before).chain_update(body).finalize().into()
 }
 
 fn unavailable(e: impl std::fmt::Display) -> Error {
