@@ -27,6 +27,10 @@ prepare_tools() {
             need_example
             need_docker
             ;;
+        chaos)
+            need_nats_server
+            need_packages iproute2 iptables
+            ;;
         python)
             need_nats_server
             need_python nats-py==2.16.0
@@ -74,16 +78,23 @@ stage_shell() {
     shellcheck -x "${scripts[@]}"
 }
 
-# cargo_test MODE: the tests of all crates but `tests` (unit), or of that one (e2e). Always of the
-# whole workspace, as features, and so what is to be built, depend on the packages chosen.
+# cargo_test MODE: the tests of all crates but `tests` (unit), or of that one (e2e, and chaos for those
+# that begin so). Always of the whole workspace, as features, and so what is to be built, depend on
+# the packages chosen.
 cargo_test() {
     if command -v cargo-nextest >/dev/null; then
         local filter="package(windrow-tests)"
-        [ "$1" = e2e ] || filter="not $filter"
+        case $1 in
+        unit) filter="not $filter" ;;
+        e2e) filter="$filter and not binary(/^chaos_/)" ;;
+        chaos) filter="$filter and binary(/^chaos_/)" ;;
+        esac
         cargo nextest run --locked --workspace --no-fail-fast -E "$filter"
-    elif [ "$1" = e2e ]; then
+    elif [ "$1" != unit ]; then
+        local files=(tests/tests/chaos_*.rs)
+        [ "$1" = chaos ] || mapfile -t files < <(printf '%s\n' tests/tests/*.rs | grep -v /chaos_)
         # One at a time: each starts a cluster of its own.
-        cargo_test_files tests/tests/*.rs -- --test-threads=1
+        cargo_test_files "${files[@]}" -- --test-threads=1
     else
         cargo_test_files --lib --bins {agent,cli,common,coordinator}/tests/*.rs
     fi
@@ -109,6 +120,11 @@ stage_unit() { PROPTEST_RNG_SEED=${PROPTEST_RNG_SEED:-1} cargo_test unit; }
 stage_build() { cargo build --release --locked --workspace --bins; }
 
 stage_e2e() { cargo_test e2e; }
+
+stage_chaos() {
+    [ "$(id -u)" -eq 0 ] || say "network namespaces need root: these tests skip themselves"
+    cargo_test chaos
+}
 
 stage_python() {
     local test failed=0

@@ -2,6 +2,7 @@
 //! and waiting on conditions with a limit. Everything panics on failure, as tests want.
 
 pub mod agent;
+pub mod chaos;
 pub mod cluster;
 pub mod example;
 pub mod image;

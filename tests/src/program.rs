@@ -31,6 +31,11 @@ pub fn directory() -> PathBuf {
     directory
 }
 
+/// The NATS server: `WINDROW_NATS_SERVER`, else the one on PATH.
+pub fn nats_server() -> PathBuf {
+    std::env::var_os("WINDROW_NATS_SERVER").map_or_else(|| "nats-server".into(), PathBuf::from)
+}
+
 /// What a command that ended has left.
 #[derive(Debug)]
 pub struct Finished {

@@ -1,0 +1,312 @@
+//! A cluster over a network of its own: NATS servers that replicate, coordinators, agents, each on its
+//! own host. Nothing restarts what is killed but the test.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use windrow_common::api::definitions::{
+    ContainerProperties, RegisterJobDefinition, ResourceRequirement,
+};
+use windrow_common::api::resources::{
+    AgentStatus, ComputeEnvironmentOrder, CreateComputeEnvironment, CreateJobQueue,
+    DescribeComputeEnvironments, DescribeJobQueues, ListAgents,
+};
+
+use super::client::Client;
+use super::load::Desk;
+use super::net::{Host, Net};
+use super::node::Node;
+use crate::{program, wait_until};
+
+/// Prefix of the cluster's subjects.
+pub const CLUSTER: &str = "chaos";
+/// The queue, its environment and the definition of all jobs.
+pub const NAME: &str = "chaos";
+const CLIENT_PORT: u16 = 4222;
+const ROUTE_PORT: u16 = 6222;
+
+/// What a rig consists of.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// NATS servers: 1, or 3 that replicate every stream.
+    pub servers: usize,
+    pub coordinators: usize,
+    pub agents: usize,
+    /// Of each agent; attempts need a tenth of one.
+    pub vcpus: u32,
+    /// How long an agent may go unheard before what it holds is given to others, in milliseconds.
+    pub lease_ttl: u64,
+    /// More settings of every coordinator, as `KEY=VALUE`.
+    pub coordinator: Vec<String>,
+    /// Settings of every agent, as `KEY=VALUE`.
+    pub agent: Vec<String>,
+    /// The first agent's state directory, when it is not to be in the rig's.
+    pub agent_directory: Option<PathBuf>,
+    /// The first server's store, when it is not to be in the rig's directory.
+    pub store: Option<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let settings = |all: &[&str]| all.iter().map(|&one| one.to_owned()).collect();
+        Self {
+            servers: 3,
+            coordinators: 1,
+            agents: 3,
+            vcpus: 2,
+            lease_ttl: 6_000,
+            coordinator: settings(&["heartbeat=500ms"]),
+            agent: settings(&["docker.enabled=off", "stop_timeout=2s"]),
+            agent_directory: None,
+            store: None,
+        }
+    }
+}
+
+/// A running cluster.
+pub struct Rig {
+    /// A client on this machine, which is on the network too.
+    pub client: Arc<Client>,
+    pub servers: Vec<Node>,
+    pub coordinators: Vec<Node>,
+    pub agents: Vec<Node>,
+    directory: TempDir,
+    urls: String,
+    lease_ttl: u64,
+    net: Net,
+}
+
+impl Rig {
+    /// Starts one and waits until its agents are up; none when this machine has no network namespaces
+    /// for us, which is said on standard error.
+    ///
+    /// # Panics
+    /// When a part does not start.
+    pub fn start(options: &Options) -> Option<Self> {
+        let net = match Net::new() {
+            Ok(net) => net,
+            Err(reason) => {
+                eprintln!("SKIPPED: {reason}");
+                return None;
+            }
+        };
+        let directory = TempDir::with_prefix("windrow-chaos-").expect("a temporary directory");
+        let servers = servers(&net, directory.path(), options);
+        let url = |node: &Node| format!("nats://{}:{CLIENT_PORT}", node.host.address);
+        let urls = servers.iter().map(url).collect::<Vec<_>>().join(",");
+        let client = Arc::new(Client::new(&urls, CLUSTER));
+        let (coordinators, agents) = (Vec::new(), Vec::new());
+        let lease_ttl = options.lease_ttl;
+        let mut rig =
+            Self { client, servers, coordinators, agents, directory, urls, lease_ttl, net };
+        for number in 1..=options.coordinators {
+            rig.add_coordinator(number, options);
+        }
+        for number in 1..=options.agents {
+            rig.add_agent(number, options);
+        }
+        rig.servers.iter_mut().chain(&mut rig.coordinators).for_each(Node::start);
+        rig.create_defaults();
+        rig.agents.iter_mut().for_each(Node::start);
+        rig.wait_for_agents();
+        Some(rig)
+    }
+
+    fn add_coordinator(&mut self, number: usize, options: &Options) {
+        let name = format!("c{number}");
+        let mut arguments = words(&["--nats-url", &self.urls, "--cluster", CLUSTER]);
+        let replicas = format!("replicas={}", options.servers);
+        let lease_ttl = format!("lease_ttl={}ms", options.lease_ttl);
+        for setting in options.coordinator.iter().chain([&replicas, &lease_ttl]) {
+            arguments.extend(words(&["--set", setting]));
+        }
+        let program = program::directory().join("windrow-coordinator");
+        let node = Node::new(&name, self.net.host(&name), program, arguments, self.log(&name));
+        self.coordinators.push(node);
+    }
+
+    fn add_agent(&mut self, number: usize, options: &Options) {
+        let name = format!("a{number}");
+        let own = options.agent_directory.clone().filter(|_| number == 1);
+        let state = own.unwrap_or_else(|| self.state_directory(&name));
+        let vcpus = options.vcpus.to_string();
+        let mut arguments = words(&["--nats-url", &self.urls, "--cluster", CLUSTER]);
+        arguments.extend(words(&["--name", &name, "--state-directory"]));
+        arguments.push(state.into_os_string());
+        arguments.extend(words(&["--compute-environment", NAME, "--vcpus", &vcpus]));
+        arguments.extend(words(&["--memory", "4096"]));
+        for setting in &options.agent {
+            arguments.extend(words(&["--set", setting]));
+        }
+        let program = program::directory().join("windrow-agent");
+        let node = Node::new(&name, self.net.host(&name), program, arguments, self.log(&name));
+        self.agents.push(node);
+    }
+
+    /// Every part.
+    pub fn nodes(&mut self) -> impl Iterator<Item = &mut Node> {
+        self.servers.iter_mut().chain(&mut self.coordinators).chain(&mut self.agents)
+    }
+
+    /// Where users work; to be called once, as each desk remembers for itself.
+    pub fn desk(&self) -> Desk {
+        Desk::new(Arc::clone(&self.client), self.truth())
+    }
+
+    /// How long an agent may go unheard, in milliseconds.
+    pub fn lease_ttl(&self) -> u64 {
+        self.lease_ttl
+    }
+
+    /// Addresses of the NATS servers.
+    pub fn urls(&self) -> &str {
+        &self.urls
+    }
+
+    /// One more host, for a test's own programs.
+    pub fn host(&self, name: &str) -> Host {
+        self.net.host(name)
+    }
+
+    /// A file or directory of the test's own.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Where attempts write.
+    pub fn truth(&self) -> PathBuf {
+        self.path("truth")
+    }
+
+    /// What an agent keeps, unless it was given a directory of the test's own.
+    pub fn state_directory(&self, agent: &str) -> PathBuf {
+        self.path(&format!("{agent}-state"))
+    }
+
+    fn log(&self, name: &str) -> PathBuf {
+        self.path(&format!("{name}.log"))
+    }
+
+    /// Waits until every agent is up.
+    ///
+    /// # Panics
+    /// After two minutes in vain.
+    pub fn wait_for_agents(&self) {
+        wait_until("all agents to be up", 120, || {
+            let agents = self.client.call(&ListAgents {}).agents;
+            let up = agents.iter().filter(|agent| agent.status == AgentStatus::Up).count();
+            (up >= self.agents.len()).then_some(())
+        });
+    }
+
+    /// Waits until this agent counts as lost.
+    ///
+    /// # Panics
+    /// After two minutes in vain.
+    pub fn wait_for_loss(&self, agent: usize) {
+        let name = &self.agents[agent].name;
+        wait_until(&format!("agent {name} to count as lost"), 120, || {
+            let agents = self.client.call(&ListAgents {}).agents;
+            let lost = |found: &_| is_lost(found, name);
+            agents.iter().any(lost).then_some(())
+        });
+    }
+
+    fn create_defaults(&self) {
+        let environments = DescribeComputeEnvironments::default();
+        if self.client.call(&environments).compute_environments.is_empty() {
+            // A repeated one may find the first one's effect.
+            let _ = self.client.ask(
+                &CreateComputeEnvironment {
+                    compute_environment_name: NAME.to_owned(),
+                    kind: "UNMANAGED".to_owned(),
+                    ..Default::default()
+                },
+                60,
+            );
+        }
+        if self.client.call(&DescribeJobQueues::default()).job_queues.is_empty() {
+            let order = ComputeEnvironmentOrder { order: 1, compute_environment: NAME.to_owned() };
+            let _ = self.client.ask(
+                &CreateJobQueue {
+                    job_queue_name: NAME.to_owned(),
+                    priority: 1,
+                    compute_environment_order: vec![order],
+                    ..Default::default()
+                },
+                60,
+            );
+        }
+        let need = |kind: &str, value: &str| ResourceRequirement {
+            kind: kind.to_owned(),
+            value: value.to_owned(),
+        };
+        self.client.call(&RegisterJobDefinition {
+            job_definition_name: NAME.to_owned(),
+            kind: "container".to_owned(),
+            container_properties: Some(ContainerProperties {
+                resource_requirements: Some(vec![need("VCPU", "0.1"), need("MEMORY", "16")]),
+                ..Default::default()
+            }),
+            ..Default::default()
+        });
+    }
+
+    fn print_logs(&mut self) {
+        for node in self.nodes() {
+            let text = node.log();
+            let lines: Vec<&str> = text.lines().collect();
+            let tail = lines[lines.len().saturating_sub(40)..].join("\n");
+            eprintln!("---- {}\n{tail}", node.name);
+        }
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.print_logs();
+        }
+        // What the agents have started is on their hosts as well.
+        self.nodes().for_each(Node::power_off);
+    }
+}
+
+fn is_lost(agent: &windrow_common::api::resources::AgentDetail, name: &str) -> bool {
+    agent.agent == name && agent.status == AgentStatus::Lost
+}
+
+fn words(all: &[&str]) -> Vec<OsString> {
+    all.iter().map(OsString::from).collect()
+}
+
+/// The servers' hosts and configurations.
+fn servers(net: &Net, directory: &Path, options: &Options) -> Vec<Node> {
+    let hosts: Vec<Host> =
+        (1..=options.servers).map(|number| net.host(&format!("n{number}"))).collect();
+    let route = |host: &Host| format!("\"nats-route://{}:{ROUTE_PORT}\"", host.address);
+    let routes = hosts.iter().map(route).collect::<Vec<_>>().join(", ");
+    let numbered = (1..).zip(hosts);
+    numbered
+        .map(|(number, host)| {
+            let name = format!("n{number}");
+            let own = options.store.clone().filter(|_| number == 1);
+            let store = own.unwrap_or_else(|| directory.join(format!("{name}-store")));
+            let cluster = format!(
+                "cluster {{ name: chaos, listen: \"0.0.0.0:{ROUTE_PORT}\", routes: [{routes}] }}\n"
+            );
+            let text = format!(
+                "server_name: \"{name}\"\nlisten: \"0.0.0.0:{CLIENT_PORT}\"\nmax_payload: 1MB\n\
+                 jetstream {{ store_dir: {store:?}, sync_interval: always }}\n{}",
+                if options.servers > 1 { &cluster } else { "" }
+            );
+            let config = directory.join(format!("{name}.conf"));
+            std::fs::write(&config, text).expect("write a server's configuration");
+            let arguments = vec![OsString::from("-c"), config.into_os_string()];
+            let log = directory.join(format!("{name}.log"));
+            Node::new(&name, host, program::nats_server(), arguments, log)
+        })
+        .collect()
+}
