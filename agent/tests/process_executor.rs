@@ -33,8 +33,11 @@ struct World {
 }
 
 fn config(directory: &Path, cgroup: CgroupMode) -> ProcessConfig {
+    fs::create_dir_all(directory.join("logs")).unwrap();
     ProcessConfig {
         directory: directory.join("keeper"),
+        logs: directory.join("logs"),
+        scratch: directory.join("scratch"),
         keeper_program: Some(PathBuf::from(env!("CARGO_BIN_EXE_windrow-agent"))),
         cgroup,
     }
@@ -89,11 +92,12 @@ impl World {
             environments: vec![Environment(vec![
                 ("PATH".into(), "/usr/bin:/bin".into()),
                 ("GREETING".into(), "hello world".into()),
+                ("AWS_BATCH_JOB_ID".into(), "a-job".into()),
             ])],
             resources: Resources::new(1000, 64),
             gpus: Vec::new(),
-            log_file: path.join(format!("{}.log", self.next_child)),
-            scratch: path.join(format!("{}.scratch", self.next_child)),
+            log_file: path.join(format!("logs/{}", self.next_child)),
+            scratch: path.join(format!("scratch/{}", self.next_child)),
         }
     }
 
@@ -144,13 +148,13 @@ impl World {
     }
 
     fn log(&self, key: AttemptKey) -> String {
-        fs::read_to_string(self.directory.path().join(format!("{}.log", key.child))).unwrap()
+        fs::read_to_string(self.directory.path().join(format!("logs/{}", key.child))).unwrap()
     }
 
     /// Waits until the attempt has written `wanted` to its log.
     async fn logged(&self, key: AttemptKey, wanted: &str) -> String {
         wait_for("output", || {
-            let path = self.directory.path().join(format!("{}.log", key.child));
+            let path = self.directory.path().join(format!("logs/{}", key.child));
             fs::read_to_string(path).ok().filter(|text| text.contains(wanted))
         })
         .await
@@ -258,7 +262,10 @@ async fn what_cannot_start_says_why() {
 async fn the_environment_is_exactly_as_given() {
     let mut world = World::new();
     let (code, output) = world.run(spec(&["env"])).await;
-    assert_eq!((code, output.as_str()), (0, "GREETING=hello world\nPATH=/usr/bin:/bin\n"));
+    assert_eq!(
+        (code, output.as_str()),
+        (0, "AWS_BATCH_JOB_ID=a-job\nGREETING=hello world\nPATH=/usr/bin:/bin\n")
+    );
 }
 
 #[tokio::test]
@@ -419,6 +426,30 @@ async fn attempts_of_a_killed_keeper_are_lost_and_dead() {
     wait_for("the process to die", || killpg(Pid::from_raw(pid), None).is_err().then_some(()))
         .await;
     // The next keeper serves.
+    assert_eq!(world.run(shell("exit 4")).await.0, 4);
+}
+
+#[tokio::test]
+async fn what_a_killed_agent_and_keeper_leave_is_ended_by_the_next() {
+    let mut world = World::new();
+    // The second process has left the group of the first, and neither writes where it began.
+    let key = world.start(shell("setsid sleep 1000 & echo $$ $!; exec sleep 1000")).await;
+    world.started(key).await;
+    let line = world.logged(key, "\n").await;
+    let pids: Vec<i32> = line.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+    let keeper = world.keeper_pid();
+    world.leave();
+    kill(keeper, Signal::SIGKILL).unwrap();
+    wait_for("the keeper to die", || (!is_alive(keeper.as_raw())).then_some(())).await;
+    assert!(pids.iter().all(|&pid| is_alive(pid)), "jobs do not die with their parent");
+
+    world.reopen();
+    // They are killed by now, but their new parent may not have taken note.
+    wait_for("the processes to vanish", || pids.iter().all(|&pid| !is_alive(pid)).then_some(()))
+        .await;
+    let scratch = fs::read_dir(world.directory.path().join("scratch")).unwrap();
+    assert_eq!(scratch.count(), 0);
+    assert!(world.executor.adopt().await.unwrap().is_empty());
     assert_eq!(world.run(shell("exit 4")).await.0, 4);
 }
 

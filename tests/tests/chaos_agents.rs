@@ -2,12 +2,14 @@
 //! judged by the checker; what a test asserts besides is what its fault is about.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+use nix::sys::signal::Signal;
 use windrow_common::api::jobs::JobStatus;
 use windrow_tests::chaos::collect::{count, finish};
 use windrow_tests::chaos::history::History;
 use windrow_tests::chaos::load::Order;
 use windrow_tests::chaos::net::Cut;
 use windrow_tests::chaos::{Options, Rig};
+use windrow_tests::part::signal;
 use windrow_tests::wait_until;
 
 /// Far more than anything here takes.
@@ -60,6 +62,22 @@ fn work_of_a_host_without_power_runs_elsewhere() {
     let history = finish(&rig, &desk, LIMIT);
     assert_eq!(count(&history, JobStatus::Succeeded), 100, "one attempt each, and losses are free");
     assert!(lost(&history) > 0);
+}
+
+/// Fault 1, the keeper's side: the parent of an agent's jobs is killed with them, the agent is not.
+#[test]
+fn jobs_of_a_killed_keeper_run_again() {
+    let Some(rig) = Rig::start(&small()) else { return };
+    let desk = rig.desk();
+    desk.submit(&Order::array(100, 1_000));
+    desk.wait_for_written(60, LIMIT);
+    desk.fault_begins("a1", "keeper killed");
+    for keeper in rig.agents[0].host.processes_with("windrow-agent keeper") {
+        signal(keeper, Signal::SIGKILL);
+    }
+    desk.fault_ends("a1");
+    let history = finish(&rig, &desk, LIMIT);
+    assert_eq!(count(&history, JobStatus::Succeeded), 100, "losses are free");
 }
 
 /// Fault 3: an agent is cut off, its jobs end meanwhile, and it is back within the lease time.

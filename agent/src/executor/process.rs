@@ -14,6 +14,7 @@ use super::{Adopted, AttemptKey, Error, ExecutorEvent, StartRequest, StopSignal,
 use crate::keeper::protocol::{Known, Order, Request};
 
 mod connect;
+mod leftovers;
 mod link;
 
 /// Calls that may wait for the keeper; further callers wait.
@@ -40,6 +41,10 @@ pub struct ProcessConfig {
     /// The keeper's own directory: socket, lock and log. Its path may have at most 95 bytes, since
     /// the system limits a socket's path.
     pub directory: PathBuf,
+    /// Where attempts write their output, and nothing else is.
+    pub logs: PathBuf,
+    /// Where attempts of this executor have their scratch directories, and nothing else is.
+    pub scratch: PathBuf,
     /// The program to start as keeper; absent: this one.
     #[serde(default)]
     pub keeper_program: Option<PathBuf>,

@@ -110,6 +110,8 @@ async fn open_executors(
 ) -> Result<Executors, Error> {
     let process = config.process.enabled.then(|| ProcessConfig {
         directory: directory.keeper(),
+        logs: directory.logs(),
+        scratch: directory.scratch(),
         keeper_program: None,
         cgroup: config.process.cgroup,
     });

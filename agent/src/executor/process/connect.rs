@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use super::ProcessConfig;
+use super::{ProcessConfig, leftovers};
 use crate::executor::Error;
 use crate::keeper::protocol::{self, Event, Known, VERSION};
 use crate::keeper::{READY, SOCKET};
@@ -36,7 +36,9 @@ pub(super) fn connect(config: &ProcessConfig) -> Result<(UnixStream, Vec<Known>)
             Err(e) if is_absent(&e) => {}
             Err(source) => return Err(Error::Directory { path: socket, source }),
         }
-        if !start(config, &directory)? {
+        if start(config, &directory)? {
+            leftovers::clear(&config.logs, &config.scratch);
+        } else {
             std::thread::sleep(PAUSE);
         }
     }
