@@ -5,6 +5,7 @@
 //! journal use the same [`apply`]: the leader right after deciding (it gives nothing out before the
 //! journal has the events), and whoever replays.
 
+pub mod alarms;
 mod apply;
 pub mod arn;
 pub mod blocked;

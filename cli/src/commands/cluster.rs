@@ -23,6 +23,15 @@ pub(super) async fn run(context: &Context, command: ClusterCommand) -> Result<An
         ("Fenced", format!("{} late results refused", status.fenced_results)),
         ("Memory", format!("{} MiB", status.memory_bytes >> 20)),
     ];
+    let standbys = match status.standbys.as_slice() {
+        [] => "none".to_owned(),
+        some => some.join(", "),
+    };
+    let alarms =
+        status.alarms.iter().map(|alarm| ("ALARM", format!("{} {}", alarm.at, alarm.text)));
+    let lines =
+        lines.into_iter().chain([("Leader", status.leader.clone()), ("Standbys", standbys)]);
+    let lines: Vec<_> = lines.chain(alarms).collect();
     let text = lines.iter().map(|(key, value)| format!("{:<12}{value}\n", format!("{key}:")));
     Ok(Answer::one(&status, vec![status.cluster.clone()], text.collect()))
 }

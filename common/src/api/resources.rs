@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::time::Timestamp;
 use crate::wire::agent::Executor;
 
 /// `ENABLED` or `DISABLED`.
@@ -330,4 +331,23 @@ pub struct DescribeClusterResponse {
     /// Of the jobs known, those whose children's records are in the history store.
     #[serde(default)]
     pub archived_jobs: u64,
+    /// *Extension.* The coordinator that leads and answers this: `HOST-PID`.
+    #[serde(default)]
+    pub leader: String,
+    /// *Extension.* Coordinators that stand by to take over, by name.
+    #[serde(default)]
+    pub standbys: Vec<String>,
+    /// *Extension.* What an operator has to look at, the newest last.
+    #[serde(default)]
+    pub alarms: Vec<Alarm>,
+}
+
+/// Something that an operator has to look at.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Alarm {
+    /// Since when.
+    pub at: Timestamp,
+    /// What is wrong or missing, and what was done.
+    pub text: String,
 }

@@ -51,6 +51,8 @@ pub enum Input {
 pub struct Submission {
     /// Its place in the stream.
     pub sequence: u64,
+    /// When it was published, by the clock of the stream.
+    pub published: Timestamp,
     pub subject: String,
     pub payload: Bytes,
     pub encoding: Encoding,

@@ -10,16 +10,17 @@ use crate::core::{Answer, Command};
 
 impl Actor {
     pub(super) fn on_submission(&mut self, submission: Submission, now: Timestamp) {
-        let sequence = submission.sequence;
+        let (sequence, published) = (submission.sequence, submission.published);
         let queue = self.settings.subjects.parse_submit(&submission.subject).unwrap_or_default();
         let answer = match read(queue, &submission) {
             Ok(request) => {
                 let request = Box::new(request);
                 let id = (self.new_id)();
-                self.decide(&Command::SubmitFromStream { sequence, id, request }, now)
+                let command = Command::SubmitFromStream { sequence, published, id, request };
+                self.decide(&command, now)
             }
             Err(error) => self
-                .decide(&Command::SubmissionUnreadable { sequence }, now)
+                .decide(&Command::SubmissionUnreadable { sequence, published }, now)
                 .map(|_| Answer::Refused(error)),
         };
         self.answer_submission(submission, answer);
@@ -74,6 +75,7 @@ mod tests {
 
     fn message(payload: &[u8], message_id: Option<&str>) -> Submission {
         Submission {
+            published: Timestamp(0),
             sequence: 1,
             subject: String::new(),
             payload: payload.to_vec().into(),

@@ -149,6 +149,7 @@ fn what_a_refused_submission_message_held_goes_to_the_dead_letters() {
     let mut story = Story::new();
     story.cluster();
     let submission = super::Submission {
+        published: windrow_common::time::Timestamp(1),
         sequence: 1,
         subject: "c.submit.q".into(),
         payload: "no JSON".into(),

@@ -10,6 +10,7 @@ use windrow_common::api::jobs::JobStatus;
 use windrow_common::api::resources::AgentStatus;
 use windrow_common::ids::{JobId, LeaseId, Name};
 
+use super::alarms;
 use super::blocked::{self, Blocked};
 use super::children::{Children, len};
 use super::consumables::{self, Fate};
@@ -60,7 +61,11 @@ pub fn apply(state: &mut State, event: &Event) {
         Event::SpecAdded { digest, spec } => {
             state.specs.insert(*digest, Spec { spec: spec.clone(), run_micros: None });
         }
-        Event::SubmissionTaken { sequence } => state.submissions.insert(*sequence..*sequence + 1),
+        Event::SubmissionTaken { sequence, published } => {
+            state.submissions.insert(*sequence..*sequence + 1);
+            state.submitted_until = state.submitted_until.max(*published);
+        }
+        Event::Recovered(recovered) => alarms::apply(state, recovered),
         Event::ResultsFenced { count } => state.fenced_results += count,
         Event::WorkDone => drop(state.work.pop_front()),
         Event::JobSubmitted { job, submitted } => submit(state, *job, submitted),

@@ -53,6 +53,7 @@ use windrow_common::time::Timestamp;
 use windrow_common::wire::agent::{Held, Register, ReportMessage};
 
 use super::State;
+use super::alarms::{self, Numbers};
 use super::children::NeverRan;
 use super::event::{Event, Preempted};
 use super::limits::{EVENT_RANGES_MAX, Limits};
@@ -63,6 +64,11 @@ use crate::scheduler::{Placement, Reservation};
 pub enum Command {
     /// A coordinator begins to lead.
     StartTerm,
+    /// Something was lost, as these numbers or the journal show; the text names it.
+    Recover {
+        seen: Numbers,
+        text: String,
+    },
     /// `id` is used if it becomes a new job.
     Submit {
         id: JobId,
@@ -71,12 +77,15 @@ pub enum Command {
     /// A message of the submission stream; decided once for each sequence.
     SubmitFromStream {
         sequence: u64,
+        /// By the clock of the stream.
+        published: Timestamp,
         id: JobId,
         request: Box<SubmitJob>,
     },
     /// A message of the submission stream that is no request; it goes to the dead letters.
     SubmissionUnreadable {
         sequence: u64,
+        published: Timestamp,
     },
     Cancel(CancelJob),
     Terminate(TerminateJob),
@@ -198,11 +207,16 @@ fn decide_command(
     match command {
         Command::StartTerm => Ok(vec![Event::TermStarted { term: state.term + 1 }].into()),
         Command::Submit { id, request } => submit::submit(state, limits, *id, request, now),
-        Command::SubmitFromStream { sequence, id, request } => {
-            Ok(submit::from_stream(state, limits, *sequence, *id, request, now))
+        Command::Recover { seen, text } => {
+            Ok(vec![alarms::recover(state, *seen, text, now)].into())
         }
-        Command::SubmissionUnreadable { sequence } => {
-            Ok(vec![Event::SubmissionTaken { sequence: *sequence }].into())
+        Command::SubmitFromStream { sequence, published, id, request } => {
+            let place = (*sequence, *published);
+            Ok(submit::from_stream(state, limits, place, *id, request, now))
+        }
+        Command::SubmissionUnreadable { sequence, published } => {
+            let (sequence, published) = (*sequence, *published);
+            Ok(vec![Event::SubmissionTaken { sequence, published }].into())
         }
         Command::Cancel(request) => stop::cancel(state, request, now),
         Command::Terminate(request) => stop::terminate(state, request, now),

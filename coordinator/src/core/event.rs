@@ -12,6 +12,7 @@ use windrow_common::units::Resources;
 use windrow_common::wire::agent::{Executor, Gpu};
 use windrow_common::wire::lease::SpecDigest;
 
+use super::alarms::Recovered;
 use super::blocked::Line;
 use super::children::{Attempt, NeverRan, NodeEnd, Ranges};
 use super::consumables::{Consumable, Token};
@@ -63,6 +64,9 @@ pub enum Event {
     /// A message of the submission stream is dealt with, accepted or not.
     SubmissionTaken {
         sequence: u64,
+        /// By the clock of the stream.
+        #[serde(default)]
+        published: Timestamp,
     },
     JobAdmitted {
         job: JobId,
@@ -261,6 +265,8 @@ pub enum Event {
         queue: Name,
         reservation: Option<Reservation>,
     },
+    /// Something was lost; numbers go on far above what was seen.
+    Recovered(Box<Recovered>),
 }
 
 /// A job as submitted.

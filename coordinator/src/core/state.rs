@@ -22,6 +22,7 @@ use windrow_common::wire::lease::{SpecDigest, TaskSpec};
 pub use dependency::{Awaited, Dependency, Met};
 pub use nodes::{NodeGroup, Nodes, Phase};
 
+use super::alarms::Alarm;
 use super::blocked::{Blocked, Line};
 use super::children::{Child, Children, Ranges};
 use super::consumables::{Consumable, Needs};
@@ -83,6 +84,13 @@ pub struct State {
     /// Agents kept for the first jobs of queues, with room for them by a known time.
     #[serde(default)]
     pub reservations: BTreeMap<Name, Reservation>,
+    /// What was lost and recovered from, the newest last.
+    #[serde(default)]
+    pub alarms: Vec<Alarm>,
+    /// The latest time at which a submission that was taken had been published, by the clock of its
+    /// stream. A later one has a number that came again.
+    #[serde(default)]
+    pub submitted_until: Timestamp,
     /// Derived look-up tables.
     #[serde(skip)]
     pub index: Index,

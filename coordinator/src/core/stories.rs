@@ -13,6 +13,7 @@ mod listing;
 pub(super) mod nodes;
 mod policies;
 pub(super) mod quota;
+mod recovery;
 mod rerun;
 mod resources;
 mod retries;
@@ -511,11 +512,21 @@ fn a_submission_that_is_delivered_twice_is_one_job() {
     let request = Box::new(w.request());
     for id in [1, 2] {
         let id = JobId::from_u128(id);
-        w.does(Command::SubmitFromStream { sequence: 5, id, request: request.clone() });
+        w.does(Command::SubmitFromStream {
+            sequence: 5,
+            published: w.now,
+            id,
+            request: request.clone(),
+        });
     }
     assert_eq!(w.state.jobs.len(), 1);
     let bad = Box::new(SubmitJob { job_queue: "none".into(), ..*request });
-    let refused = Command::SubmitFromStream { sequence: 6, id: JobId::from_u128(3), request: bad };
+    let refused = Command::SubmitFromStream {
+        sequence: 6,
+        published: w.now,
+        id: JobId::from_u128(3),
+        request: bad,
+    };
     assert!(matches!(w.does(refused), Answer::Refused(_)));
     assert_eq!(w.state.submissions.iter().cloned().collect::<Vec<_>>(), vec![5..7]);
 }

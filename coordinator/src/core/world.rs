@@ -177,6 +177,15 @@ impl World {
         Ok(decision.answer)
     }
 
+    /// The journal is put back to its first so many events, and the state with it.
+    pub(super) fn put_back(&mut self, events: usize) {
+        self.log.truncate(events);
+        self.told.retain(|(event, _)| *event < events);
+        self.state = State::default();
+        self.log.iter().for_each(|event| apply(&mut self.state, event));
+        self.state.index.changed.clear();
+    }
+
     /// Time goes on, and what is due happens.
     pub(super) fn advance(&mut self, seconds: u64) {
         self.now = self.now.plus(std::time::Duration::from_secs(seconds));

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use windrow_common::codec::{self, Encoding};
 use windrow_common::streams::HEADER_REPLY_TO;
 use windrow_common::subjects::{AgentSubject, Subjects};
+use windrow_common::time::Timestamp;
 use windrow_common::wire::agent::Register;
 
 use crate::actor::{self, Submission};
@@ -113,12 +114,15 @@ pub async fn read_submissions(
     let mut messages = pull_all(&consumer).await?;
     while let Some(message) = messages.next().await {
         let message = message?;
-        let sequence = message.info()?.stream_sequence;
+        let info = message.info()?;
+        let (sequence, published) = (info.stream_sequence, info.published);
+        let published = u64::try_from(published.unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
         let (message, acker) = message.split();
         let headers = message.headers.as_ref();
         let header = |name: &str| Some(headers?.get(name)?.as_str().to_owned());
         let submission = Submission {
             sequence,
+            published: Timestamp(published),
             encoding: encoding(headers),
             message_id: header("Nats-Msg-Id"),
             reply_to: header(HEADER_REPLY_TO),

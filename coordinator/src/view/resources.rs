@@ -8,7 +8,7 @@ use windrow_common::api::definitions::{
 };
 use windrow_common::api::jobs::JobStatus;
 use windrow_common::api::resources::{
-    AgentDetail, AgentStatus, ComputeEnvironmentDetail, ComputeEnvironmentOrder,
+    AgentDetail, AgentStatus, Alarm, ComputeEnvironmentDetail, ComputeEnvironmentOrder,
     DescribeClusterResponse, DescribeComputeEnvironments, DescribeComputeEnvironmentsResponse,
     DescribeJobQueues, DescribeJobQueuesResponse, GpuDetail, JobQueueDetail, ListAgentsResponse,
 };
@@ -234,6 +234,11 @@ pub fn statistics(state: &State) -> DescribeClusterResponse {
         children,
         agents_up: u32::try_from(up).unwrap_or(u32::MAX),
         fenced_results: state.fenced_results,
+        alarms: state.alarms.iter().map(alarm).collect(),
         ..DescribeClusterResponse::default()
     }
+}
+
+fn alarm(alarm: &crate::core::alarms::Alarm) -> Alarm {
+    Alarm { at: alarm.at, text: alarm.text.clone() }
 }

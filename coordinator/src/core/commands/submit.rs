@@ -146,21 +146,24 @@ fn add_specs(state: &State, resolved: Resolved) -> (Vec<Event>, SpecDigest, Opti
     (events, main, Some(Box::new(nodes)))
 }
 
-/// A message of the submission stream: taken once, whatever comes of it.
+/// A message of the submission stream, by its sequence and time there: taken once, whatever comes of it.
 pub(super) fn from_stream(
     state: &State,
     limits: &Limits,
-    sequence: u64,
+    (sequence, published): (u64, Timestamp),
     id: JobId,
     request: &SubmitJob,
     now: Timestamp,
 ) -> Decision {
-    if state.submissions.contains(&sequence) {
+    // A store that was put back to an older copy gives its numbers to new messages, which are later.
+    let until = state.submitted_until;
+    let came_again = until > Timestamp(0) && published > until;
+    if state.submissions.contains(&sequence) && !came_again {
         return Decision::default();
     }
     let mut decision = submit(state, limits, id, request, now)
         .unwrap_or_else(|error| Decision { events: Vec::new(), answer: Answer::Refused(error) });
-    decision.events.push(Event::SubmissionTaken { sequence });
+    decision.events.push(Event::SubmissionTaken { sequence, published });
     decision
 }
 

@@ -30,6 +30,8 @@ impl State {
             quota_shares: self.quota_shares.clone(),
             preemptions: self.preemptions.clone(),
             reservations: self.reservations.clone(),
+            alarms: Vec::new(),
+            submitted_until: self.submitted_until,
             // No default for the rest: whoever adds to the state says here which kind it is.
             jobs: BTreeMap::new(),
             idempotency: BTreeMap::new(),

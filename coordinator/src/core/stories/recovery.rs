@@ -1,0 +1,77 @@
+//! Going on after a part of the journal was lost.
+
+use windrow_common::api::jobs::JobStatus;
+use windrow_common::ids::JobId;
+use windrow_common::time::Timestamp;
+use windrow_common::wire::agent::{EndCause, Held};
+use windrow_common::wire::lease::Lease;
+
+use crate::core::Command;
+use crate::core::alarms::Numbers;
+use crate::core::world::World;
+
+/// Fault 14.
+#[test]
+fn a_lease_of_the_lost_time_is_fenced_and_never_mistaken_for_a_new_one() {
+    let mut w = World::new();
+    let agent = w.agent("a", 2);
+    w.job();
+    let kept = w.start_all(&agent).remove(0);
+    let before = w.log().len();
+    let lost = w.job();
+    let lease = w.leases(&agent).remove(0);
+    let seen = Numbers { term: 3, session: w.state.last_session, lease: lease.id };
+
+    // The store is put back to an older copy; the agent holds a lease that nobody remembers.
+    w.put_back(before);
+    assert!(!w.state.jobs.contains_key(&lost));
+    assert!(w.state.last_lease < lease.id, "its number would be given again");
+    w.does(Command::Recover { seen, text: "messages 7 to 9 are gone".into() });
+    assert!(w.state.term > seen.term && w.state.last_session > seen.session);
+    assert!(w.state.alarms[0].text.contains("7 to 9"));
+
+    let holds = |lease: &Lease| Held { lease: lease.id, children: vec![(0, 1)] };
+    let fenced = w.register("a", 2, vec![holds(&kept), holds(&lease)]);
+    assert_eq!(fenced, vec![holds(&lease)], "it is told to stop what nobody knows");
+    w.job();
+    let new = w.leases(&agent).remove(0);
+    assert!(new.id > lease.id);
+    // Its end, reported all the same, is nobody's.
+    w.report(&agent, vec![w.ended(&lease, 0, EndCause::Exited, 0)]);
+    assert_eq!(w.state.fenced_results, 1);
+    assert_eq!(w.status(new.job), JobStatus::Starting);
+    w.report(&agent, vec![w.started(&new, 0), w.ended(&new, 0, EndCause::Exited, 0)]);
+    assert_eq!(w.status(new.job), JobStatus::Succeeded);
+    w.report(&agent, vec![w.ended(&kept, 0, EndCause::Exited, 0)]);
+    assert_eq!(w.status(kept.job), JobStatus::Succeeded, "what was not lost goes on");
+    w.check_replay();
+}
+
+#[test]
+fn alarms_are_kept_in_bounded_number() {
+    let mut w = World::new();
+    for number in 0..100 {
+        w.does(Command::Recover { seen: Numbers::default(), text: format!("loss {number}") });
+    }
+    assert_eq!(w.state.alarms.len(), 16);
+    assert_eq!(w.state.alarms[15].text, "loss 99");
+}
+
+/// Fault 14, for the submission stream.
+#[test]
+fn a_submission_whose_number_came_again_is_another_job() {
+    let mut w = World::new();
+    let request = Box::new(w.request());
+    let mut take = |sequence, published, id| {
+        let (published, id) = (Timestamp(published), JobId::from_u128(id));
+        let request = request.clone();
+        w.does(Command::SubmitFromStream { sequence, published, id, request });
+        w.state.jobs.len()
+    };
+    assert_eq!(take(5, 100, 1), 1);
+    assert_eq!(take(6, 120, 2), 2);
+    assert_eq!(take(5, 100, 3), 2, "redelivered");
+    assert_eq!(take(6, 150, 4), 3, "the stream was put back, and has given the number again");
+    assert_eq!(take(6, 150, 5), 3, "redelivered");
+    assert_eq!(w.state.jobs[&JobId::from_u128(4)].status(), JobStatus::Runnable);
+}
