@@ -63,6 +63,20 @@ pub struct Settings {
     pub history_age: Duration,
 }
 
+impl Settings {
+    /// With the defaults of the configuration.
+    pub fn new(subjects: Subjects) -> Self {
+        Self {
+            limits: Limits::default(),
+            subjects,
+            heartbeat: Duration::from_secs(2),
+            lease_ttl: Duration::from_secs(30),
+            finished_in_memory: Duration::from_secs(5 * 60),
+            history_age: Duration::from_secs(7 * 24 * 3600),
+        }
+    }
+}
+
 /// Makes the ids of new jobs.
 pub type NewIds = Box<dyn FnMut() -> JobId + Send>;
 

@@ -43,7 +43,7 @@ impl ApiError {
             | ErrorKind::Conflict
             | ErrorKind::TooLarge => "ClientException",
         };
-        Self { code: code.to_owned(), kind, message: message.into(), hint: None }
+        Self { code: code.to_owned(), kind, message: shorten(message.into()), hint: None }
     }
 
     /// The request is wrong.
@@ -64,7 +64,35 @@ impl ApiError {
     /// Adds what to do about it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(shorten(hint.into()));
         self
+    }
+}
+
+/// Longest message, in bytes. It may quote the request, which may be large.
+const MESSAGE_LENGTH_MAX: usize = 2048;
+
+/// Both ends of a text that is too long: the first names what is wrong, the last where.
+fn shorten(text: String) -> String {
+    if text.len() <= MESSAGE_LENGTH_MAX {
+        return text;
+    }
+    let first = text.floor_char_boundary(MESSAGE_LENGTH_MAX / 2);
+    let last = text.ceil_char_boundary(text.len() - MESSAGE_LENGTH_MAX / 2 + 8);
+    format!("{} … {}", &text[..first], &text[last..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_that_quotes_a_large_request_is_short() {
+        let long = format!("unknown field `{}` at line 1", "é".repeat(100_000));
+        let error = ApiError::invalid(long).hint("h".repeat(100_000));
+        assert!(error.message.len() <= MESSAGE_LENGTH_MAX, "{}", error.message.len());
+        assert!(error.message.starts_with("unknown field `é") && error.message.ends_with("line 1"));
+        assert!(error.hint.unwrap().len() <= MESSAGE_LENGTH_MAX);
+        assert_eq!(ApiError::invalid("short").message, "short");
     }
 }

@@ -35,14 +35,7 @@ impl Story {
             last += 1;
             JobId::from_u128(last)
         });
-        let settings = Settings {
-            limits,
-            subjects: Subjects::new("c".parse().unwrap()),
-            heartbeat: BEAT,
-            lease_ttl: TTL,
-            finished_in_memory: Duration::from_secs(60),
-            history_age: Duration::from_secs(3600),
-        };
+        let settings = Settings::new(Subjects::new("c".parse().unwrap()));
         Self { actor: Actor::new(state, settings, new_id, now), now }
     }
 

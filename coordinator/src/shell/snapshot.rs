@@ -1,7 +1,8 @@
 //! Snapshots of the state, in an object store bucket, so that the journal can be trimmed and a start
 //! does not read it from the beginning.
 //!
-//! An object is a JSON line (version, position, SHA-256 of the rest) and the state in MessagePack.
+//! An object is a JSON line (version, position, SHA-256 of position and state) and the state in
+//! MessagePack.
 //! One that is unreadable, of a newer version or half written is passed over for the one before it.
 
 use std::pin::pin;
@@ -16,8 +17,8 @@ use tracing::{info, warn};
 use super::journal::Position;
 use crate::core::State;
 
-/// Version of the state's encoding; a reader passes over higher ones.
-const VERSION: u16 = 1;
+/// Version of the form; a reader passes over higher ones. In version 1 the hash was of the state only.
+const VERSION: u16 = 2;
 /// Snapshots kept: the newest, and one before it in case that is damaged. The journal is trimmed
 /// behind the older one.
 const KEPT: usize = 2;
@@ -37,11 +38,20 @@ pub struct Error(String);
 /// Encodes a snapshot. Takes time in proportion to the state: off the loop's thread.
 pub fn encode(state: &State, position: Position) -> Vec<u8> {
     let body = rmp_serde::to_vec(state).expect("the state has a MessagePack form");
-    let header = Header { version: VERSION, position, sha256: Sha256::digest(&body).into() };
+    let header = Header { version: VERSION, position, sha256: hash(VERSION, position, &body) };
     let mut bytes = serde_json::to_vec(&header).expect("the header has a JSON form");
     bytes.push(b'\n');
     bytes.extend_from_slice(&body);
     bytes
+}
+
+fn hash(version: u16, position: Position, body: &[u8]) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    if version > 1 {
+        hasher.update(position.sequence.to_le_bytes());
+        hasher.update(position.chain);
+    }
+    hasher.chain_update(body).finalize().into()
 }
 
 /// Decodes a snapshot.
@@ -56,7 +66,7 @@ pub fn decode(bytes: &[u8]) -> Result<(State, Position), Error> {
         return Err(Error(format!("has version {}, this program reads {VERSION}", header.version)));
     }
     let body = &bytes[end + 1..];
-    if <[u8; 32]>::from(Sha256::digest(body)) != header.sha256 {
+    if hash(header.version, header.position, body) != header.sha256 {
         return Err(Error("content does not match its hash".to_owned()));
     }
     let mut state: State =
