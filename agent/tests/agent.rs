@@ -55,7 +55,10 @@ async fn a_killed_agent_adopts_what_runs_and_reports_it_once() {
 
     let _agent = cluster.start_agent(&[]);
     let register = cluster.accept(Vec::new()).await;
-    assert_eq!(register.held, [Held { lease: lease.id, children: vec![(0, 1)] }]);
+    assert_eq!(
+        register.held,
+        [Held { lease: lease.id, children: vec![(0, 1)], ..Held::default() }]
+    );
     let message = cluster.report().await;
     assert!(matches!(message.reports.as_slice(), [Report::Started { .. }]), "{message:?}");
     std::fs::write(&release, "").unwrap();
@@ -80,7 +83,10 @@ async fn results_are_sent_again_until_they_are_confirmed() {
 
     cluster.ask_to_register().await;
     let register = cluster.accept(Vec::new()).await;
-    assert_eq!(register.held, [Held { lease: lease.id, children: vec![(0, 3)] }]);
+    assert_eq!(
+        register.held,
+        [Held { lease: lease.id, children: vec![(0, 3)], ..Held::default() }]
+    );
     let (again, _) = cluster.ended(3).await;
     assert_eq!(again, first);
 
@@ -160,7 +166,7 @@ async fn fenced_attempts_are_killed() {
     let process = std::path::PathBuf::from(format!("/proc/{}", process.trim()));
 
     cluster.ask_to_register().await;
-    cluster.accept(vec![Held { lease: lease.id, children: vec![(0, 1)] }]).await;
+    cluster.accept(vec![Held { lease: lease.id, children: vec![(0, 1)], ..Held::default() }]).await;
     // The next lease needs the whole agent, so its result shows that the place was given up.
     cluster.lease("true", 4).await;
     let (ended, _) = cluster.ended(4).await;

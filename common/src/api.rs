@@ -7,6 +7,7 @@
 pub mod consumables;
 pub mod definitions;
 mod describe;
+pub mod disconnect;
 pub mod error;
 pub mod events;
 pub mod explain;

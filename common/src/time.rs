@@ -31,6 +31,23 @@ impl Timestamp {
     }
 }
 
+/// A reading of both clocks: decisions take the one that fits, and read none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// For what people read, and for limits that survive a restart. Jumps when somebody sets it.
+    pub wall: Timestamp,
+    /// Since any fixed moment; it never jumps. For silence, delays and limits.
+    pub monotonic: Duration,
+}
+
+impl Moment {
+    /// This moment and `duration` later.
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Self {
+        Self { wall: self.wall.plus(duration), monotonic: self.monotonic + duration }
+    }
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = i64::try_from(self.0).unwrap_or(i64::MAX);

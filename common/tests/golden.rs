@@ -15,8 +15,8 @@ use windrow_common::ids::{JobId, LeaseId, Name};
 use windrow_common::time::Timestamp;
 use windrow_common::units::Resources;
 use windrow_common::wire::agent::{
-    Beat, ContainerEnd, Control, EndCause, Ended, Executor, Gpu, Held, Register, RegisterReply,
-    Report, ReportMessage, Session,
+    Beat, ContainerEnd, Control, EndCause, Ended, Executor, Gpu, Held, Problem, Register,
+    RegisterReply, Report, ReportMessage, SelfFence, Session,
 };
 use windrow_common::wire::container::{
     Condition, ContainerSpec, Device, LinuxParameters, LogDriver, Mount, Secret, Tmpfs, Ulimit,
@@ -124,7 +124,7 @@ fn orders() {
 
 #[test]
 fn registration() {
-    let held = vec![Held { lease: LeaseId(5), children: vec![(0, 3)] }];
+    let held = vec![Held { lease: LeaseId(5), children: vec![(0, 3)], ..Held::default() }];
     let register = Register {
         version: 1,
         agent: name("host-1"),
@@ -139,8 +139,21 @@ fn registration() {
         held: held.clone(),
         address: Some("10.0.0.8".into()),
         gpus: vec![Gpu { id: "GPU-1".into(), model: "Model".into(), memory_mib: 40_960 }],
+        term_seen: 0,
+        lease_seen: LeaseId(0),
+        problems: Vec::new(),
     };
     check("register-1.msgpack", &register);
+    let held_2 = Held { job: Some(job()), lost: vec![(1, 2)], ..held[0].clone() };
+    let problem = Problem { message: "the disk is full".into(), takes_no_work: true };
+    let register = Register {
+        held: vec![held_2],
+        term_seen: 3,
+        lease_seen: LeaseId(9),
+        problems: vec![problem],
+        ..register
+    };
+    check("register-2.msgpack", &register);
     let session = Session {
         session: 12,
         term: 3,
@@ -148,10 +161,15 @@ fn registration() {
         consumer: "host-1-12".into(),
         heartbeat_millis: 2000,
         fenced: held,
+        self_fence: None,
     };
-    check("register-accepted-1.msgpack", &RegisterReply::Accepted(session));
+    check("register-accepted-1.msgpack", &RegisterReply::Accepted(session.clone()));
+    let self_fence = SelfFence { stop_after_millis: 20_000, kill_after_millis: Some(27_000) };
+    let session = Session { self_fence: Some(self_fence), ..session };
+    check("register-accepted-2.msgpack", &RegisterReply::Accepted(session));
     check("register-refused-1.msgpack", &RegisterReply::Refused { message: "no such".into() });
     check("control-1.msgpack", &Control::Register);
+    check("control-2.msgpack", &Control::Heard { session: 12, term: 3, number: 40 });
 }
 
 #[test]
@@ -191,6 +209,10 @@ fn reports() {
         last_lease: LeaseId(7),
         last_report: 8,
         load: 150,
+        number: 0,
+        round_trip_millis: None,
     };
     check("beat-1.msgpack", &beat);
+    let beat = Beat { number: 41, round_trip_millis: Some(2), ..beat };
+    check("beat-2.msgpack", &beat);
 }

@@ -18,7 +18,7 @@ use windrow_common::api::policies::{CreateSchedulingPolicy, FairsharePolicy};
 use windrow_common::api::resources::{
     ComputeEnvironmentOrder, CreateComputeEnvironment, CreateJobQueue,
 };
-use windrow_common::ids::{JobId, Name};
+use windrow_common::ids::{JobId, LeaseId, Name};
 use windrow_common::time::Timestamp;
 use windrow_common::units::Resources;
 use windrow_common::wire::agent::{EndCause, Ended, Executor, Register, Report, ReportMessage};
@@ -321,6 +321,9 @@ fn registration(agent: Name, cores: u32) -> anyhow::Result<Register> {
         held: Vec::new(),
         address: None,
         gpus: Vec::new(),
+        term_seen: 0,
+        lease_seen: LeaseId(0),
+        problems: Vec::new(),
     })
 }
 

@@ -23,11 +23,11 @@ use std::time::Duration;
 use tracing::{debug, warn};
 use windrow_common::api::ApiError;
 use windrow_common::api::resources::AgentStatus;
-use windrow_common::codec::Encoding;
+use windrow_common::codec::{Encoding, to_msgpack};
 use windrow_common::ids::{JobId, LeaseId, Name};
 use windrow_common::subjects::Subjects;
 use windrow_common::time::Timestamp;
-use windrow_common::wire::agent::Beat;
+use windrow_common::wire::agent::{Beat, Control};
 
 use self::archiving::Archiving;
 use self::dispatch::Dispatch;
@@ -149,12 +149,14 @@ impl Actor {
 
     /// The turn's events are stored: what may be given out because of that.
     pub fn stored(&mut self, turn: Turn, now: Now) -> Effects {
-        let Turn { groups, replies, registered, dead, register, reports_upto, .. } = turn;
+        let Turn { groups, replies, registered, dead, mut register, reports_upto, .. } = turn;
         let events: Vec<Event> = groups.into_iter().flatten().collect();
         let mut messages = self.orders(&events, now.monotonic);
         if turn.is_tick {
             messages.extend(self.confirmations());
         }
+        messages.extend(turn.heard.into_iter().map(|beat| self.heard(beat)));
+        register.extend(agreed_anew(&self.state, &events));
         Effects {
             registered,
             messages,
@@ -205,7 +207,7 @@ impl Actor {
                 }
                 self.turn.registered.push(Joined { agent, reply, before, outcome });
             }
-            Input::Beat { agent, beat } => self.on_beat(&agent, &beat, now.monotonic),
+            Input::Beat { agent, beat } => self.on_beat(&agent, &beat, now),
             Input::Report { sequence, message } => {
                 self.turn.reports_upto = Some(sequence);
                 let agent = message.agent.clone();
@@ -255,7 +257,7 @@ impl Actor {
         }
     }
 
-    fn on_beat(&mut self, agent: &Name, beat: &Beat, now: Duration) {
+    fn on_beat(&mut self, agent: &Name, beat: &Beat, at: Now) {
         let known = self.state.agents.get(agent);
         let current = known.is_some_and(|known| {
             known.session == beat.session && known.status != AgentStatus::Lost
@@ -264,7 +266,13 @@ impl Actor {
             self.turn.register.insert(agent.clone());
             return;
         }
+        let stops_itself = known.is_some_and(|a| a.disconnect.stop_after_seconds.is_some());
+        let now = at.monotonic;
         self.liveness.hear(agent, now);
+        self.note_skew(agent, beat, at.wall);
+        if stops_itself {
+            self.turn.heard.push((agent.clone(), beat.session, beat.number));
+        }
         let Some(unseen) = self.sent.get_mut(agent) else { return };
         if beat.last_lease >= unseen.newest {
             self.sent.remove(agent);
@@ -277,9 +285,21 @@ impl Actor {
         }
     }
 
+    /// Measures the agent's clock against ours. Nothing is decided by it.
+    fn note_skew(&mut self, agent: &Name, beat: &Beat, wall: Timestamp) {
+        let on_its_way = beat.round_trip_millis.map_or(0, |millis| u64::from(millis) / 2);
+        let skew_millis = liveness::skew_millis(beat.clock, on_its_way, wall);
+        if self.liveness.note_skew(agent, skew_millis) {
+            warn!(%agent, skew_millis, "the agent's clock differs from ours");
+        }
+    }
+
     fn look_for_silence(&mut self, now: Now) {
-        for agent in self.liveness.unheard(now.monotonic, self.settings.heartbeat) {
-            warn!(%agent, "agent not heard for the lease time: what it holds is given to others");
+        let (state, ttl) = (&self.state, self.liveness.ttl());
+        let lost_after =
+            |agent: &Name| state.agents.get(agent).map_or(ttl, |a| a.disconnect.lost_after(ttl));
+        for agent in self.liveness.unheard(now.monotonic, self.settings.heartbeat, lost_after) {
+            warn!(%agent, "agent not heard for too long: what it holds is given to others");
             self.liveness.forget(&agent);
             // The command refuses nothing.
             self.decide(&Command::AgentUnheard(agent), now.wall).ok();
@@ -349,6 +369,12 @@ impl Actor {
         messages
     }
 
+    /// The answer to a heartbeat, for an agent that stops its jobs when it gets none.
+    fn heard(&self, (agent, session, number): (Name, u64, u64)) -> (String, Vec<u8>) {
+        let heard = Control::Heard { session, term: self.state.term, number };
+        (self.settings.subjects.control(&agent), to_msgpack(&heard))
+    }
+
     /// Confirms reports to agents that got no other order to carry it. They keep their reports a
     /// moment longer, and a busy coordinator sends far fewer messages.
     fn confirmations(&mut self) -> Vec<(String, Vec<u8>)> {
@@ -359,6 +385,19 @@ impl Actor {
         }
         messages
     }
+}
+
+/// Agents with which something else is to be agreed for the time when they cannot be heard.
+fn agreed_anew(state: &State, events: &[Event]) -> Vec<Name> {
+    let mut found = Vec::new();
+    for event in events {
+        let Event::EnvironmentSet { name, environment } = event else { continue };
+        let agents = state.agents.iter().filter(|(_, agent)| {
+            agent.environment == *name && agent.disconnect != environment.disconnect
+        });
+        found.extend(agents.map(|(agent, _)| agent.clone()));
+    }
+    found
 }
 
 /// Agents that are not lost.

@@ -66,6 +66,8 @@ policies = 10000
 active_shares = 10000
 state_limit_seconds_min = 1
 state_limit_seconds_max = 31536000
+# Least lostAfterSeconds and stopAfterSeconds of a compute environment: at least three heartbeats.
+silence_seconds_min = 15
 "#;
 
 /// The settings.
@@ -121,6 +123,15 @@ impl Config {
             format!(
                 "lease_ttl ({}) must be at least three times heartbeat ({})",
                 humantime(ttl),
+                humantime(beat)
+            ),
+        );
+        let silence = Duration::from_secs(self.limits.silence_seconds_min.into());
+        check(
+            silence >= beat * 3,
+            format!(
+                "limits.silence_seconds_min ({}) must be at least three times heartbeat ({})",
+                humantime(silence),
                 humantime(beat)
             ),
         );

@@ -13,6 +13,7 @@ pub mod children;
 mod commands;
 pub mod consumables;
 pub mod deadlines;
+pub mod disconnect;
 pub mod event;
 pub mod find;
 pub mod finished;

@@ -22,7 +22,7 @@ pub use plan::plan_job;
 pub use policies::{describe_policies, list_policies};
 pub use quota::{describe_quota_share, list_quota_shares};
 pub use resources::{
-    describe_definitions, describe_environments, describe_queues, list_agents, statistics,
+    Heard, describe_definitions, describe_environments, describe_queues, list_agents, statistics,
 };
 pub use snapshot::queue_snapshot;
 pub use tags::list_tags;

@@ -181,7 +181,8 @@ impl Held {
             let singles: Vec<_> = singles.map(|&child| (child, 1)).collect();
             children.insert_all(&singles);
             children.insert_all(&held.returned.to_vec());
-            wire::Held { lease: held.lease.id, children: children.to_vec() }
+            let (children, job) = (children.to_vec(), Some(held.lease.job));
+            wire::Held { lease: held.lease.id, children, job, lost: Vec::new() }
         };
         self.leases.values().map(of).collect()
     }

@@ -103,6 +103,7 @@ impl World {
             consumer: String::new(),
             heartbeat_millis: 1000,
             fenced,
+            self_fence: None,
         }));
         held
     }
@@ -194,7 +195,7 @@ fn key(lease: u64, child: u32) -> AttemptKey {
 }
 
 fn held(lease: u64, children: &[(u32, u32)]) -> WireHeld {
-    WireHeld { lease: LeaseId(lease), children: children.to_vec() }
+    WireHeld { lease: LeaseId(lease), children: children.to_vec(), ..WireHeld::default() }
 }
 
 #[test]

@@ -383,6 +383,8 @@ impl EventLoop {
             last_lease: core.held().last_lease,
             last_report: core.last_report(),
             load: inventory::load(),
+            number: 0,
+            round_trip_millis: None,
         };
         let subject = link.subjects.beat(&link.agent);
         if let Err(error) = link.client.publish(subject, to_msgpack(&beat).into()).await {

@@ -118,6 +118,7 @@ impl Link {
                     while let Some(message) = hints.next().await {
                         match from_msgpack::<Control>(&message.payload) {
                             Ok(Control::Register) => link.tell(FromNats::RegisterWanted).await,
+                            Ok(Control::Heard { .. }) => {}
                             Err(error) => debug!(%error, "an unknown hint is ignored"),
                         }
                     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::task::AbortHandle;
-use windrow_common::ids::Name;
+use windrow_common::ids::{LeaseId, Name};
 use windrow_common::time::Timestamp;
 use windrow_common::units::Resources;
 use windrow_common::wire;
@@ -51,6 +51,9 @@ impl Identity {
             held,
             address: self.address.clone(),
             gpus: self.gpus.clone(),
+            term_seen: 0,
+            lease_seen: LeaseId::default(),
+            problems: Vec::new(),
         }
     }
 }

@@ -158,6 +158,7 @@ impl Cluster {
             consumer,
             heartbeat_millis: 500,
             fenced,
+            self_fence: None,
         };
         let reply = to_msgpack(&RegisterReply::Accepted(session));
         self.client.publish(message.reply.unwrap(), reply.into()).await.unwrap();

@@ -1,11 +1,13 @@
 //! `jobdef`, `ce`, `agent`, `deadletter`, `cluster`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
+use windrow_common::api::disconnect::{DisconnectPolicy, Reconcile};
 use windrow_common::ids::Name;
 
-use super::{CommandLine, OverrideArgs, TagWords, parse_pair};
+use super::{CommandLine, OverrideArgs, TagWords, parse_duration, parse_pair};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum JobDefinitionCommand {
@@ -70,6 +72,8 @@ pub(crate) enum CeCommand {
         #[arg(long, value_name = "VCPUS")]
         unmanaged_vcpus: Option<u32>,
         #[command(flatten)]
+        disconnect: DisconnectWords,
+        #[command(flatten)]
         tags: TagWords,
     },
     /// List compute environments.
@@ -82,7 +86,8 @@ pub(crate) enum CeCommand {
     },
     /// Change a compute environment; what no flag names stays.
     #[command(group = clap::ArgGroup::new("change").required(true).multiple(true)
-        .args(["enable", "disable", "unmanaged_vcpus"]))]
+        .args(["enable", "disable", "unmanaged_vcpus", "lost_after", "stop_after", "reconcile",
+            "strict", "no_strict"]))]
     Update {
         /// Its name.
         name: String,
@@ -95,12 +100,64 @@ pub(crate) enum CeCommand {
         /// vCPUs of which a fair-share policy keeps its reservation.
         #[arg(long, value_name = "VCPUS")]
         unmanaged_vcpus: Option<u32>,
+        #[command(flatten)]
+        disconnect: DisconnectWords,
     },
     /// Delete a disabled compute environment that no queue names.
     Delete {
         /// Its name.
         name: String,
     },
+}
+
+/// What happens when an agent cannot be heard.
+#[derive(Debug, Args)]
+pub(crate) struct DisconnectWords {
+    /// Silence after which an agent's jobs run elsewhere, such as `30s`; `0`: the coordinator's
+    /// `lease_ttl`.
+    #[arg(long, value_parser = parse_duration, value_name = "TIME")]
+    pub(crate) lost_after: Option<Duration>,
+    /// An agent that reaches no coordinator for so long stops its jobs itself; `0`: never.
+    #[arg(long, value_parser = parse_duration, value_name = "TIME")]
+    pub(crate) stop_after: Option<Duration>,
+    /// Which attempt goes on when an agent comes back after its jobs were given to others.
+    #[arg(long, value_enum)]
+    pub(crate) reconcile: Option<ReconcileWord>,
+    /// Two attempts of a child never run at the same time. Needs `--stop-after` and `--lost-after`.
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Take `--strict` back.
+    #[arg(long, conflicts_with = "strict")]
+    pub(crate) no_strict: bool,
+}
+
+/// Which attempt goes on.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum ReconcileWord {
+    /// The first one, unless the child has ended meanwhile.
+    KeepOriginal,
+    /// The later one.
+    KeepReplacement,
+}
+
+impl DisconnectWords {
+    /// As the API takes it; nothing if no flag is given.
+    pub(crate) fn policy(&self) -> Option<DisconnectPolicy> {
+        let seconds = |time: Option<Duration>| {
+            // Less than a second is not nothing.
+            time.map(|time| u32::try_from(time.as_millis().div_ceil(1000)).unwrap_or(u32::MAX))
+        };
+        let policy = DisconnectPolicy {
+            lost_after_seconds: seconds(self.lost_after),
+            stop_after_seconds: seconds(self.stop_after),
+            reconcile: self.reconcile.map(|word| match word {
+                ReconcileWord::KeepOriginal => Reconcile::KeepOriginal,
+                ReconcileWord::KeepReplacement => Reconcile::KeepReplacement,
+            }),
+            strict: (self.strict || self.no_strict).then_some(self.strict),
+        };
+        (policy != DisconnectPolicy::default()).then_some(policy)
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -41,6 +41,8 @@ const HEADERS: &[&str] = &[
     "CHILDREN",
     "RUNS",
     "HEARD",
+    "CLOCK",
+    "PROBLEMS",
 ];
 
 /// How many of how many are leased, and their models.
@@ -52,6 +54,14 @@ fn gpus(agent: &AgentDetail) -> String {
     let models: Vec<&str> = models.into_iter().collect();
     let count = format!("{}/{} {}", agent.leased_gpus, agent.total_gpus, models.join(", "));
     count.trim_end().to_owned()
+}
+
+/// How far the agent's clock is from the coordinator's; what heartbeats cannot tell apart is none.
+fn clock(skew_millis: i64) -> String {
+    match skew_millis {
+        -999..=999 => "ok".to_owned(),
+        ahead => format!("{:+}s", ahead / 1000),
+    }
 }
 
 fn row(agent: &AgentDetail) -> Vec<String> {
@@ -70,5 +80,7 @@ fn row(agent: &AgentDetail) -> Vec<String> {
         agent.leased_children.to_string(),
         list_or_dash(&executors),
         or_dash(agent.last_heard_millis.map(|millis| format!("{}s ago", millis / 1000))),
+        or_dash(agent.clock_skew_millis.map(clock)),
+        list_or_dash(&agent.problems.iter().map(|p| p.message.clone()).collect::<Vec<_>>()),
     ]
 }

@@ -77,6 +77,8 @@ pub enum WaitCode {
     AgentDraining,
     /// The agents that could run it are lost.
     AgentLost,
+    /// Something is wrong with the hosts that could run it, such as a full disk.
+    AgentNotReady,
     /// No agent can run such jobs: executor, architecture, GPUs.
     Constraint,
     /// It is larger than every agent.
@@ -93,7 +95,7 @@ pub enum WaitCode {
 
 impl WaitCode {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Ended,
         Self::Running,
         Self::Stopping,
@@ -111,6 +113,7 @@ impl WaitCode {
         Self::NoAgent,
         Self::AgentDraining,
         Self::AgentLost,
+        Self::AgentNotReady,
         Self::Constraint,
         Self::NeverFits,
         Self::GangWait,
@@ -139,6 +142,7 @@ impl WaitCode {
             Self::NoAgent => "NO_AGENT",
             Self::AgentDraining => "AGENT_DRAINING",
             Self::AgentLost => "AGENT_LOST",
+            Self::AgentNotReady => "AGENT_NOT_READY",
             Self::Constraint => "CONSTRAINT",
             Self::NeverFits => "NEVER_FITS",
             Self::GangWait => "GANG_WAIT",
@@ -166,6 +170,7 @@ impl WaitCode {
             Self::NoAgent
             | Self::AgentDraining
             | Self::AgentLost
+            | Self::AgentNotReady
             | Self::Constraint
             | Self::NeverFits
             | Self::GangWait

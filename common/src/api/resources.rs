@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
+use crate::api::disconnect::DisconnectPolicy;
 use crate::wire::agent::Executor;
 
 /// `ENABLED` or `DISABLED`.
@@ -165,6 +166,9 @@ pub struct CreateComputeEnvironment {
     /// Of managed environments, which are not there yet: refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compute_resources: Option<serde_json::Value>,
+    /// *Extension.* What happens when an agent of it cannot be heard.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disconnect: Option<DisconnectPolicy>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -181,6 +185,9 @@ pub struct UpdateComputeEnvironment {
     /// Of managed environments, which are not there yet: refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compute_resources: Option<serde_json::Value>,
+    /// *Extension.* What happens when an agent of it cannot be heard.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disconnect: Option<DisconnectPolicy>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -237,6 +244,9 @@ pub struct ComputeEnvironmentDetail {
     pub agents: u32,
     /// *Extension.* vCPUs of those, in thousandths.
     pub total_milli_cpu: u64,
+    /// *Extension.* What happens when an agent of it cannot be heard.
+    #[serde(default)]
+    pub disconnect: DisconnectPolicy,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -287,6 +297,22 @@ pub struct AgentDetail {
     pub leased_gpus: u32,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gpus: Vec<GpuDetail>,
+    /// How far its clock is ahead of the coordinator's, in milliseconds, by its last heartbeat; exact
+    /// to about the time that one takes. Nothing is decided by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_skew_millis: Option<i64>,
+    /// What keeps it from running some jobs or any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<ProblemDetail>,
+}
+
+/// Something wrong with an agent's host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProblemDetail {
+    pub message: String,
+    /// While it lasts the agent is given no work.
+    pub takes_no_work: bool,
 }
 
 /// A GPU of an agent's host.

@@ -71,6 +71,25 @@ pub struct Register {
     /// Its GPUs, as many as `resources` counts.
     #[serde(default)]
     pub gpus: Vec<Gpu>,
+    /// Highest term of a coordinator that it has seen, over all its starts. A coordinator of a lower
+    /// one has lost the end of its journal.
+    #[serde(default)]
+    pub term_seen: u64,
+    /// Highest lease that it has seen, over all its starts.
+    #[serde(default)]
+    pub lease_seen: LeaseId,
+    /// What keeps it from running some jobs or any.
+    #[serde(default)]
+    pub problems: Vec<Problem>,
+}
+
+/// Something wrong with a host. Told with a registration, and taken back with a later one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// What is wrong, for people.
+    pub message: String,
+    /// While it lasts the agent starts nothing.
+    pub takes_no_work: bool,
 }
 
 /// A GPU of a host.
@@ -85,12 +104,19 @@ pub struct Gpu {
 }
 
 /// Children of one lease that an agent holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
     /// The lease.
     pub lease: LeaseId,
     /// The children, as (first, count).
     pub children: Vec<(u32, u32)>,
+    /// Their job, where the agent tells it: by it a lease that was given up is found again.
+    #[serde(default)]
+    pub job: Option<JobId>,
+    /// Those of the children that run no more and have no result of their own: nothing is gained by
+    /// accepting their lease again.
+    #[serde(default)]
+    pub lost: Vec<(u32, u32)>,
 }
 
 /// Answer to [`Register`].
@@ -120,6 +146,19 @@ pub struct Session {
     pub heartbeat_millis: u64,
     /// Held children the coordinator has given up on: stop them and report nothing.
     pub fenced: Vec<Held>,
+    /// When the agent stops its jobs by itself; absent: never.
+    #[serde(default)]
+    pub self_fence: Option<SelfFence>,
+}
+
+/// When an agent that reaches no coordinator stops its jobs by itself. Time counts from when it sent
+/// the last message that was answered, by a clock that does not jump.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SelfFence {
+    /// After this time it tells them to stop, and starts nothing.
+    pub stop_after_millis: u64,
+    /// After this time it kills what is left; absent: each has its own time to stop.
+    pub kill_after_millis: Option<u64>,
 }
 
 /// Says that an agent lives. Renews all its leases at once. Not kept.
@@ -141,6 +180,12 @@ pub struct Beat {
     pub last_report: u64,
     /// Load average of the host over one minute, in hundredths.
     pub load: u32,
+    /// Its number in the session, from 1, for the answer.
+    #[serde(default)]
+    pub number: u64,
+    /// How long the last answer to a heartbeat took; absent before the first.
+    #[serde(default)]
+    pub round_trip_millis: Option<u32>,
 }
 
 /// Hints to an agent outside the order stream.
@@ -148,6 +193,16 @@ pub struct Beat {
 pub enum Control {
     /// Register again now: the coordinator is new or does not know the session.
     Register,
+    /// The coordinator of this term has heard this heartbeat. Sent where the agent stops its jobs
+    /// when it is not heard.
+    Heard {
+        /// The heartbeat's session.
+        session: u64,
+        /// The coordinator's term.
+        term: u64,
+        /// The heartbeat's number.
+        number: u64,
+    },
 }
 
 /// A batch of reports of one session.

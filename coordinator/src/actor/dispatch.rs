@@ -62,6 +62,10 @@ pub fn orders(state: &State, events: &[Event]) -> Orders {
             if job.nodes.is_none() {
                 stop(&mut orders, state, job, &preempted.children);
             }
+        } else if let Event::LeaseRevoked { lease, agent, children } = event {
+            let children = children.iter().map(|r| (r.start, r.end - r.start)).collect();
+            let stop = Order::Stop(Stop { lease: *lease, children });
+            orders.entry(agent.clone()).or_default().push(stop);
         } else if let Event::AgentDrained { agent, draining } = event {
             let order = if *draining { Order::Drain } else { Order::Undrain };
             orders.entry(agent.clone()).or_default().push(order);
@@ -292,6 +296,7 @@ impl Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::disconnect::Disconnect;
     use crate::core::event::Registered;
     use crate::core::{apply, state::Environment};
     use windrow_common::api::resources::ResourceState;
@@ -312,6 +317,8 @@ mod tests {
                 version: "0".into(),
                 address: None,
                 gpus: Vec::new(),
+                disconnect: Disconnect::default(),
+                problems: Vec::new(),
             }),
         }
     }
@@ -326,6 +333,7 @@ mod tests {
             tags: BTreeMap::new(),
             unmanaged_vcpus: None,
             service_role: None,
+            disconnect: Disconnect::default(),
         };
         let name = "e".parse().unwrap();
         let taken = Event::ReportsTaken { agent: agent.clone(), upto: 50 };

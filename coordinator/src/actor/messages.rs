@@ -1,13 +1,13 @@
 //! What goes into the actor and what comes out.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use bytes::Bytes;
 use windrow_common::api::ApiError;
 use windrow_common::api::resources::DescribeClusterResponse;
 use windrow_common::codec::Encoding;
 use windrow_common::ids::{JobId, Name};
+pub use windrow_common::time::Moment as Now;
 use windrow_common::time::Timestamp;
 use windrow_common::wire::agent::{Beat, Held, Register, ReportMessage};
 
@@ -15,15 +15,6 @@ use super::archiving::Batch;
 use crate::core::event::Event;
 use crate::view::changes::Change;
 use crate::view::history::Later;
-
-/// A reading of both clocks.
-#[derive(Clone, Copy, Debug)]
-pub struct Now {
-    /// For what people read, and for limits that survive a restart.
-    pub wall: Timestamp,
-    /// Since any fixed moment; it never jumps. For silence and delays.
-    pub monotonic: Duration,
-}
 
 /// Something that arrives.
 #[derive(Debug)]
@@ -78,6 +69,8 @@ pub struct Turn {
     pub(super) registered: Vec<Joined>,
     pub(super) register: BTreeSet<Name>,
     pub(super) reports_upto: Option<u64>,
+    /// Heartbeats to be answered: agent, session and number.
+    pub(super) heard: Vec<(Name, u64, u64)>,
     pub(super) to_history: Option<Batch>,
     pub(super) is_tick: bool,
 }

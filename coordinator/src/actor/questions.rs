@@ -24,7 +24,10 @@ impl Actor {
         let silence = |agent: &Name| self.liveness.silence(agent, now.monotonic);
         let written = match question {
             Question::Agents => {
-                let heard = |agent: &Name| u64::try_from(silence(agent)?.as_millis()).ok();
+                let heard = |agent: &Name| view::Heard {
+                    before_millis: silence(agent).and_then(|s| u64::try_from(s.as_millis()).ok()),
+                    skew_millis: self.liveness.skew_millis(agent),
+                };
                 encoding.write(&view::list_agents(&self.state, heard))
             }
             Question::Cluster => {

@@ -90,6 +90,9 @@ impl Story {
             held: Vec::new(),
             address: None,
             gpus: Vec::new(),
+            term_seen: 0,
+            lease_seen: LeaseId(0),
+            problems: Vec::new(),
         };
         let input = Input::Register { request: Box::new(request), reply: "inbox".into() };
         let effects = self.turn(input);
@@ -116,6 +119,8 @@ impl Story {
             last_lease: LeaseId(last_lease),
             last_report: 0,
             load: 0,
+            number: 0,
+            round_trip_millis: None,
         };
         self.turn(Input::Beat { agent: agent(), beat })
     }
@@ -203,4 +208,23 @@ fn a_silent_agent_is_lost_and_a_new_actor_gives_it_time_again() {
     assert!(effects.register.contains(&agent()), "asked at once");
     let beats = (1..100).find(|_| lost(&mut story)).unwrap();
     assert_eq!(beats, 16);
+}
+
+#[test]
+fn heartbeats_are_answered_where_agents_stop_their_jobs_themselves() {
+    let mut story = Story::new();
+    let session = story.cluster();
+    let heard = |effects: &Effects| effects.messages.iter().any(|(to, _)| to.ends_with(".control"));
+    assert!(!heard(&story.beat(session, 0)), "nobody needs it");
+    let policy = r#"{"computeEnvironment":"e","disconnect":{"stopAfterSeconds":20}}"#;
+    let effects = story.turn(Input::Request {
+        operation: "UpdateComputeEnvironment".to_owned(),
+        payload: policy.into(),
+        encoding: Encoding::Json,
+        reply: None,
+    });
+    assert!(effects.register.contains(&agent()), "something else is to be agreed");
+    assert!(!heard(&story.beat(session, 0)), "it is not agreed yet");
+    let session = story.register();
+    assert!(heard(&story.beat(session, 0)));
 }

@@ -1,5 +1,6 @@
 //! What an event does to the state. Total: no error, no clock, no I/O.
 
+mod disconnect;
 mod nodes;
 
 use std::collections::BTreeSet;
@@ -177,6 +178,11 @@ pub fn apply(state: &mut State, event: &Event) {
             blocked::block(state, line, blocked);
         }
         Event::QueueUnblocked { line } => blocked::unblock(state, line),
+        Event::LeaseGivenUp { lease } => disconnect::give_up(state, *lease),
+        Event::LeaseRevoked { lease, agent: _, children } => {
+            disconnect::revoke(state, *lease, children);
+        }
+        Event::LeaseReclaimed(reclaimed) => disconnect::reclaim(state, reclaimed),
     }
 }
 
@@ -333,6 +339,7 @@ fn settled(
         }
         quota::leave(state, id);
         usage::end(state, id);
+        disconnect::forget(state, id);
     }
     let Some(dependents) = state.index.dependents.get(&id).cloned() else { return };
     for dependent in dependents {
@@ -364,6 +371,7 @@ fn reopen(state: &mut State, id: JobId, children: &[Range<u32>]) {
         }
         usage::begin(state, id);
     }
+    disconnect::forget(state, id);
     change(state, id, |all| all.reopen(children));
     state.index.quota.enter(id, &state.jobs[&id]);
     state.work.push_back(Work::Evaluate(id, children.to_vec()));
@@ -548,6 +556,8 @@ fn register(state: &mut State, name: &Name, registered: &Registered) {
         leased,
         address: registered.address.clone(),
         gpus: registered.gpus.clone(),
+        disconnect: registered.disconnect,
+        problems: registered.problems.clone(),
     };
     // Loads are relative to the agent's size, which may have changed.
     for lease in agent.leases.iter().filter_map(|id| state.leases.get(id)) {

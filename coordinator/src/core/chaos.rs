@@ -7,10 +7,12 @@ mod shares;
 
 use proptest::prelude::*;
 use windrow_common::api::definitions::RetryBackoff;
+use windrow_common::api::disconnect::{DisconnectPolicy, Reconcile};
 use windrow_common::api::jobs::DependencyCondition::{Any, Failed};
 use windrow_common::api::jobs::{ArrayProperties, JobDependency, RerunJob, SubmitJob};
 use windrow_common::api::resources::{
-    JobStateTimeLimitAction, TimeLimitActionKind, TimeLimitState, UpdateJobQueue,
+    JobStateTimeLimitAction, TimeLimitActionKind, TimeLimitState, UpdateComputeEnvironment,
+    UpdateJobQueue,
 };
 use windrow_common::ids::{JobId, Name};
 use windrow_common::wire::agent::{EndCause, Executor, Held, Register, Report};
@@ -93,6 +95,10 @@ enum Step {
     Share(shares::Sharing),
     /// Somebody has or needs GPUs or several containers.
     Device(gpus::Device),
+    /// From now on agents that come back have their jobs back, or not.
+    Reconcile {
+        keep_original: bool,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -118,6 +124,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0u32..8, any::<bool>())
             .prop_map(|(seconds, terminate)| Step::LimitBlocked { seconds, terminate }),
         2 => (0u8..8, any::<bool>()).prop_map(|(job, in_place)| Step::Rerun { job, in_place }),
+        2 => any::<bool>().prop_map(|keep_original| Step::Reconcile { keep_original }),
     ]
 }
 
@@ -172,6 +179,7 @@ impl Chaos {
                 self.submit(size, attempts, waits, backs_off);
             }
             Step::Rerun { job, in_place } => self.rerun(job, in_place),
+            Step::Reconcile { keep_original } => self.reconcile(keep_original),
             Step::Wait { seconds } => self.w.advance(seconds.into()),
             Step::Nodes { count, attempts } => self.submit_nodes(count, attempts),
             Step::Obey { agent } => self.obey(agent),
@@ -288,13 +296,32 @@ impl Chaos {
         }
         let children = held.iter();
         let told: Vec<Held> = children
-            .map(|(lease, child)| Held { lease: lease.id, children: vec![(*child, 1)] })
+            .map(|(lease, child)| Held {
+                lease: lease.id,
+                children: vec![(*child, 1)],
+                job: Some(lease.job),
+                // Some have ended with their host.
+                lost: if child % 4 == 3 { vec![(*child, 1)] } else { Vec::new() },
+            })
             .collect();
         let request = self.w.registration(Self::agent(index).as_str(), cpus, told);
         let fenced = self.w.join(with(request));
         self.held[usize::from(index)].retain(|(lease, child)| {
             !fenced.iter().any(|f| f.lease == lease.id && f.children.contains(&(*child, 1)))
         });
+    }
+
+    fn reconcile(&mut self, keep_original: bool) {
+        let reconcile = match keep_original {
+            true => Reconcile::KeepOriginal,
+            false => Reconcile::KeepReplacement,
+        };
+        let policy = DisconnectPolicy { reconcile: Some(reconcile), ..Default::default() };
+        self.w.does(Command::UpdateEnvironment(UpdateComputeEnvironment {
+            compute_environment: "e".into(),
+            disconnect: Some(policy),
+            ..Default::default()
+        }));
     }
 
     fn limit_blocked(&mut self, seconds: u32, terminate: bool) {
@@ -329,6 +356,7 @@ impl Chaos {
             prop_assert!(job.children.all_ended(), "stuck: {job:?}");
         }
         prop_assert!(self.w.state.leases.is_empty());
+        prop_assert!(self.w.state.given_up.is_empty(), "kept of jobs that have ended");
         self.w.check_replay();
         Ok(())
     }

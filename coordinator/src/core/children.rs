@@ -7,7 +7,7 @@
 //! ```text
 //! SUBMITTED -> PENDING -> RUNNABLE -> STARTING -> RUNNING -> SUCCEEDED
 //!                            ^ ^         |           | |---> FAILED
-//!                            | +-return--+           |
+//!                            | +-return--+           |   (back to either: reclaimed by its agent)
 //!                            +--------retry, host lost
 //! SUBMITTED, PENDING, RUNNABLE -> FAILED (cancelled, terminated, dependency failed)
 //! FAILED -> PENDING (reopened by a rerun in place: the only way out of an end)
@@ -407,6 +407,32 @@ impl Children {
             }
             self.move_count(from, JobStatus::Runnable, child..child + 1);
         }
+    }
+
+    /// RUNNABLE becomes STARTING or RUNNING in the attempt before, which was given up too early.
+    pub(super) fn reclaim(
+        &mut self,
+        child: u32,
+        lease: LeaseId,
+        (attempt, charged): (u32, u32),
+        started_at: Option<Timestamp>,
+    ) {
+        let Child::Retrying { not_before, .. } = *self.get(child) else { return };
+        self.retry.remove(child..child + 1);
+        not_before.map(|at| self.backing_off.remove(&(at, child)));
+        let past = self.past.get_mut(&child).expect("a retry follows an attempt");
+        past.pop();
+        if past.is_empty() {
+            self.past.remove(&child);
+        }
+        let (record, to) = match started_at {
+            Some(started_at) => {
+                (Child::Running { lease, attempt, charged, started_at }, JobStatus::Running)
+            }
+            None => (Child::Starting { lease, attempt, charged }, JobStatus::Starting),
+        };
+        self.put(child, record);
+        self.move_count(JobStatus::Runnable, to, child..child + 1);
     }
 
     /// STARTING or RUNNING ends.

@@ -12,6 +12,7 @@ mod place;
 mod policies;
 mod queues;
 mod quota;
+mod reclaim;
 mod report;
 mod rerun;
 mod stop;
@@ -229,7 +230,7 @@ fn decide_command(
         Command::UpdateQueue(request) => queues::update(state, limits, request),
         Command::DeleteQueue(request) => queues::delete(state, request),
         Command::CreateEnvironment(request) => environments::create(state, limits, request),
-        Command::UpdateEnvironment(request) => environments::update(state, request),
+        Command::UpdateEnvironment(request) => environments::update(state, limits, request),
         Command::DeleteEnvironment(request) => environments::delete(state, request),
         Command::DrainAgent(request) => agents::drain(state, request),
         Command::RegisterAgent(request) => agents::register(state, limits, request, now),

@@ -9,13 +9,14 @@ use serde::{Deserialize, Serialize};
 use windrow_common::ids::{JobId, LeaseId, Name};
 use windrow_common::time::Timestamp;
 use windrow_common::units::Resources;
-use windrow_common::wire::agent::{Executor, Gpu};
+use windrow_common::wire::agent::{Executor, Gpu, Problem};
 use windrow_common::wire::lease::SpecDigest;
 
 use super::alarms::Recovered;
 use super::blocked::Line;
 use super::children::{Attempt, NeverRan, NodeEnd, Ranges};
 use super::consumables::{Consumable, Token};
+use super::disconnect::Disconnect;
 use super::policies::Policy;
 use super::quota::{JobQuota, Preemption, QuotaShare};
 use super::state::{Dependency, Environment, JobSpec, Nodes, Queue, Revision};
@@ -267,6 +268,29 @@ pub enum Event {
     },
     /// Something was lost; numbers go on far above what was seen.
     Recovered(Box<Recovered>),
+    /// The lease of an agent that cannot be heard is about to be lost with it; the agent can have it
+    /// back.
+    LeaseGivenUp {
+        lease: LeaseId,
+    },
+    /// Children that were leased in place of those that another agent has back: they are stopped and
+    /// wait again, in the same attempt.
+    LeaseRevoked {
+        lease: LeaseId,
+        agent: Name,
+        children: Ranges,
+    },
+    /// An agent came back and has children of a given-up lease back.
+    LeaseReclaimed(Reclaimed),
+}
+
+/// Children that an agent has back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reclaimed {
+    pub lease: LeaseId,
+    pub agent: Name,
+    pub job: JobId,
+    pub children: Ranges,
 }
 
 /// A job as submitted.
@@ -357,6 +381,11 @@ pub struct Registered {
     pub address: Option<String>,
     #[serde(default)]
     pub gpus: Vec<Gpu>,
+    /// What was agreed for the time when it cannot be heard.
+    #[serde(default)]
+    pub disconnect: Disconnect,
+    #[serde(default)]
+    pub problems: Vec<Problem>,
 }
 
 /// The end of an attempt and what follows from it.

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use windrow_common::api::consumables::ConsumableResourceType;
 use windrow_common::api::quota::{CapacityUnit, ResourceSharingStrategy};
-use windrow_common::api::resources::AgentStatus;
 use windrow_common::ids::{JobId, Name};
 
 use super::State;
@@ -26,6 +25,7 @@ pub fn check(state: &State) -> Result<(), String> {
     use_of_shares_adds_up(state)?;
     blocked_heads_are_ready(state)?;
     agents_are_kept_for_ready_jobs(state)?;
+    given_up_leases_are_of_unended_jobs(state)?;
     for (id, job) in &state.jobs {
         let counted = job.children.recount();
         let kept = windrow_common::api::jobs::JobStatus::ALL.map(|s| job.children.count(s));
@@ -60,8 +60,22 @@ fn agents_are_kept_for_ready_jobs(state: &State) -> Result<(), String> {
         let is_ready = state.index.ready.rank(kept.job).is_some();
         let is_of_queue = state.jobs.get(&kept.job).is_some_and(|job| job.queue == *queue);
         let agent = state.agents.get(&kept.agent);
-        if !is_ready || !is_of_queue || agent.is_none_or(|a| a.status != AgentStatus::Up) {
+        if !is_ready || !is_of_queue || agent.is_none_or(|agent| !agent.takes_work()) {
             return Err(format!("INV-21: queue {queue} keeps {kept:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// INV-22: what an agent can have back is of a job that has not ended, and is leased to nobody.
+fn given_up_leases_are_of_unended_jobs(state: &State) -> Result<(), String> {
+    for (id, leases) in &state.given_up {
+        let job = state.jobs.get(id).filter(|job| !job.children.all_ended());
+        if job.is_none_or(|job| job.nodes.is_some()) || leases.is_empty() {
+            return Err(format!("INV-22: leases of {id} can be had back"));
+        }
+        if let Some(lease) = leases.keys().find(|lease| state.leases.contains_key(*lease)) {
+            return Err(format!("INV-22: {lease} is held and can be had back"));
         }
     }
     Ok(())

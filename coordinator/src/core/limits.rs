@@ -65,6 +65,9 @@ pub struct Limits {
     pub state_limit_seconds_min: u32,
     /// Largest `jobStateTimeLimitActions.maxTimeSeconds` of a queue.
     pub state_limit_seconds_max: u32,
+    /// Least `disconnect.lostAfterSeconds` and `disconnect.stopAfterSeconds` of a compute environment:
+    /// a few heartbeats may be late.
+    pub silence_seconds_min: u32,
 }
 
 impl Default for Limits {
@@ -92,6 +95,7 @@ impl Default for Limits {
             active_shares: 10_000,
             state_limit_seconds_min: 1,
             state_limit_seconds_max: 31_536_000,
+            silence_seconds_min: 15,
         }
     }
 }
@@ -122,6 +126,7 @@ impl Limits {
             active_shares: 500,
             state_limit_seconds_min: 600,
             state_limit_seconds_max: 86_400,
+            silence_seconds_min: 15,
         }
     }
 }

@@ -16,7 +16,7 @@ use windrow_common::api::resources::{AgentStatus, JobStateTimeLimitAction, Resou
 use windrow_common::ids::{JobId, JobRef, LeaseId, Name};
 use windrow_common::time::Timestamp;
 use windrow_common::units::Resources;
-use windrow_common::wire::agent::{Architecture, Executor, Gpu};
+use windrow_common::wire::agent::{Architecture, Executor, Gpu, Problem};
 use windrow_common::wire::lease::{SpecDigest, TaskSpec};
 
 pub use dependency::{Awaited, Dependency, Met};
@@ -26,6 +26,7 @@ use super::alarms::Alarm;
 use super::blocked::{Blocked, Line};
 use super::children::{Child, Children, Ranges};
 use super::consumables::{Consumable, Needs};
+use super::disconnect::{Disconnect, GivenUp};
 use super::index::Index;
 use super::policies::Policy;
 use super::quota::{JobQuota, Preemption, QuotaShare};
@@ -91,6 +92,9 @@ pub struct State {
     /// stream. A later one has a number that came again.
     #[serde(default)]
     pub submitted_until: Timestamp,
+    /// Leases of unended jobs that were given up and that their agents can have back.
+    #[serde(default)]
+    pub given_up: BTreeMap<JobId, BTreeMap<LeaseId, GivenUp>>,
     /// Derived look-up tables.
     #[serde(skip)]
     pub index: Index,
@@ -128,6 +132,9 @@ pub struct Environment {
     /// Recorded and shown; nothing here needs it.
     #[serde(default)]
     pub service_role: Option<String>,
+    /// What is agreed with agents that register from now on.
+    #[serde(default)]
+    pub disconnect: Disconnect,
 }
 
 /// A job definition with all its revisions.
@@ -356,6 +363,12 @@ pub struct Agent {
     pub address: Option<String>,
     #[serde(default)]
     pub gpus: Vec<Gpu>,
+    /// What was agreed for the time when it cannot be heard.
+    #[serde(default)]
+    pub disconnect: Disconnect,
+    /// What it said to be wrong with its host.
+    #[serde(default)]
+    pub problems: Vec<Problem>,
 }
 
 /// A sum of needs, which can exceed what any agent has by the backlog.
@@ -396,6 +409,16 @@ impl Agent {
             rest(self.resources.memory.0, self.leased.memory_mib),
         )
         .with_gpu(rest(self.resources.gpu, self.leased.gpus))
+    }
+
+    /// Whether it is given work: it is UP, and nothing is wrong with its host that forbids it.
+    pub fn takes_work(&self) -> bool {
+        self.status == AgentStatus::Up && self.problem().is_none()
+    }
+
+    /// Why its host takes no work, if it does not.
+    pub fn problem(&self) -> Option<&Problem> {
+        self.problems.iter().find(|problem| problem.takes_no_work)
     }
 
     /// Whether it holds more than goes into it at once: some of that waits for the rest.

@@ -6,6 +6,7 @@ pub(super) mod consumables;
 mod containers;
 mod definitions;
 mod dependencies;
+mod disconnect;
 mod events;
 mod fair_share;
 mod history;
@@ -140,7 +141,7 @@ fn lost_agent_frees_its_capacity_and_its_jobs_run_elsewhere_uncharged() {
     assert!(second.id > first.id, "a later lease has a higher generation");
     assert_eq!(second.attempt, 2);
     // The lost agent comes back with a result: fenced, and told so.
-    let held = vec![Held { lease: first.id, children: vec![(0, 1)] }];
+    let held = vec![Held { lease: first.id, children: vec![(0, 1)], ..Held::default() }];
     assert_eq!(w.register("a", 1, held.clone()), held);
     let late = w.ended(&first, 0, EndCause::Exited, 9);
     w.report(&lost, vec![late]);
@@ -187,7 +188,7 @@ fn a_session_keeps_what_the_agent_holds_and_gives_out_the_rest_again() {
     let started = w.started(&lease, 0);
     w.report(&agent, vec![started]);
     // It restarted and holds children 0 and 1; 2 and 3 never reached it.
-    let held = vec![Held { lease: lease.id, children: vec![(0, 2)] }];
+    let held = vec![Held { lease: lease.id, children: vec![(0, 2)], ..Held::default() }];
     assert!(w.register("a", 4, held).is_empty());
     assert_eq!(w.child(job, 0), JobStatus::Running);
     let again = w.leases(&agent).remove(0);
@@ -364,7 +365,7 @@ fn terminate_stops_what_runs_and_nothing_is_retried() {
     w.terminate(&job.to_string());
     assert!(w.orders[&agent].iter().any(|o| matches!(o, Order::Stop(s) if s.lease == lease.id)));
     // The stop is told again to a new session.
-    let held = vec![Held { lease: lease.id, children: vec![(0, 1)] }];
+    let held = vec![Held { lease: lease.id, children: vec![(0, 1)], ..Held::default() }];
     w.register("a", 1, held);
     assert!(w.orders[&agent].iter().any(|o| matches!(o, Order::Stop(s) if s.lease == lease.id)));
     let ended = w.ended(&lease, 0, EndCause::Stopped, 143);

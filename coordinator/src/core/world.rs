@@ -14,7 +14,7 @@ use windrow_common::api::policies::{CreateSchedulingPolicy, FairsharePolicy};
 use windrow_common::api::resources::{
     ComputeEnvironmentOrder, CreateComputeEnvironment, CreateJobQueue,
 };
-use windrow_common::ids::{JobId, JobRef, Name};
+use windrow_common::ids::{JobId, JobRef, LeaseId, Name};
 use windrow_common::time::Timestamp;
 use windrow_common::units::Resources;
 use windrow_common::wire::agent::{
@@ -329,6 +329,9 @@ impl World {
             held,
             address: Some(format!("10.0.0.{}", agent.as_bytes()[0])),
             gpus: Vec::new(),
+            term_seen: 0,
+            lease_seen: LeaseId(0),
+            problems: Vec::new(),
         }
     }
 

@@ -37,8 +37,14 @@ pub struct Hearing<'a> {
     pub silence: &'a dyn Fn(&Name) -> Option<Duration>,
     /// Silence that is worth a word.
     pub late: Duration,
-    /// Silence after which an agent counts as lost.
+    /// Silence after which an agent counts as lost where nothing else was agreed with it.
     pub lease_ttl: Duration,
+}
+
+impl Hearing<'_> {
+    fn lost_after(&self, state: &State, agent: &Name) -> Duration {
+        state.agents[agent].disconnect.lost_after(self.lease_ttl)
+    }
 }
 
 /// Why a job or child does not get on.
@@ -83,6 +89,8 @@ pub enum Unable {
     Draining(u32),
     /// This one could, were it not lost.
     Lost(u32),
+    /// This one could, were nothing wrong with its host.
+    NotReady(u32),
     /// None runs jobs of this kind.
     Constraint(Unfit),
     /// It is larger than every agent.
@@ -123,6 +131,7 @@ impl Why {
             Self::Unable(Unable::NoAgent) => WaitCode::NoAgent,
             Self::Unable(Unable::Draining(_)) => WaitCode::AgentDraining,
             Self::Unable(Unable::Lost(_)) => WaitCode::AgentLost,
+            Self::Unable(Unable::NotReady(_)) => WaitCode::AgentNotReady,
             Self::Unable(Unable::Constraint(_)) => WaitCode::Constraint,
             Self::Unable(Unable::NeverFits) => WaitCode::NeverFits,
             Self::Full(Full::Kept(..)) => WaitCode::Reservation,
@@ -328,16 +337,22 @@ impl<'a> Look<'a> {
         let environments: BTreeSet<&Name> = environments(self.state, queue).collect();
         let agents = self.state.agents.values();
         let agents = agents.filter(|agent| environments.contains(&agent.environment));
-        let (mut draining, mut lost, mut closest) = (None, None, None);
+        let (mut draining, mut lost, mut ill, mut closest) = (None, None, None, None);
         for agent in agents {
             let able = able(agent, shape);
             match agent.status {
                 AgentStatus::Draining if able.is_ok() => draining = Some(agent.number),
                 AgentStatus::Lost if able.is_ok() => lost = Some(agent.number),
                 AgentStatus::Draining | AgentStatus::Lost => {}
+                AgentStatus::Up if !agent.takes_work() => {
+                    ill = able.ok().map(|()| agent.number).or(ill);
+                }
                 // The reasons are in the order in which they are looked at: the last one is nearest.
                 AgentStatus::Up => closest = closest.max(able.err()),
             }
+        }
+        if let Some(agent) = ill {
+            return Unable::NotReady(agent);
         }
         match (closest, draining, lost) {
             (_, Some(agent), _) => Unable::Draining(agent),

@@ -31,6 +31,8 @@ pub enum Unfit {
     Lost,
     /// It takes nothing new.
     Draining,
+    /// Something is wrong with its host.
+    NotReady,
     /// It cannot run attempts this way.
     Executor(Executor),
     /// It has this other processor architecture.
@@ -60,7 +62,8 @@ pub fn fit(agent: &Agent, shape: &Shape) -> Result<(), Unfit> {
 /// The first reason why it would not.
 pub fn suit(agent: &Agent, shape: &Shape) -> Result<(), Unfit> {
     match agent.status {
-        AgentStatus::Up => {}
+        AgentStatus::Up if agent.takes_work() => {}
+        AgentStatus::Up => return Err(Unfit::NotReady),
         AgentStatus::Draining => return Err(Unfit::Draining),
         AgentStatus::Lost => return Err(Unfit::Lost),
     }
@@ -160,7 +163,7 @@ pub(super) fn backlog(
         // Who goes before costs a look at each of them: only where there would be a backlog.
         let may_wait = || !awaits_nodes(state, agent) && !is_awaited(agent, need);
         let allowed = environments(state, &job.queue).any(|e| *e == agent.environment);
-        if agent.status != AgentStatus::Up || !allowed {
+        if !agent.takes_work() || !allowed {
             return None;
         }
         let target = backlog_target(agent, need, run_micros);

@@ -11,9 +11,10 @@ use windrow_common::api::resources::{
     AgentDetail, AgentStatus, Alarm, ComputeEnvironmentDetail, ComputeEnvironmentOrder,
     DescribeClusterResponse, DescribeComputeEnvironments, DescribeComputeEnvironmentsResponse,
     DescribeJobQueues, DescribeJobQueuesResponse, GpuDetail, JobQueueDetail, ListAgentsResponse,
+    ProblemDetail,
 };
 use windrow_common::ids::Name;
-use windrow_common::wire::agent::Gpu;
+use windrow_common::wire::agent::{Gpu, Problem};
 
 use super::{PAGE_MAX, bad_token, named, page, token};
 use crate::core::State;
@@ -103,6 +104,7 @@ fn environment_detail(
         service_role: environment.service_role.clone(),
         agents,
         total_milli_cpu: total,
+        disconnect: environment.disconnect.to_api(),
     }
 }
 
@@ -185,13 +187,22 @@ fn definition_detail(name: &Name, number: u32, revision: &Revision) -> JobDefini
     }
 }
 
-/// All agents by name. `heard` gives the milliseconds since each was last heard.
-pub fn list_agents(state: &State, heard: impl Fn(&Name) -> Option<u64>) -> ListAgentsResponse {
+/// What is known of an agent by its heartbeats alone.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Heard {
+    /// Milliseconds since the last one.
+    pub before_millis: Option<u64>,
+    /// How far its clock was ahead of ours then.
+    pub skew_millis: Option<i64>,
+}
+
+/// All agents by name. `heard` gives what their heartbeats tell.
+pub fn list_agents(state: &State, heard: impl Fn(&Name) -> Heard) -> ListAgentsResponse {
     let rows = state.agents.iter().map(|(name, agent)| agent_detail(name, agent, heard(name)));
     ListAgentsResponse { agents: rows.collect() }
 }
 
-fn agent_detail(name: &Name, agent: &Agent, last_heard_millis: Option<u64>) -> AgentDetail {
+fn agent_detail(name: &Name, agent: &Agent, heard: Heard) -> AgentDetail {
     AgentDetail {
         agent: name.to_string(),
         host: agent.host.clone(),
@@ -205,11 +216,17 @@ fn agent_detail(name: &Name, agent: &Agent, last_heard_millis: Option<u64>) -> A
         leased_milli_cpu: u32::try_from(agent.leased.milli_cpu).unwrap_or(u32::MAX),
         leased_memory_mib: u32::try_from(agent.leased.memory_mib).unwrap_or(u32::MAX),
         leased_children: agent.leased.children,
-        last_heard_millis,
+        last_heard_millis: heard.before_millis,
         total_gpus: agent.resources.gpu,
         leased_gpus: u32::try_from(agent.leased.gpus).unwrap_or(u32::MAX),
         gpus: agent.gpus.iter().map(gpu_detail).collect(),
+        clock_skew_millis: heard.skew_millis,
+        problems: agent.problems.iter().map(problem_detail).collect(),
     }
+}
+
+fn problem_detail(problem: &Problem) -> ProblemDetail {
+    ProblemDetail { message: problem.message.clone(), takes_no_work: problem.takes_no_work }
 }
 
 fn gpu_detail(gpu: &Gpu) -> GpuDetail {

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use rangemap::RangeSet;
 use windrow_common::api::ApiError;
+use windrow_common::api::disconnect::Reconcile;
 use windrow_common::api::jobs::JobStatus;
 use windrow_common::api::resources::{AgentStatus, DrainAgent};
 use windrow_common::ids::{LeaseId, Name};
@@ -12,12 +13,13 @@ use windrow_common::time::Timestamp;
 use windrow_common::wire;
 use windrow_common::wire::agent::{EndCause, Ended, Held, Register};
 
+use super::reclaim::{Back, reclaim};
 use super::report::end_of;
 use super::{Answer, Decision, nodes};
 use crate::core::State;
 use crate::core::event::{Event, Registered};
 use crate::core::limits::{EVENT_CHILDREN_MAX, Limits};
-use crate::core::state::Phase;
+use crate::core::state::{Lease, Phase};
 
 /// A new session. What the agent does not hold of its leases is given out again; what it holds
 /// and is no longer its own is fenced.
@@ -41,8 +43,8 @@ pub(super) fn register(
             request.compute_environment, request.compute_environment
         )));
     }
-    let (held, fenced) = sort_held(state, request);
-    let mut events = Vec::new();
+    let (mut events, back) = reclaim(state, request);
+    let (held, fenced) = sort_held(state, request, &back);
     if let Some(agent) = state.agents.get(&request.agent) {
         let mut last_lease = state.last_lease;
         for id in &agent.leases {
@@ -66,6 +68,8 @@ pub(super) fn register(
         version: request.agent_version.clone(),
         address: request.address.clone(),
         gpus: request.gpus.clone(),
+        disconnect: state.environments[&request.compute_environment].disconnect,
+        problems: request.problems.clone(),
     };
     let agent = request.agent.clone();
     events.push(Event::AgentRegistered { agent, registered: Box::new(registered) });
@@ -73,7 +77,12 @@ pub(super) fn register(
 }
 
 /// What the agent says it holds, by lease, and the part of it that is not its own any more.
-fn sort_held(state: &State, request: &Register) -> (BTreeMap<LeaseId, RangeSet<u32>>, Vec<Held>) {
+/// `back`: what it has back of leases that were given up.
+fn sort_held(
+    state: &State,
+    request: &Register,
+    back: &Back,
+) -> (BTreeMap<LeaseId, RangeSet<u32>>, Vec<Held>) {
     let mut held = BTreeMap::<LeaseId, RangeSet<u32>>::new();
     let mut fenced = Vec::new();
     for entry in &request.held {
@@ -85,6 +94,9 @@ fn sort_held(state: &State, request: &Register) -> (BTreeMap<LeaseId, RangeSet<u
                 continue;
             }
             gone.insert(range.clone());
+            if let Some(back) = back.get(&entry.lease) {
+                back.iter().for_each(|has| gone.remove(has.clone()));
+            }
             let Some(lease) = own else { continue };
             for ours in lease.children.overlapping(&range) {
                 let ours = ours.start.max(range.start)..ours.end.min(range.end);
@@ -94,7 +106,7 @@ fn sort_held(state: &State, request: &Register) -> (BTreeMap<LeaseId, RangeSet<u
         }
         if !gone.is_empty() {
             let children = gone.iter().map(|r| (r.start, r.end - r.start)).collect();
-            fenced.push(Held { lease: entry.lease, children });
+            fenced.push(Held { lease: entry.lease, children, ..Held::default() });
         }
     }
     (held, fenced)
@@ -176,9 +188,17 @@ pub(super) fn abandon(state: &State, limits: &Limits, agent: &Name, now: Timesta
         .flat_map(|id| {
             let lease = &state.leases[id];
             let children: Vec<u32> = lease.children.iter().cloned().flatten().collect();
-            lose(state, limits, *id, &children, now)
+            let given_up =
+                can_have_back(state, lease).then_some(Event::LeaseGivenUp { lease: *id });
+            given_up.into_iter().chain(lose(state, limits, *id, &children, now))
         })
         .collect()
+}
+
+/// Whether the lease's agent has it back when it returns in time.
+fn can_have_back(state: &State, lease: &Lease) -> bool {
+    let agent = &state.agents[&lease.agent];
+    agent.disconnect.reconcile == Reconcile::KeepOriginal && state.jobs[&lease.job].nodes.is_none()
 }
 
 fn lose(

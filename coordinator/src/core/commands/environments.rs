@@ -11,6 +11,7 @@ use super::definitions::check_tags;
 use super::{Answer, Decision};
 use crate::core::State;
 use crate::core::arn;
+use crate::core::disconnect::Disconnect;
 use crate::core::event::Event;
 use crate::core::find;
 use crate::core::limits::{Limits, check_count};
@@ -45,12 +46,14 @@ pub(super) fn create(
         tags: request.tags.clone(),
         unmanaged_vcpus: request.unmanagedv_cpus,
         service_role: request.service_role.clone().filter(|role| !role.is_empty()),
+        disconnect: Disconnect::default().changed(limits, request.disconnect.as_ref())?,
     };
     Ok(set(name, environment))
 }
 
 pub(super) fn update(
     state: &State,
+    limits: &Limits,
     request: &UpdateComputeEnvironment,
 ) -> Result<Decision, ApiError> {
     let (name, environment) = find::environment(state, &request.compute_environment)?;
@@ -63,6 +66,7 @@ pub(super) fn update(
     if let Some(role) = &request.service_role {
         environment.service_role = Some(role.clone()).filter(|role| !role.is_empty());
     }
+    environment.disconnect = environment.disconnect.changed(limits, request.disconnect.as_ref())?;
     Ok(set(name, environment))
 }
 

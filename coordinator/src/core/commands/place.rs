@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use rangemap::RangeSet;
-use windrow_common::api::resources::AgentStatus;
 use windrow_common::ids::{JobId, LeaseId, Name};
 use windrow_common::time::Timestamp;
 use windrow_common::units::Resources;
@@ -67,7 +66,7 @@ fn nodes(state: &State, id: JobId, agents: &[Name], now: Timestamp) -> Option<Ev
 
 /// The agent, if it takes work.
 fn up<'a>(state: &'a State, agent: &Name) -> Option<&'a Agent> {
-    state.agents.get(agent).filter(|agent| agent.status == AgentStatus::Up)
+    state.agents.get(agent).filter(|agent| agent.takes_work())
 }
 
 /// The scheduler's wish to stop children: those that are still leased and not stopped already.

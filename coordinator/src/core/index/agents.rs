@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use windrow_common::api::resources::AgentStatus;
 use windrow_common::ids::Name;
 use windrow_common::units::Resources;
 use windrow_common::wire::agent::Executor;
@@ -77,7 +76,7 @@ impl Agents {
     /// Puts an agent where it belongs; one that takes no work is nowhere.
     pub(in crate::core) fn put(&mut self, agent: &Agent) {
         let number = agent.number;
-        if agent.status != AgentStatus::Up {
+        if !agent.takes_work() {
             self.take_out(number);
             return;
         }

@@ -39,6 +39,7 @@ impl State {
             work: VecDeque::new(),
             fenced_results: 0,
             blocked: BTreeMap::new(),
+            given_up: BTreeMap::new(),
             index: Index::default(),
         }
     }

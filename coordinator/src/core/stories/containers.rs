@@ -47,7 +47,7 @@ fn gpus_are_counted_like_cores() {
     let agent = "gpu".parse().unwrap();
     assert!(jobs.iter().all(|job| w.status(*job) == JobStatus::Starting));
     assert_eq!(w.status(third), JobStatus::Runnable, "both are taken");
-    let listed = view::list_agents(&w.state, |_| None).agents;
+    let listed = view::list_agents(&w.state, |_| view::Heard::default()).agents;
     let listed = listed.iter().find(|one| one.agent == "gpu").unwrap();
     assert_eq!((listed.leased_gpus, listed.total_gpus, listed.gpus.len()), (2, 2, 2));
     let leases = w.leases(&agent);

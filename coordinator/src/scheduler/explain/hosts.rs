@@ -41,6 +41,7 @@ impl Look<'_> {
                     Ok(()) => continue,
                     Err(Unfit::Lost) => ("LOST", None),
                     Err(Unfit::Draining) => ("DRAINING", None),
+                    Err(Unfit::NotReady) => ("NOT_READY", None),
                     Err(Unfit::Executor(_)) => ("EXECUTOR", None),
                     Err(Unfit::Architecture(_)) => ("ARCHITECTURE", None),
                     Err(Unfit::TooSmall(missing)) => ("TOO_SMALL", Some(*missing)),

@@ -260,10 +260,9 @@ impl Look<'_> {
 
     fn unheard(&self, lease: LeaseId) -> Words {
         let agent = self.agent(lease);
-        let silence = self
-            .hearing
-            .as_ref()
-            .and_then(|hearing| Some(((hearing.silence)(agent)?, hearing.lease_ttl)));
+        let silence = self.hearing.as_ref().and_then(|hearing| {
+            Some(((hearing.silence)(agent)?, hearing.lost_after(self.state, agent)))
+        });
         let (silence, ttl) = silence.unwrap_or((Duration::ZERO, Duration::ZERO));
         let left = ttl.saturating_sub(silence).as_secs();
         Words::new(format!(
@@ -315,6 +314,16 @@ impl Look<'_> {
             ))
             .status("ACTION_REQUIRED")
             .hint(format!("bring that agent back, or {another}")),
+            Unable::NotReady(agent) => {
+                let name = self.state.agent_name(*agent);
+                let problem = self.state.agents[name].problem();
+                let problem = problem.map_or("", |problem| problem.message.as_str());
+                Words::new(format!(
+                    "agent `{name}` could run it, but takes no work ({problem}), and no other agent of compute environment `{named}` could"
+                ))
+                .status("ACTION_REQUIRED")
+                .hint(format!("look after its host, or {another}"))
+            }
             Unable::NeverFits => {
                 let biggest = hosts.biggest.as_ref().map_or_else(String::new, |(name, size)| {
                     format!(", the largest agent offers {size} (`{name}`)")
@@ -424,7 +433,11 @@ fn constraint(named: &str, shape: &Shape, unfit: &Unfit) -> Words {
             shape.architecture.map_or("", |wanted| wanted.as_str())
         ))
         .status("MISCONFIGURATION:EC2_INSTANCE_CONFIGURATION_UNSUPPORTED"),
-        Unfit::TooSmall(_) | Unfit::Occupied(_) | Unfit::Lost | Unfit::Draining => {
+        Unfit::TooSmall(_)
+        | Unfit::Occupied(_)
+        | Unfit::Lost
+        | Unfit::Draining
+        | Unfit::NotReady => {
             Words::new(format!("{none} has GPUs: it needs {}", shape.resources.gpu))
                 .status("MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT")
         }

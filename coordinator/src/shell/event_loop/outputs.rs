@@ -142,6 +142,7 @@ impl Outlet {
                     consumer,
                     heartbeat_millis: u64::try_from(self.heartbeat.as_millis()).unwrap_or(u64::MAX),
                     fenced: fenced.clone(),
+                    self_fence: agent.disconnect.self_fence(),
                 })
             }
         };

@@ -29,7 +29,7 @@ fn a_lost_host_ends_the_whole_attempt_uncharged() {
     let second = start(&mut w, &agents);
     assert!(second.iter().all(|(_, lease)| lease.attempt == 2));
     // The lost host comes back with its node: fenced.
-    let held = vec![Held { lease: first[1].1.id, children: vec![(1, 1)] }];
+    let held = vec![Held { lease: first[1].1.id, children: vec![(1, 1)], ..Held::default() }];
     assert_eq!(w.register(lost.as_str(), 2, held.clone()), held);
     end(&mut w, &second[0], EndCause::Exited, 0);
     stop_all(&mut w, &second);
@@ -133,7 +133,8 @@ fn a_new_session_keeps_the_nodes_and_repeats_what_was_lost() {
     let others = taken(&mut w, &agents);
     // One order reached its agent, the other did not.
     let (kept, missed) = (&others[0], &others[1]);
-    let held = vec![Held { lease: kept.1.id, children: vec![(kept.1.first, 1)] }];
+    let held =
+        vec![Held { lease: kept.1.id, children: vec![(kept.1.first, 1)], ..Held::default() }];
     w.register(kept.0.as_str(), 2, held);
     w.register(missed.0.as_str(), 2, Vec::new());
     let repeated = taken(&mut w, &agents);
@@ -153,7 +154,7 @@ fn a_stop_is_told_again_to_a_new_session() {
     let all = start(&mut w, &agents);
     end(&mut w, &all[0], EndCause::Exited, 0);
     let (agent, lease) = &all[1];
-    let held = vec![Held { lease: lease.id, children: vec![(lease.first, 1)] }];
+    let held = vec![Held { lease: lease.id, children: vec![(lease.first, 1)], ..Held::default() }];
     w.register(agent.as_str(), 2, held);
     assert_eq!(stop_all(&mut w, &all), 2);
     assert_eq!(w.status(job), JobStatus::Succeeded);

@@ -8,7 +8,7 @@ use windrow_common::api::explain::WaitCode;
 use windrow_common::api::jobs::SubmitJob;
 use windrow_common::api::resources::DrainAgent;
 use windrow_common::ids::{JobId, JobRef};
-use windrow_common::wire::agent::{EndCause, Executor, Register};
+use windrow_common::wire::agent::{EndCause, Executor, Problem, Register};
 
 use super::{Case, asks, case};
 use crate::core::Command;
@@ -92,6 +92,12 @@ pub(super) const HOSTS: &[Case] = &[
     case(WaitCode::AgentLost, "is LOST", true, |w| {
         let agent = w.agent("a", 1);
         w.lose(&agent);
+        w.job().into()
+    }),
+    case(WaitCode::AgentNotReady, "takes no work (the disk is full)", true, |w| {
+        let problem = Problem { message: "the disk is full".into(), takes_no_work: true };
+        let register = w.registration("a", 1, vec![]);
+        w.join(Register { problems: vec![problem], ..register });
         w.job().into()
     }),
     case(WaitCode::AgentDraining, "windrow agent undrain a", true, |w| {
