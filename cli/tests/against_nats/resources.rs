@@ -150,7 +150,42 @@ fn an_environment_says_how_many_vcpus_it_stands_for() {
     assert_eq!(code(&server.windrow(&["ce", "update", "e"])), 2, "nothing is to be changed");
     let table = server.windrow(&["ce", "list"]);
     let row: Vec<&str> = text(&table.stdout).lines().nth(1).unwrap().split_whitespace().collect();
-    assert_eq!(row, ["e", "UNMANAGED", "ENABLED", "VALID", "1", "2.5", "8"]);
+    assert_eq!(row, ["e", "UNMANAGED", "ENABLED", "VALID", "1", "2.5", "8", "-"]);
+}
+
+#[test]
+fn what_happens_to_agents_that_cannot_be_heard_is_asked_for_in_times_people_write() {
+    let server = Server::start();
+    server.respond(|operation, request| {
+        let named = json!({"computeEnvironmentName": "e", "computeEnvironmentArn": "arn"});
+        let disconnect = &request["disconnect"];
+        match operation {
+            "CreateComputeEnvironment" => {
+                let expected = json!({"lostAfterSeconds": 90, "stopAfterSeconds": 20,
+                    "reconcile": "KEEP_ORIGINAL", "strict": true});
+                assert_eq!(disconnect, &expected);
+            }
+            "UpdateComputeEnvironment" => {
+                assert_eq!(disconnect, &json!({"stopAfterSeconds": 0, "strict": false}));
+            }
+            other => {
+                assert_eq!(other, "DescribeComputeEnvironments");
+                let shown = json!({"computeEnvironmentName": "e", "computeEnvironmentArn": "arn",
+                    "type": "UNMANAGED", "state": "ENABLED", "status": "VALID", "statusReason": "",
+                    "agents": 1, "totalMilliCpu": 2500,
+                    "disconnect": {"lostAfterSeconds": 90, "reconcile": "KEEP_ORIGINAL"}});
+                return Ok(json!({"computeEnvironments": [shown]}));
+            }
+        }
+        Ok(named)
+    });
+    let create = ["ce", "create", "e", "--lost-after", "1m30s", "--stop-after", "20s", "--strict"];
+    let create = [&create[..], &["--reconcile", "keep-original"]].concat();
+    assert_eq!(code(&server.windrow(&create)), 0);
+    let update = server.windrow(&["ce", "update", "e", "--stop-after", "0", "--no-strict"]);
+    assert_eq!(code(&update), 0);
+    let table = server.windrow(&["ce", "list"]);
+    assert!(text(&table.stdout).contains("lost after 90s, keeps originals"), "{table:?}");
 }
 
 #[test]
