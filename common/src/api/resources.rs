@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::time::Timestamp;
 use crate::api::disconnect::DisconnectPolicy;
+use crate::time::Timestamp;
 use crate::wire::agent::Executor;
 
 /// `ENABLED` or `DISABLED`.

@@ -30,7 +30,7 @@ fn a_lease_of_the_lost_time_is_fenced_and_never_mistaken_for_a_new_one() {
     assert!(w.state.term > seen.term && w.state.last_session > seen.session);
     assert!(w.state.alarms[0].text.contains("7 to 9"));
 
-    let holds = |lease: &Lease| Held { lease: lease.id, children: vec![(0, 1)] };
+    let holds = |lease: &Lease| Held { lease: lease.id, children: vec![(0, 1)], ..Held::default() };
     let fenced = w.register("a", 2, vec![holds(&kept), holds(&lease)]);
     assert_eq!(fenced, vec![holds(&lease)], "it is told to stop what nobody knows");
     w.job();
