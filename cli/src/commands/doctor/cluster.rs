@@ -15,7 +15,9 @@ pub(super) async fn coordinator(client: &Client) -> Vec<Check> {
         }
     };
     let detail = format!(
-        "version {}, term {}, {} jobs, {} MiB of memory",
+        "{} leads, {} stand by; version {}, term {}, {} jobs, {} MiB of memory",
+        status.leader,
+        status.standbys.len(),
         status.version,
         status.term,
         status.jobs,
@@ -27,6 +29,10 @@ pub(super) async fn coordinator(client: &Client) -> Vec<Check> {
         let check = Check::new("version", Verdict::Warning, detail);
         checks.push(check.hint(format!("this program's is {}", env!("CARGO_PKG_VERSION"))));
     }
+    checks.extend(status.alarms.iter().map(|alarm| {
+        Check::new("alarm", Verdict::Warning, format!("{} {}", alarm.at, alarm.text))
+            .hint("look whether what is missing matters to you")
+    }));
     checks.push(dead_letters(client).await);
     checks
 }
