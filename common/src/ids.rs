@@ -37,6 +37,12 @@ impl JobId {
         Self(Uuid::now_v7())
     }
 
+    /// Its last 32 bits, which are random in ids that were generated.
+    pub fn random_bits(self) -> u32 {
+        let [.., a, b, c, d] = self.0.into_bytes();
+        u32::from_be_bytes([a, b, c, d])
+    }
+
     /// An id from a number, for tests and fixtures.
     pub const fn from_u128(value: u128) -> Self {
         Self(Uuid::from_u128(value))

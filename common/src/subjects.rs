@@ -11,6 +11,7 @@
 //! | `P.dead.SOURCE` | coordinator | operators, from stream |
 //! | `P.event.QUEUE.JOB` | coordinator | CLI, users, from stream or as they come |
 //! | `P.history.QUEUE.JOB.PIECE.PART` | coordinator | coordinator, from stream |
+//! | `P.history.page.TERM.NUMBER.PART` | coordinator | coordinator, from stream |
 //! | `P.agent.AGENT.register` | that agent (request) | coordinator |
 //! | `P.agent.AGENT.beat` | that agent | coordinator |
 //! | `P.agent.AGENT.control` | coordinator | that agent |
@@ -160,6 +161,12 @@ impl Subjects {
     /// Records of a finished job's children: one part of one piece.
     pub fn history(&self, queue: &Name, job: JobId, piece: u32, part: u32) -> String {
         format!("{}.history.{queue}.{job}.{piece}.{part}", self.prefix)
+    }
+
+    /// One part of a page of finished jobs. Differs from [`Self::history`] in that no job's id is a
+    /// number.
+    pub fn history_page(&self, term: u64, number: u64, part: u32) -> String {
+        format!("{}.history.page.{term}.{number}.{part}", self.prefix)
     }
 
     /// The whole history.

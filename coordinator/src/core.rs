@@ -25,6 +25,7 @@ pub mod policies;
 pub mod quota;
 pub mod reasons;
 pub mod retry;
+pub mod shelf;
 pub mod spec;
 pub mod state;
 pub mod tags;
@@ -42,6 +43,6 @@ mod stories;
 mod world;
 
 pub use apply::apply;
-pub use commands::{Answer, Command, Decision, decide};
+pub use commands::{Answer, Command, Decision, Shelve, decide};
 pub use deadlines::next_deadline;
 pub use state::State;

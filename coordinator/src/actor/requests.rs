@@ -148,6 +148,7 @@ pub fn write_about(encoding: Encoding, answer: &About) -> Bytes {
         About::Described(answer) => encoding.write(answer).into(),
         About::Listed(answer) => encoding.write(answer).into(),
         About::Explained(answer) => encoding.write(answer).into(),
+        About::Tagged(answer) => encoding.write(answer).into(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod disconnect;
 mod nodes;
+mod shelf;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -18,6 +19,7 @@ use super::consumables::{self, Fate};
 use super::event::{ChildEnd, Event, Granted, Registered, Submitted, Then};
 use super::index::Changed;
 use super::quota;
+use super::shelf::PageId;
 use super::state::{Agent, Awaited, Job, Lease, Leased, Queue, Spec, State, Work};
 use super::usage;
 
@@ -126,7 +128,14 @@ pub fn apply(state: &mut State, event: &Event) {
         }
         Event::TagsSet { resource, tags } => resource.set(state, tags),
         Event::JobsArchived { jobs } => archive(state, jobs),
-        Event::JobsForgotten { jobs } => forget(state, jobs),
+        Event::JobsForgotten { jobs } => drop(forget(state, jobs)),
+        Event::JobsShelved { page, term, jobs } => {
+            let id = PageId { number: *page, term: *term };
+            shelf::shelve(state, id, jobs);
+        }
+        Event::JobLoaded(record) => shelf::load(state, record),
+        Event::PagesForgotten { upto } => state.shelf.forget_pages(*upto),
+        Event::KeysForgotten { blocks } => state.shelf.forget_keys(*blocks),
         Event::ReportsTaken { agent, upto } => {
             change_agent(state, agent, |a| a.confirmed_reports = *upto);
         }
@@ -233,6 +242,7 @@ fn submit(state: &mut State, id: JobId, submitted: &Submitted) {
         end_reason: None,
         rerun_of: submitted.rerun_of,
         released_at: None,
+        was_shelved: false,
     };
     if let Some(queue) = state.queues.get_mut(&job.queue) {
         queue.active_jobs += 1;
@@ -262,19 +272,23 @@ fn archive(state: &mut State, jobs: &[JobId]) {
     }
 }
 
-/// These jobs are unknown from now on, with their keys, and with their specs when nobody else has them.
-fn forget(state: &mut State, jobs: &[JobId]) {
+/// Jobs, and the keys that led to them.
+type Forgotten = (Vec<(JobId, Job)>, Vec<(String, (JobId, u64))>);
+
+/// These jobs are gone, with their keys, and with their specs when nobody else has them.
+fn forget(state: &mut State, jobs: &[JobId]) -> Forgotten {
+    let mut forgotten = Forgotten::default();
     for id in jobs {
         let job = state.jobs.remove(id).expect("decided on a known job");
-        for key in &job.keys {
-            state.idempotency.remove(key);
-        }
+        forgotten.1.extend(job.keys.iter().filter_map(|key| state.idempotency.remove_entry(key)));
         let mut index = std::mem::take(&mut state.index);
         for unused in index.forget(state, *id, &job) {
             state.specs.remove(&unused);
         }
         state.index = index;
+        forgotten.0.push((*id, job));
     }
+    forgotten
 }
 
 fn update(state: &mut State, id: JobId, max_parallel: Option<u32>, priority: Option<u32>) {

@@ -18,6 +18,7 @@ use windrow_common::ids::{JobId, Name};
 use windrow_common::wire::agent::{EndCause, Executor, Held, Register, Report};
 use windrow_common::wire::lease::Lease;
 
+use super::stories::shelf::Pages;
 use super::stories::why::check_reasons;
 use super::world::{World, n_to_n, name, on, sequential};
 use super::{Command, next_deadline};
@@ -76,6 +77,11 @@ enum Step {
     Archive {
         forget: bool,
     },
+    /// All finished jobs but so many leave the memory; of those on the shelf some come back.
+    Shelve {
+        keep: u8,
+        load: bool,
+    },
     /// From now on jobs that no agent could run end after this time; none do if it is 0.
     LimitBlocked {
         seconds: u32,
@@ -121,6 +127,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (1u32..4, 1u32..3).prop_map(|(count, attempts)| Step::Nodes { count, attempts }),
         1 => agent.prop_map(|agent| Step::Obey { agent }),
         1 => any::<bool>().prop_map(|forget| Step::Archive { forget }),
+        2 => (0u8..4, any::<bool>()).prop_map(|(keep, load)| Step::Shelve { keep, load }),
         1 => (0u32..8, any::<bool>())
             .prop_map(|(seconds, terminate)| Step::LimitBlocked { seconds, terminate }),
         2 => (0u8..8, any::<bool>()).prop_map(|(job, in_place)| Step::Rerun { job, in_place }),
@@ -134,6 +141,8 @@ struct Chaos {
     jobs: Vec<JobId>,
     held: [Vec<(Lease, u32)>; 3],
     told: [Option<Report>; 3],
+    /// What the history has of finished jobs.
+    shelf: Pages,
 }
 
 impl Chaos {
@@ -143,6 +152,7 @@ impl Chaos {
             jobs: Vec::new(),
             held: Default::default(),
             told: Default::default(),
+            shelf: Pages::default(),
         };
         chaos.define_nodes();
         chaos.define_limits();
@@ -184,6 +194,7 @@ impl Chaos {
             Step::Nodes { count, attempts } => self.submit_nodes(count, attempts),
             Step::Obey { agent } => self.obey(agent),
             Step::Archive { forget } => self.archive(forget),
+            Step::Shelve { keep, load } => self.w.shelve(keep.into(), &mut self.shelf, load),
             Step::LimitBlocked { seconds, terminate } => self.limit_blocked(seconds, terminate),
             Step::Register { agent, cpus, keep } => self.register(agent, cpus, keep),
             Step::Lose { agent } => self.w.lose(&Self::agent(agent)),

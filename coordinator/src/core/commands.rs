@@ -24,6 +24,7 @@ mod work;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use windrow_common::api::ApiError;
 use windrow_common::api::consumables::{
@@ -58,6 +59,7 @@ use super::alarms::{self, Numbers};
 use super::children::NeverRan;
 use super::event::{Event, Preempted};
 use super::limits::{EVENT_RANGES_MAX, Limits};
+use super::shelf::{PageId, Record};
 use crate::scheduler::{Placement, Reservation};
 
 /// What somebody asks of the core.
@@ -120,6 +122,10 @@ pub enum Command {
     Archive(Vec<(Timestamp, JobId)>),
     /// Jobs that ended at or before this time need not be known any longer.
     Forget(Timestamp),
+    /// A page of the history has these finished jobs as they are here: they need not be here.
+    Shelve(Box<Shelve>),
+    /// The history was asked for a shelved job, and this is it.
+    Load(Box<Record>),
     /// The first thing that is due by time, if there is one; asked for until nothing is due.
     Tick,
     CreateConsumable(CreateConsumableResource),
@@ -138,6 +144,16 @@ pub enum Command {
     Reserve(BTreeMap<Name, Reservation>),
     /// Which heads of queues are blocked; asked for until nothing changes.
     WatchQueues,
+}
+
+/// A page of finished jobs that is stored.
+#[derive(Clone, Debug)]
+pub struct Shelve {
+    pub page: PageId,
+    /// What the page has.
+    pub jobs: Arc<Vec<Record>>,
+    /// How many idempotency keys of shelved jobs may be known.
+    pub keys_max: u64,
 }
 
 /// What a command leads to.
@@ -240,6 +256,8 @@ fn decide_command(
         Command::Untag(request) => tags::untag(state, request),
         Command::Archive(stored) => Ok(archive::archive(state, stored).into()),
         Command::Forget(upto) => Ok(archive::forget(state, *upto).into()),
+        Command::Shelve(shelve) => Ok(archive::shelve(state, shelve).into()),
+        Command::Load(record) => Ok(archive::load(state, record).into()),
         Command::Place(placement) => Ok(place::place(state, placement, now).into()),
         Command::Work => Ok(work::work(state, limits, now).into()),
         Command::Tick => Ok(tick::tick(state, now).into()),

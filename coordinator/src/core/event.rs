@@ -19,6 +19,7 @@ use super::consumables::{Consumable, Token};
 use super::disconnect::Disconnect;
 use super::policies::Policy;
 use super::quota::{JobQuota, Preemption, QuotaShare};
+use super::shelf::Record;
 use super::state::{Dependency, Environment, JobSpec, Nodes, Queue, Revision};
 use super::tags::{Tagged, Tags};
 use crate::scheduler::Reservation;
@@ -282,6 +283,22 @@ pub enum Event {
     },
     /// An agent came back and has children of a given-up lease back.
     LeaseReclaimed(Reclaimed),
+    /// This page of the history has these finished jobs; here they are given up.
+    JobsShelved {
+        page: u64,
+        term: u64,
+        jobs: Vec<JobId>,
+    },
+    /// A finished job is back in memory, as a page of the history has it.
+    JobLoaded(Box<Record>),
+    /// The jobs of the pages up to this one are unknown from now on.
+    PagesForgotten {
+        upto: u64,
+    },
+    /// So many blocks of idempotency keys of shelved jobs are forgotten, the oldest.
+    KeysForgotten {
+        blocks: usize,
+    },
 }
 
 /// Children that an agent has back.

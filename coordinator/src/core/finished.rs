@@ -1,5 +1,5 @@
-//! Which finished jobs may be archived or forgotten. Derived from the state, as every table of the
-//! index.
+//! Which finished jobs may be archived, shelved or forgotten. Derived from the state, as every table of
+//! the index.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,8 +12,10 @@ use super::state::Job;
 /// The tables.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Finished {
-    /// Finished jobs by the time of their end.
-    by_time: BTreeSet<(Timestamp, JobId)>,
+    /// When each finished job ended.
+    ended: BTreeMap<JobId, Timestamp>,
+    /// Finished jobs that no unended job waits for, by the time of their end.
+    free: BTreeSet<(Timestamp, JobId)>,
     /// Those whose records are still here.
     with_records: BTreeSet<(Timestamp, JobId)>,
     /// How many unended jobs name this one in what they wait for.
@@ -37,11 +39,17 @@ impl Finished {
     fn need(&mut self, id: JobId, job: &Job) {
         for on in needs(id, job) {
             *self.needed.entry(on).or_default() += 1;
+            if let Some(at) = self.ended.get(&on) {
+                self.free.remove(&(*at, on));
+            }
         }
     }
 
     fn list(&mut self, id: JobId, job: &Job, at: Timestamp) {
-        self.by_time.insert((at, id));
+        self.ended.insert(id, at);
+        if !self.needed.contains_key(&id) {
+            self.free.insert((at, id));
+        }
         if !job.children.is_archived() {
             self.with_records.insert((at, id));
         }
@@ -51,15 +59,23 @@ impl Finished {
     pub(super) fn end(&mut self, id: JobId, job: &Job, at: Timestamp) {
         for on in needs(id, job) {
             count_down(&mut self.needed, on);
+            if let Some(at) = self.ended.get(&on).filter(|_| !self.needed.contains_key(&on)) {
+                self.free.insert((*at, on));
+            }
         }
         self.list(id, job, at);
     }
 
     /// It goes on after all; it had ended at this time.
     pub(super) fn reopen(&mut self, id: JobId, job: &Job, at: Timestamp) {
-        self.by_time.remove(&(at, id));
-        self.with_records.remove(&(at, id));
+        self.leave(id, at);
         self.need(id, job);
+    }
+
+    fn leave(&mut self, id: JobId, at: Timestamp) {
+        self.ended.remove(&id);
+        self.free.remove(&(at, id));
+        self.with_records.remove(&(at, id));
     }
 
     /// Its records are given up.
@@ -70,8 +86,7 @@ impl Finished {
     /// It is unknown from now on. Gives those of its specs that nothing has any more.
     pub(super) fn forget(&mut self, id: JobId, job: &Job) -> Vec<SpecDigest> {
         if let Some(at) = job.stopped_at {
-            self.by_time.remove(&(at, id));
-            self.with_records.remove(&(at, id));
+            self.leave(id, at);
         }
         let specs = specs(job);
         specs.iter().for_each(|spec| count_down(&mut self.users, *spec));
@@ -80,7 +95,7 @@ impl Finished {
 
     /// How many finished jobs have given up their records.
     pub fn archived_count(&self) -> u64 {
-        (self.by_time.len() - self.with_records.len()) as u64
+        (self.ended.len() - self.with_records.len()) as u64
     }
 
     /// Jobs that ended at or before this time and whose records are here, those that ended first
@@ -89,10 +104,19 @@ impl Finished {
         self.with_records.iter().copied().take_while(move |(at, _)| *at <= upto)
     }
 
-    /// Jobs that ended at or before this time and that no unended job waits for.
-    pub fn forgettable(&self, upto: Timestamp) -> impl Iterator<Item = JobId> {
-        let old = self.by_time.iter().take_while(move |(at, _)| *at <= upto);
-        old.map(|(_, id)| *id).filter(|id| !self.needed.contains_key(id))
+    /// How many finished jobs no unended job waits for.
+    pub fn free_count(&self) -> usize {
+        self.free.len()
+    }
+
+    /// Those, the one that ended first first.
+    pub fn free(&self) -> impl Iterator<Item = (Timestamp, JobId)> {
+        self.free.iter().copied()
+    }
+
+    /// Whether the job has ended and no unended job waits for it.
+    pub fn is_free(&self, id: JobId) -> bool {
+        self.ended.get(&id).is_some_and(|at| self.free.contains(&(*at, id)))
     }
 }
 

@@ -123,7 +123,9 @@ impl Index {
             index.consume(state, *id);
             index.place_job(state, *id);
             index.quota.enter(*id, job);
-            index.listing.enter(*id, job, job.status());
+            if !job.was_shelved {
+                index.listing.enter(*id, job, job.status());
+            }
             index.finished.enter(*id, job);
         }
         for (queue, shares) in &state.usage {
@@ -201,8 +203,17 @@ impl Index {
                 }
             }
         }
-        self.listing.leave(job);
+        if !job.was_shelved {
+            self.listing.leave(job);
+        }
         self.finished.forget(id, job)
+    }
+
+    /// Enters a finished job that was on the shelf.
+    pub(super) fn load(&mut self, state: &State, id: JobId) {
+        self.consume(state, id);
+        self.place_job(state, id);
+        self.finished.enter(id, &state.jobs[&id]);
     }
 
     /// Puts the job where its readiness belongs.

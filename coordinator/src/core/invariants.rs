@@ -26,6 +26,7 @@ pub fn check(state: &State) -> Result<(), String> {
     blocked_heads_are_ready(state)?;
     agents_are_kept_for_ready_jobs(state)?;
     given_up_leases_are_of_unended_jobs(state)?;
+    keys_lead_to_known_jobs(state)?;
     for (id, job) in &state.jobs {
         let counted = job.children.recount();
         let kept = windrow_common::api::jobs::JobStatus::ALL.map(|s| job.children.count(s));
@@ -38,6 +39,20 @@ pub fn check(state: &State) -> Result<(), String> {
     rebuilt.index.changed.clone_from(&state.index.changed);
     if rebuilt.index != state.index {
         return Err("INV-16: the tables differ from those rebuilt from the state".to_owned());
+    }
+    Ok(())
+}
+
+/// A key in memory leads to a job in memory, and what has left it is counted.
+fn keys_lead_to_known_jobs(state: &State) -> Result<(), String> {
+    for (key, (job, _)) in &state.idempotency {
+        if !state.jobs.get(job).is_some_and(|job| job.keys.contains(key)) {
+            return Err(format!("key `{key}` leads to {job}, which does not have it"));
+        }
+    }
+    let jobs = state.shelf.recount();
+    if jobs != state.shelf.jobs {
+        return Err(format!("{jobs} jobs on the shelf, counted are {}", state.shelf.jobs));
     }
     Ok(())
 }

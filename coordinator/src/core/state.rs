@@ -31,6 +31,7 @@ use super::index::Index;
 use super::policies::Policy;
 use super::quota::{JobQuota, Preemption, QuotaShare};
 use super::retry::Retry;
+use super::shelf::Shelf;
 use super::spec::Workload;
 use super::usage::QueueUse;
 use crate::scheduler::Reservation;
@@ -95,6 +96,9 @@ pub struct State {
     /// Leases of unended jobs that were given up and that their agents can have back.
     #[serde(default)]
     pub given_up: BTreeMap<JobId, BTreeMap<LeaseId, GivenUp>>,
+    /// Finished jobs that have left the memory.
+    #[serde(default)]
+    pub shelf: Shelf,
     /// Derived look-up tables.
     #[serde(skip)]
     pub index: Index,
@@ -242,6 +246,9 @@ pub struct Job {
     /// How often each child was preempted.
     #[serde(default)]
     pub preempted: BTreeMap<u32, u32>,
+    /// It has been on the shelf before: lists have it from there.
+    #[serde(default)]
+    pub was_shelved: bool,
 }
 
 impl Job {

@@ -18,6 +18,7 @@ mod recovery;
 mod rerun;
 mod resources;
 mod retries;
+pub(super) mod shelf;
 mod snapshot;
 mod stopping;
 mod tags;

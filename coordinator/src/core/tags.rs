@@ -27,16 +27,20 @@ pub enum Tagged {
 }
 
 impl Tagged {
+    /// The job that an ARN, or its end, names; known or not.
+    pub fn job(text: &str) -> Option<JobId> {
+        match end(text).split_once('/')? {
+            ("job", id) => id.parse().ok(),
+            _ => None,
+        }
+    }
+
     /// What an ARN names, if it is there. Its end alone (`job/ID`) will do.
     ///
     /// # Errors
     /// It is no ARN of something with tags, or there is no such thing.
     pub fn find(state: &State, text: &str) -> Result<Self, ApiError> {
-        // `arn:PARTITION:batch:REGION:ACCOUNT:` and the end.
-        let end = match text.starts_with("arn:") {
-            true => text.splitn(6, ':').nth(5).unwrap_or_default(),
-            false => text,
-        };
+        let end = end(text);
         let shown: String = text.chars().take(200).collect();
         let found = end.split_once('/').map(|(kind, id)| (kind, Self::parse(kind, id)));
         match found {
@@ -114,5 +118,13 @@ impl Tagged {
         if let Some(place) = place {
             place.clone_from(tags);
         }
+    }
+}
+
+/// What is left of an ARN without `arn:PARTITION:batch:REGION:ACCOUNT:`; else the text.
+fn end(text: &str) -> &str {
+    match text.starts_with("arn:") {
+        true => text.splitn(6, ':').nth(5).unwrap_or_default(),
+        false => text,
     }
 }

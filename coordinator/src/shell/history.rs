@@ -1,6 +1,8 @@
 //! The history store: records of finished jobs' children, in pieces, one subject each. A piece that is
 //! stored again replaces itself, so what a killed coordinator began is simply done again.
 
+pub(crate) mod page;
+
 use async_nats::jetstream::{self, stream::Stream};
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};

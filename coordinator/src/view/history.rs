@@ -1,15 +1,22 @@
 //! Questions about jobs whose records are in the history: what is missing here, and the answer once it
 //! is there.
 
+mod shelf;
+
 use std::collections::BTreeSet;
 
 use windrow_common::api::explain::Explanation;
 use windrow_common::api::jobs::{DescribeJobsResponse, ListJobsResponse};
+use windrow_common::api::tags::ListTagsForResourceResponse;
 use windrow_common::ids::{JobId, JobRef, Name};
+
+pub use shelf::Shelved;
+pub(in crate::view) use shelf::put_back;
 
 use super::explain::tell_end;
 use super::jobs::{detail, summary};
 use crate::core::State;
+use crate::core::arn;
 use crate::core::children::archive::Piece;
 
 /// Names a piece of the history.
@@ -36,11 +43,18 @@ pub enum Answer {
     Described(DescribeJobsResponse),
     Listed(ListJobsResponse),
     Explained(Box<Explanation>),
+    Tagged(ListTagsForResourceResponse),
 }
 
 impl Later {
     /// Whether the answer lacks something that the history has; if so, what it takes to complete it.
     pub fn new(state: &State, answer: Answer) -> Result<Self, Answer> {
+        let later = Self::of(state, answer);
+        if later.wanted.is_empty() { Err(later.answer) } else { Ok(later) }
+    }
+
+    /// What it takes to complete the answer: nothing if it lacks nothing.
+    fn of(state: &State, answer: Answer) -> Self {
         let ids: Vec<JobRef> = match &answer {
             Answer::Described(answer) => parse(answer.jobs.iter().map(|job| &job.job_id)),
             // Of a job as a whole, all that lists show is here.
@@ -49,6 +63,7 @@ impl Later {
                 ids.into_iter().filter(|id| id.child.is_some()).collect()
             }
             Answer::Explained(answer) => parse(std::iter::once(&answer.job_id)),
+            Answer::Tagged(_) => Vec::new(),
         };
         let mut wanted = BTreeSet::new();
         let mut excerpt = State::default();
@@ -72,11 +87,35 @@ impl Later {
                 true
             })
             .collect();
-        if wanted.is_empty() {
-            return Err(answer);
+        if !wanted.is_empty() {
+            excerpt.agent_numbers.clone_from(&state.agent_numbers);
         }
-        excerpt.agent_numbers.clone_from(&state.agent_numbers);
-        Ok(Self { wanted, excerpt, ids, answer })
+        Self { wanted, excerpt, ids, answer }
+    }
+
+    /// Takes in the answer about other jobs of the same DescribeJobs request, which named them in this
+    /// order.
+    fn merge(&mut self, other: Self, order: &[String]) {
+        let (Answer::Described(all), Answer::Described(more)) = (&mut self.answer, other.answer)
+        else {
+            return;
+        };
+        all.jobs.extend(more.jobs);
+        let place = |id: &String| order.iter().position(|text| arn::plain(text) == id);
+        all.jobs.sort_by_cached_key(|job| place(&job.job_id));
+        self.wanted.extend(other.wanted);
+        self.ids.extend(other.ids);
+        if self.excerpt.agent_numbers.is_empty() {
+            self.excerpt.agent_numbers = other.excerpt.agent_numbers;
+        }
+        self.excerpt.jobs.extend(other.excerpt.jobs);
+        self.excerpt.specs.extend(other.excerpt.specs);
+        for (name, definition) in other.excerpt.definitions {
+            let revisions = &mut self.excerpt.definitions.entry(name).or_default().revisions;
+            for (number, revision) in definition.revisions {
+                revisions.entry(number).or_insert(revision);
+            }
+        }
     }
 
     /// The answer with these pieces. What the history has lost stays as it was.
@@ -111,6 +150,7 @@ impl Later {
                 }
                 Answer::Explained(answer)
             }
+            Answer::Tagged(answer) => Answer::Tagged(answer),
         }
     }
 }

@@ -2,6 +2,8 @@
 //! from tables in the order of the list, and what no table answers is looked at a bounded number of
 //! rows at a time, so that a page may be short and still have a token.
 
+mod shelf;
+
 use std::ops::Bound;
 
 use windrow_common::api::ApiError;
@@ -19,6 +21,8 @@ use crate::core::find;
 use crate::core::listing::{Pattern, Placed, Row, Rows};
 use crate::core::state::Job;
 use crate::scheduler::explain::Look;
+
+pub(super) use shelf::ShelfList;
 
 /// Most rows of one page, as AWS has it.
 const LIST_MAX: u32 = 1000;
@@ -85,6 +89,7 @@ fn parse_statuses(text: &str) -> Result<Vec<JobStatus>, ApiError> {
 }
 
 /// What jobs have to be like.
+#[derive(Debug)]
 struct Filters {
     name: Option<Pattern>,
     definition: Option<Pattern>,
@@ -228,6 +233,9 @@ fn list_queue(
             page.rows.push(summary(state, JobRef::from(row.job), job));
         }
         last = Some(row);
+    }
+    if page.next_token.is_none() && !is_oldest_first(request)? {
+        page.next_token = shelf::first_token(state, queue.as_ref(), &filters);
     }
     Ok(page)
 }

@@ -35,12 +35,17 @@ pub(super) fn rerun(
     let content = RerunJob { idempotency_key: None, ..request.clone() };
     let key = key_of(request.idempotency_key.as_deref(), &content)?;
     if let Some(job) = known_by(state, key.as_ref())? {
+        if !state.jobs.contains_key(&job) {
+            return Err(ApiError::not_found(format!(
+                "job {job}, which an earlier request under this idempotency key led to, is not known any more"
+            ))
+            .hint("use a new key for a new job"));
+        }
         return Ok(answer(Vec::new(), state, job, job.into(), None));
     }
     let unknown = || {
-        ApiError::not_found(format!("job {} does not exist", request.job_id)).hint(
-            "a job whose record is no longer kept in memory cannot be run again: submit it anew",
-        )
+        ApiError::not_found(format!("job {} does not exist", request.job_id))
+            .hint("a job that has been forgotten cannot be run again: submit it anew")
     };
     let id = find(state, &request.job_id)?.ok_or_else(unknown)?;
     let job = &state.jobs[&id.job];

@@ -36,7 +36,8 @@ pub(super) fn submit(
     let content = SubmitJob { idempotency_key: None, ..request.clone() };
     let key = key_of(request.idempotency_key.as_deref(), &content)?;
     if let Some(job) = known_by(state, key.as_ref())? {
-        let response = response(job, &state.jobs[&job].name);
+        // Of the first request's name: the contents are the same.
+        let response = response(job, &request.job_name);
         return Ok(Decision { events: Vec::new(), answer: Answer::Submitted(response) });
     }
     check_size("Job size", request, limits.submit_kib)?;
@@ -83,7 +84,7 @@ pub(super) fn submit(
         quota,
     };
     events.push(Event::JobSubmitted { job: id, submitted: Box::new(submitted) });
-    Ok(Decision { events, answer: Answer::Submitted(response(id, &name)) })
+    Ok(Decision { events, answer: Answer::Submitted(response(id, request.job_name.as_str())) })
 }
 
 /// What a job runs.
@@ -167,11 +168,11 @@ pub(super) fn from_stream(
     decision
 }
 
-fn response(id: JobId, name: &Name) -> SubmitJobResponse {
+fn response(id: JobId, name: &str) -> SubmitJobResponse {
     SubmitJobResponse {
         job_arn: arn::job(id.into()),
         job_id: id.to_string(),
-        job_name: name.to_string(),
+        job_name: name.to_owned(),
     }
 }
 
@@ -200,9 +201,10 @@ pub(super) fn key_of(key: Option<&str>, content: &impl Serialize) -> Result<Opti
 /// Errors: that request asked for something else.
 pub(super) fn known_by(state: &State, key: Option<&Key>) -> Result<Option<JobId>, ApiError> {
     let Some((key, digest)) = key else { return Ok(None) };
-    let Some((job, first)) = state.idempotency.get(key) else { return Ok(None) };
-    if first == digest {
-        return Ok(Some(*job));
+    let known = state.idempotency.get(key).copied().or_else(|| state.shelf.key(key));
+    let Some((job, first)) = known else { return Ok(None) };
+    if first == *digest {
+        return Ok(Some(job));
     }
     Err(ApiError::conflict(format!(
         "idempotency key `{key}` was used for job {job} with other content"

@@ -6,6 +6,7 @@ use rangemap::RangeSet;
 
 use super::State;
 use crate::core::index::Index;
+use crate::core::shelf::Shelf;
 
 impl State {
     /// A copy without jobs and without what only their history needs. Jobs of interest are put back,
@@ -40,6 +41,7 @@ impl State {
             fenced_results: 0,
             blocked: BTreeMap::new(),
             given_up: BTreeMap::new(),
+            shelf: Shelf::default(),
             index: Index::default(),
         }
     }
