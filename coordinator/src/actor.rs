@@ -29,15 +29,16 @@ use windrow_common::subjects::Subjects;
 use windrow_common::time::Timestamp;
 use windrow_common::wire::agent::{Beat, Control};
 
-use self::archiving::Archiving;
+use self::archiving::{Archiving, Keep};
 use self::dispatch::Dispatch;
 use self::liveness::Liveness;
 pub use self::messages::{
-    Answered, Body, DeadLetter, Effects, Input, Joined, Now, Reply, Submission, Turn,
+    Answered, Body, DeadLetter, Effects, Input, Joined, Load, Now, Reply, Submission, Turn,
 };
 use self::requests::{Asked, Told};
 use crate::core::event::Event;
 use crate::core::limits::Limits;
+use crate::core::shelf::PageId;
 use crate::core::{Answer, Command, State, apply, decide, next_deadline};
 use crate::scheduler::{Pass, preemptions};
 use crate::view::changes::changes;
@@ -57,10 +58,8 @@ pub struct Settings {
     pub heartbeat: Duration,
     /// Silence after which an agent counts as lost.
     pub lease_ttl: Duration,
-    /// How long finished jobs keep their records in the state.
-    pub finished_in_memory: Duration,
-    /// How long finished jobs are known.
-    pub history_age: Duration,
+    /// What is kept of finished jobs.
+    pub finished: Keep,
 }
 
 impl Settings {
@@ -71,8 +70,7 @@ impl Settings {
             subjects,
             heartbeat: Duration::from_secs(2),
             lease_ttl: Duration::from_secs(30),
-            finished_in_memory: Duration::from_secs(5 * 60),
-            history_age: Duration::from_secs(7 * 24 * 3600),
+            finished: Keep::default(),
         }
     }
 }
@@ -112,7 +110,7 @@ impl Actor {
         let agents: BTreeSet<Name> = live_agents(&state);
         let ttl = settings.lease_ttl;
         let liveness = Liveness::new(ttl, agents.iter().cloned(), now.monotonic);
-        let archiving = Archiving::new(settings.finished_in_memory, settings.history_age);
+        let archiving = Archiving::new(settings.finished);
         let turn = Turn { register: agents.clone(), ..Turn::default() };
         Self {
             state,
@@ -141,7 +139,7 @@ impl Actor {
     /// Decides all of this, what is due by time, follow-up work and placement.
     pub fn turn(&mut self, inputs: impl IntoIterator<Item = Input>, now: Now) -> Turn {
         for input in inputs {
-            self.take(input, now);
+            self.take(input, now, false);
         }
         let is_unfinished = self.follow_up(now.wall);
         Turn { is_unfinished, ..std::mem::take(&mut self.turn) }
@@ -165,6 +163,7 @@ impl Actor {
             replies,
             reports_upto,
             to_history: turn.to_history,
+            loads: turn.loads,
         }
     }
 
@@ -186,12 +185,23 @@ impl Actor {
         Ok(decision.answer)
     }
 
-    fn take(&mut self, input: Input, now: Now) {
+    /// Takes an input, whose jobs may have been looked for in the history before.
+    fn take(&mut self, input: Input, now: Now, is_loaded: bool) {
         match input {
             Input::Request { operation, payload, encoding, reply } => {
-                self.on_request(&operation, &payload, encoding, reply, now);
+                let asked = self.ask(&operation, &payload, encoding, now);
+                let pages = match (&asked, is_loaded) {
+                    (Ok(asked), false) => self.pages_for(&asked.jobs(&self.state)),
+                    (Ok(_), true) | (Err(_), _) => Vec::new(),
+                };
+                if pages.is_empty() {
+                    self.on_request(asked, encoding, reply, now);
+                } else {
+                    let then = Input::Request { operation, payload, encoding, reply };
+                    self.turn.loads.push(Load { pages, then });
+                }
             }
-            Input::Submission(submission) => self.on_submission(*submission, now.wall),
+            Input::Submission(submission) => self.on_submission(submission, now.wall, is_loaded),
             Input::Register { request, reply } => {
                 let agent = request.agent.clone();
                 let before = self.state.agents.get(&agent).map(|a| a.session);
@@ -221,6 +231,14 @@ impl Actor {
                 self.turn.dead.push(DeadLetter { source, subject, payload, reason });
             }
             Input::Archived(complete) => self.archiving.on_stored(complete),
+            Input::PageStored(page, records) => self.archiving.on_page(page, records),
+            Input::Loaded { records, then } => {
+                for record in records {
+                    // It refuses nothing.
+                    self.decide(&Command::Load(Box::new(record)), now.wall).ok();
+                }
+                self.take(*then, now, true);
+            }
             Input::Tick => {
                 self.look_for_silence(now);
                 self.turn.is_tick = true;
@@ -228,16 +246,23 @@ impl Actor {
         }
     }
 
-    fn on_request(
+    fn ask(
         &mut self,
         operation: &str,
         payload: &[u8],
         encoding: Encoding,
+        now: Now,
+    ) -> Result<Asked, ApiError> {
+        requests::ask(&self.state, operation, encoding, payload, now.wall, &mut self.new_id)
+    }
+
+    fn on_request(
+        &mut self,
+        asked: Result<Asked, ApiError>,
+        encoding: Encoding,
         reply: Option<String>,
         now: Now,
     ) {
-        let asked =
-            requests::ask(&self.state, operation, encoding, payload, now.wall, &mut self.new_id);
         let told = match asked {
             Err(refused) => Err(refused),
             Ok(Asked::Told(told)) => Ok(told),
@@ -250,11 +275,18 @@ impl Actor {
             let body = match told {
                 Ok(Told::Now(bytes)) => Body::Answer(Ok(bytes)),
                 Ok(Told::Later(later)) => Body::Later(later),
+                Ok(Told::Shelved(question)) => Body::Shelved(question),
                 Ok(Told::Cluster(statistics)) => Body::Cluster(statistics),
                 Err(refused) => Body::Answer(Err(refused)),
             };
             self.turn.replies.push(Reply { to, encoding, body });
         }
+    }
+
+    /// Pages of the history that may have those of these jobs that have left the memory.
+    fn pages_for(&self, jobs: &BTreeSet<JobId>) -> Vec<(PageId, Vec<JobId>)> {
+        let unknown = jobs.iter().copied().filter(|id| !self.state.jobs.contains_key(id));
+        self.state.shelf.find(&unknown.collect())
     }
 
     fn on_beat(&mut self, agent: &Name, beat: &Beat, at: Now) {

@@ -31,7 +31,12 @@ event_age = "2d"
 event_mib = 1024
 # How long a finished job keeps its children's records in memory, before they go to the history store.
 finished_in_memory = "5m"
-# Finished jobs are known for this time; their children's records are removed then, or beyond this size
+# How many finished jobs stay in memory (about 1 KiB each); older ones are in the history store alone,
+# where they are described, listed and run again from, only more slowly.
+finished_jobs = 100000
+# How many idempotency keys of those older jobs stay in memory (about 60 bytes each).
+finished_keys = 1000000
+# Finished jobs are known for this time; they and their records are removed then, or beyond this size
 # (the oldest first).
 history_age = "7d"
 history_mib = 4096
@@ -86,6 +91,8 @@ pub struct Config {
     pub event_age: HumanDuration,
     pub event_mib: u32,
     pub finished_in_memory: HumanDuration,
+    pub finished_jobs: usize,
+    pub finished_keys: u64,
     pub history_age: HumanDuration,
     pub history_mib: u32,
     pub nats: Nats,

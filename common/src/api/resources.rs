@@ -366,6 +366,9 @@ pub struct DescribeClusterResponse {
     /// *Extension.* What an operator has to look at, the newest last.
     #[serde(default)]
     pub alarms: Vec<Alarm>,
+    /// *Extension.* Finished jobs that have left the memory and are in the history alone.
+    #[serde(default)]
+    pub shelved_jobs: u64,
 }
 
 /// Something that an operator has to look at.

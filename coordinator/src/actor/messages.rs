@@ -1,6 +1,7 @@
 //! What goes into the actor and what comes out.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use windrow_common::api::ApiError;
@@ -13,8 +14,9 @@ use windrow_common::wire::agent::{Beat, Held, Register, ReportMessage};
 
 use super::archiving::Batch;
 use crate::core::event::Event;
+use crate::core::shelf::{PageId, Record};
 use crate::view::changes::Change;
-use crate::view::history::Later;
+use crate::view::history::{Later, Shelved};
 
 /// Something that arrives.
 #[derive(Debug)]
@@ -33,6 +35,10 @@ pub enum Input {
     Unreadable { subject: String, payload: Bytes, reason: String },
     /// The history has everything of these finished jobs; each with the time of its end.
     Archived(Vec<(Timestamp, JobId)>),
+    /// The history has this page of finished jobs.
+    PageStored(PageId, Arc<Vec<Record>>),
+    /// What the history had of the jobs that an input names, and that input.
+    Loaded { records: Vec<Record>, then: Box<Self> },
     /// A heartbeat interval has passed.
     Tick,
 }
@@ -72,6 +78,7 @@ pub struct Turn {
     /// Heartbeats to be answered: agent, session and number.
     pub(super) heard: Vec<(Name, u64, u64)>,
     pub(super) to_history: Option<Batch>,
+    pub(super) loads: Vec<Load>,
     pub(super) is_tick: bool,
 }
 
@@ -91,6 +98,28 @@ pub struct Effects {
     pub reports_upto: Option<u64>,
     /// Records to be stored; [`Input::Archived`] says that they are.
     pub to_history: Option<Batch>,
+    /// Inputs that wait for jobs from the history.
+    pub loads: Vec<Load>,
+}
+
+/// An input that names jobs which have left the memory. [`Input::Loaded`] brings them. A submission is
+/// not to be acknowledged before that.
+#[derive(Debug)]
+pub struct Load {
+    /// Pages that may have them, and which, the latest page first.
+    pub pages: Vec<(PageId, Vec<JobId>)>,
+    pub then: Input,
+}
+
+impl Load {
+    /// The place in its stream of the submission that waits, if it is one.
+    pub fn submission(&self) -> Option<u64> {
+        if let Input::Submission(submission) = &self.then {
+            Some(submission.sequence)
+        } else {
+            None
+        }
+    }
 }
 
 /// An answer to a request.
@@ -107,6 +136,8 @@ pub enum Body {
     Answer(Answered),
     /// It lacks what the history has.
     Later(Box<Later>),
+    /// It is about jobs that have left the memory.
+    Shelved(Box<Shelved>),
     /// It lacks what only the process knows: memory, journal.
     Cluster(Box<DescribeClusterResponse>),
 }

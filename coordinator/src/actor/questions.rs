@@ -8,7 +8,7 @@ use super::requests::{self, Question, Told};
 use super::{Actor, Now};
 use crate::scheduler::explain::Hearing;
 use crate::view;
-use crate::view::history::Answer;
+use crate::view::history::{Answer, Shelved};
 
 /// Heartbeats in a row that an agent may miss before it is said to be silent.
 const BEATS_MISSED_MAX: u32 = 3;
@@ -48,6 +48,9 @@ impl Actor {
                     late: self.settings.heartbeat * BEATS_MISSED_MAX,
                     lease_ttl: self.liveness.ttl(),
                 };
+                if let Some(question) = Shelved::explain(&self.state, request, now.wall) {
+                    return Ok(Told::Shelved(Box::new(question)));
+                }
                 let answer = view::explain_job(&self.state, request, now.wall, hearing)?;
                 let answer = Answer::Explained(Box::new(answer));
                 return Ok(requests::now_or_later(&self.state, encoding, answer));

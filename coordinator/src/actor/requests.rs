@@ -1,5 +1,7 @@
 //! API requests: reads them into commands or answers them from the state.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -35,9 +37,9 @@ use windrow_common::ids::JobId;
 use windrow_common::streams::REQUEST_BYTES_MAX;
 use windrow_common::time::Timestamp;
 
-use crate::core::{Answer, Command, State};
+use crate::core::{Answer, Command, State, dependencies};
 use crate::view;
-use crate::view::history::{Answer as About, Later};
+use crate::view::history::{Answer as About, Later, Shelved};
 
 /// What a request turned out to be.
 #[derive(Debug)]
@@ -57,6 +59,8 @@ pub enum Told {
     Now(Bytes),
     /// It lacks what the history has.
     Later(Box<Later>),
+    /// It is about jobs that have left the memory.
+    Shelved(Box<Shelved>),
     /// It lacks what only the process knows.
     Cluster(Box<DescribeClusterResponse>),
 }
@@ -72,6 +76,18 @@ pub enum Question {
     Why(ExplainJob),
     /// Where a submission would go.
     Plan(Box<PlanJob>),
+}
+
+impl Asked {
+    /// The jobs that have to be in memory for it, apart from those that only have to be described.
+    pub fn jobs(&self, state: &State) -> BTreeSet<JobId> {
+        match self {
+            Self::Command(command) => command.jobs(state),
+            Self::Question(Question::Plan(request)) => dependencies(&request.job.depends_on),
+            Self::Question(Question::Cluster | Question::Agents | Question::Why(_))
+            | Self::Told(_) => BTreeSet::new(),
+        }
+    }
 }
 
 /// Reads a request and answers it if it is a question.
@@ -95,11 +111,19 @@ pub fn ask(
     let (o, e, p) = (operation, encoding, payload);
     match operation {
         DescribeJobs::NAME => {
-            let answer = view::describe_jobs(state, &read(operation, encoding, payload)?, now)?;
-            Ok(Asked::Told(now_or_later(state, encoding, About::Described(answer))))
+            let request = read(operation, encoding, payload)?;
+            let known = view::describe_jobs(state, &request, now)?;
+            Ok(Asked::Told(match Shelved::describe(state, request, known, now) {
+                Ok(question) => Told::Shelved(Box::new(question)),
+                Err(known) => now_or_later(state, encoding, About::Described(known)),
+            }))
         }
         ListJobs::NAME => {
-            let answer = view::list_jobs(state, &read(operation, encoding, payload)?, now)?;
+            let request = read(operation, encoding, payload)?;
+            if let Some(question) = Shelved::list(state, &request, now)? {
+                return Ok(Asked::Told(Told::Shelved(Box::new(question))));
+            }
+            let answer = view::list_jobs(state, &request, now)?;
             Ok(Asked::Told(now_or_later(state, encoding, About::Listed(answer))))
         }
         DescribeJobQueues::NAME => told(o, e, p, |r| view::describe_queues(state, r)),
@@ -114,7 +138,14 @@ pub fn ask(
         ListJobsByConsumableResource::NAME => told(o, e, p, |r| view::list_consumers(state, r)),
         DescribeSchedulingPolicies::NAME => told(o, e, p, |r| view::describe_policies(state, r)),
         ListSchedulingPolicies::NAME => told(o, e, p, |r| view::list_policies(state, r)),
-        ListTagsForResource::NAME => told(o, e, p, |r| view::list_tags(state, r)),
+        ListTagsForResource::NAME => {
+            let request = read(operation, encoding, payload)?;
+            if let Some(question) = Shelved::tags(state, &request, now) {
+                return Ok(Asked::Told(Told::Shelved(Box::new(question))));
+            }
+            let answer = view::list_tags(state, &request)?;
+            Ok(Asked::Told(Told::Now(encoding.write(&answer).into())))
+        }
         DescribeCluster::NAME => read::<DescribeCluster>(operation, encoding, payload)
             .map(|_| Asked::Question(Question::Cluster)),
         ListAgents::NAME => read::<ListAgents>(operation, encoding, payload)

@@ -5,11 +5,16 @@ use windrow_common::api::jobs::SubmitJob;
 use windrow_common::codec::Encoding;
 use windrow_common::time::Timestamp;
 
-use super::{Actor, Body, DeadLetter, Reply, Submission, requests};
+use super::{Actor, Body, DeadLetter, Input, Load, Reply, Submission, requests};
 use crate::core::{Answer, Command};
 
 impl Actor {
-    pub(super) fn on_submission(&mut self, submission: Submission, now: Timestamp) {
+    pub(super) fn on_submission(
+        &mut self,
+        submission: Box<Submission>,
+        now: Timestamp,
+        is_loaded: bool,
+    ) {
         let (sequence, published) = (submission.sequence, submission.published);
         let queue = self.settings.subjects.parse_submit(&submission.subject).unwrap_or_default();
         let answer = match read(queue, &submission) {
@@ -17,13 +22,21 @@ impl Actor {
                 let request = Box::new(request);
                 let id = (self.new_id)();
                 let command = Command::SubmitFromStream { sequence, published, id, request };
+                let pages = match is_loaded {
+                    false => self.pages_for(&command.jobs(&self.state)),
+                    true => Vec::new(),
+                };
+                if !pages.is_empty() {
+                    self.turn.loads.push(Load { pages, then: Input::Submission(submission) });
+                    return;
+                }
                 self.decide(&command, now)
             }
             Err(error) => self
                 .decide(&Command::SubmissionUnreadable { sequence, published }, now)
                 .map(|_| Answer::Refused(error)),
         };
-        self.answer_submission(submission, answer);
+        self.answer_submission(*submission, answer);
     }
 
     fn answer_submission(&mut self, submission: Submission, answer: Result<Answer, ApiError>) {

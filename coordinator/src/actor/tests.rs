@@ -1,5 +1,7 @@
 //! Turns of an actor, as the shell takes them.
 
+mod shelving;
+
 use std::time::Duration;
 
 use windrow_common::codec::{Encoding, from_msgpack};
@@ -11,7 +13,8 @@ use windrow_common::wire;
 use windrow_common::wire::agent::{Beat, Executor, Register};
 use windrow_common::wire::lease::{Order, OrderMessage};
 
-use super::{Actor, Body, Effects, Input, Now, Settings};
+use super::archiving::Keep;
+use super::{Actor, Body, Effects, Input, Now, Settings, requests};
 use crate::core::limits::Limits;
 use crate::core::{Command, State, apply, decide};
 
@@ -35,7 +38,9 @@ impl Story {
             last += 1;
             JobId::from_u128(last)
         });
-        let settings = Settings::new(Subjects::new("c".parse().unwrap()));
+        let keep = Keep { jobs: 2, ..Keep::default() };
+        let subjects = Subjects::new("c".parse().unwrap());
+        let settings = Settings { finished: keep, ..Settings::new(subjects) };
         Self { actor: Actor::new(state, settings, new_id, now), now }
     }
 

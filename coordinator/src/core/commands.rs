@@ -7,6 +7,7 @@ mod consumables;
 mod definitions;
 mod dependencies;
 mod environments;
+mod named;
 mod nodes;
 mod place;
 mod policies;
@@ -21,6 +22,8 @@ mod tags;
 mod tick;
 mod update;
 mod work;
+
+pub use named::dependencies;
 
 use std::collections::BTreeMap;
 use std::ops::Range;

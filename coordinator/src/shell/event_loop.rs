@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::message::Acker;
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -13,7 +12,7 @@ use windrow_common::time::{Timestamp, wall_clock};
 
 use super::event_stream::{self, EventStream};
 use super::history::History;
-use super::inputs::Input;
+use super::inputs::{Input, Unacknowledged};
 use super::journal::{self, Journal, Stored};
 use crate::actor::archiving::Batch;
 use crate::actor::{self, Actor, Body, Effects, Now, Reply};
@@ -39,6 +38,8 @@ pub struct EventLoop {
     pub history: History,
     /// Records for the history.
     pub batches: Sender<Batch>,
+    /// The loop's own mailbox.
+    pub inputs: Sender<Input>,
 }
 
 impl EventLoop {
@@ -85,8 +86,12 @@ impl EventLoop {
             match input {
                 Input::Actor(input) => taken.push(input),
                 Input::Submission(submission, acker) => {
+                    acknowledge.push((submission.sequence, acker));
                     taken.push(actor::Input::Submission(submission));
-                    acknowledge.push(acker);
+                }
+                Input::Loaded(input, acker) => {
+                    taken.push(*input);
+                    acknowledge.extend(acker);
                 }
                 Input::ReaderFailed(reason) => return Err(journal::Error::Unavailable(reason)),
             }
@@ -113,7 +118,7 @@ impl EventLoop {
     async fn give_out(
         &mut self,
         effects: Effects,
-        acknowledge: Vec<Acker>,
+        mut acknowledge: Vec<Unacknowledged>,
     ) -> Result<(), journal::Error> {
         for joined in &effects.registered {
             self.outlet.join(self.actor.state(), joined).await?;
@@ -127,7 +132,13 @@ impl EventLoop {
         for letter in effects.dead {
             self.outlet.bury(letter).await?;
         }
-        for message in acknowledge {
+        for load in effects.loads {
+            let sequence = load.submission();
+            let place = acknowledge.iter().position(|(other, _)| Some(*other) == sequence);
+            let acker = place.map(|place| acknowledge.swap_remove(place));
+            self.outlet.load(&self.history, &self.inputs, load, acker).await;
+        }
+        for (_, message) in acknowledge {
             if let Err(e) = message.ack().await {
                 warn!(error = %e, "a submission was not acknowledged; it will be recognised when it comes again");
             }
@@ -147,11 +158,18 @@ impl EventLoop {
         Ok(())
     }
 
-    async fn reply(&self, Reply { to, encoding, body }: Reply) {
+    async fn reply(&mut self, Reply { to, encoding, body }: Reply) {
         let answer = match body {
             Body::Answer(answer) => answer,
             Body::Later(later) => {
-                return self.outlet.answer_later(&self.history, *later, to, encoding);
+                let history = self.history.clone();
+                let answer = async move { Ok(history.complete(*later).await) };
+                return self.outlet.answer_later(answer, to, encoding).await;
+            }
+            Body::Shelved(question) => {
+                let history = self.history.clone();
+                let answer = async move { history.look_up(*question).await };
+                return self.outlet.answer_later(answer, to, encoding).await;
             }
             Body::Cluster(mut statistics) => {
                 statistics.journal_sequence = self.journal.position().sequence;

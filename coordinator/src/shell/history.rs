@@ -1,13 +1,19 @@
-//! The history store: records of finished jobs' children, in pieces, one subject each. A piece that is
-//! stored again replaces itself, so what a killed coordinator began is simply done again.
+//! The history store: records of finished jobs' children, in pieces, and finished jobs themselves, in
+//! pages, one subject each. What is stored again replaces itself, so what a killed coordinator began is
+//! simply done again.
 
 pub(crate) mod page;
 
+use std::time::Duration;
+
+use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use async_nats::jetstream::{self, stream::Stream};
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
-use tracing::warn;
+use tracing::{info, warn};
+use windrow_common::api::{ApiError, ErrorKind};
+use windrow_common::ids::JobId;
 use windrow_common::streams::MESSAGE_BYTES_MAX;
 use windrow_common::subjects::Subjects;
 
@@ -15,12 +21,20 @@ use super::inputs::Input;
 use crate::actor;
 use crate::actor::archiving::Batch;
 use crate::core::children::archive::Piece;
-use crate::view::history::Wanted;
+use crate::core::shelf::{PageId, Record};
+use crate::view::history::{Answer, Later, Shelved, Wanted};
 
 /// Version of [`Part`]; a reader passes over higher ones.
 const VERSION: u16 = 1;
 /// Pieces read at a time for one answer.
 const READ_AT_ONCE: usize = 16;
+
+/// Pause before what was not stored is tried again; it doubles up to the longest.
+const RETRY_FIRST: Duration = Duration::from_millis(250);
+const RETRY_MAX: Duration = Duration::from_secs(15);
+
+/// Largest job that comes back: it has to fit a journal message.
+const LOAD_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 2;
 
 /// One message: a piece, or a part of one that is too large for a message.
 #[derive(Debug, Serialize, Deserialize)]
@@ -45,41 +59,141 @@ impl History {
         Self { context, stream, subjects }
     }
 
-    /// Stores batches as they come and says so to the loop, until the loop's end is dropped.
+    /// Stores batches as they come and says so to the loop, until the loop's end is dropped. What
+    /// cannot be stored is tried again and again, as finished jobs can wait in memory, and jobs that
+    /// run have no part in it.
     ///
     /// # Errors
-    /// Something was not stored: the loop starts over and gives it out again.
+    /// The loop is gone.
     pub async fn run(
         self,
         mut batches: mpsc::Receiver<Batch>,
         inputs: mpsc::Sender<Input>,
     ) -> Result<(), async_nats::Error> {
-        while let Some(Batch { pieces, complete }) = batches.recv().await {
-            self.store(pieces).await?;
-            inputs.send(Input::Actor(actor::Input::Archived(complete))).await?;
+        while let Some(batch) = batches.recv().await {
+            self.store_at_last(&batch).await;
+            let stored = match batch {
+                Batch::Pieces(_, complete) => actor::Input::Archived(complete),
+                Batch::Page(page, records) => actor::Input::PageStored(page, records),
+            };
+            inputs.send(stored.into()).await?;
         }
         Ok(())
     }
 
-    /// Stores pieces, and waits until they are.
-    ///
-    /// # Errors
-    /// One was not stored.
-    pub async fn store(&self, pieces: Vec<(Wanted, Piece)>) -> Result<(), async_nats::Error> {
-        let written = tokio::task::spawn_blocking(move || {
-            pieces.into_iter().map(|(wanted, piece)| (wanted, write(piece))).collect::<Vec<_>>()
-        });
-        let mut sent = Vec::new();
-        for (Wanted { queue, job, piece }, parts) in written.await? {
-            for (part, payload) in (0..).zip(parts) {
-                let subject = self.subjects.history(&queue, job, piece, part);
-                sent.push(self.context.publish(subject, payload.into()).await?);
+    async fn store_at_last(&self, batch: &Batch) {
+        let mut pause = RETRY_FIRST;
+        for tries in 1_u64.. {
+            match self.store(batch.clone()).await {
+                Ok(()) if tries > 1 => return info!(tries, "the history takes records again"),
+                Ok(()) => return,
+                Err(e) => {
+                    warn!(error = %e, tries, "the history takes no records; finished jobs stay in memory");
+                }
             }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RETRY_MAX);
+        }
+    }
+
+    /// Stores a batch, and waits until it is.
+    async fn store(&self, batch: Batch) -> Result<(), async_nats::Error> {
+        let subjects = self.subjects.clone();
+        let written = tokio::task::spawn_blocking(move || messages(&subjects, batch)).await?;
+        let mut sent = Vec::new();
+        for (subject, payload) in written {
+            sent.push(self.context.publish(subject, payload.into()).await?);
         }
         for stored in sent {
             stored.await?;
         }
         Ok(())
+    }
+
+    /// Completes an answer that lacks what the history has.
+    pub async fn complete(&self, later: Later) -> Answer {
+        let pieces = self.read(later.wanted.iter().cloned().collect()).await;
+        later.finish(pieces)
+    }
+
+    /// Answers a question about jobs that have left the memory.
+    ///
+    /// # Errors
+    /// There are no such jobs, or the history does not answer.
+    pub async fn look_up(&self, mut shelved: Shelved) -> Result<Answer, ApiError> {
+        while let Some(page) = shelved.next_page() {
+            shelved.take(self.page(page).await?);
+        }
+        Ok(self.complete(shelved.answer()?).await)
+    }
+
+    /// The jobs that these pages have, each from the latest page that has it. What no page has any more
+    /// is left out.
+    ///
+    /// # Errors
+    /// The history does not answer, or a job is too large to come back.
+    pub async fn records(&self, pages: Vec<(PageId, Vec<JobId>)>) -> Result<Vec<Record>, ApiError> {
+        let mut found: Vec<Record> = Vec::new();
+        for (page, mut wanted) in pages {
+            wanted.retain(|id| found.iter().all(|record| record.id != *id));
+            if wanted.is_empty() {
+                continue;
+            }
+            let records = self.page(page).await?.into_iter().flatten();
+            found.extend(records.filter(|record| wanted.contains(&record.id)));
+        }
+        for record in &found {
+            let bytes = rmp_serde::to_vec(record).map_or(usize::MAX, |bytes| bytes.len());
+            if bytes > LOAD_BYTES_MAX {
+                return Err(ApiError::new(
+                    ErrorKind::TooLarge,
+                    format!(
+                        "job {} is in the history and with {} KiB too large to come back, at most {} KiB are",
+                        record.id,
+                        bytes / 1024,
+                        LOAD_BYTES_MAX / 1024
+                    ),
+                )
+                .hint("submit it anew"));
+            }
+        }
+        Ok(found)
+    }
+
+    /// A page; none if the history has lost it.
+    ///
+    /// # Errors
+    /// The history does not answer.
+    pub async fn page(&self, id: PageId) -> Result<Option<Vec<Record>>, ApiError> {
+        let mut bytes = Vec::new();
+        let (mut part, mut parts) = (0, 1);
+        while part < parts {
+            let subject = self.subjects.history_page(id.term, id.number, part);
+            let found = self.stream.get_last_raw_message_by_subject(&subject).await;
+            let message = match found {
+                Ok(message) => message,
+                Err(e) if e.kind() == LastRawMessageErrorKind::NoMessageFound => {
+                    warn!(subject, "the history has lost a page of finished jobs");
+                    return Ok(None);
+                }
+                Err(e) => {
+                    let message = format!("the history of finished jobs does not answer: {e}");
+                    return Err(ApiError::new(ErrorKind::Unavailable, message).hint("try again"));
+                }
+            };
+            match page::part(&message.payload) {
+                Ok((count, content)) => {
+                    parts = count;
+                    bytes.extend_from_slice(content);
+                }
+                Err(error) => return Ok(unreadable(&subject, &error)),
+            }
+            part += 1;
+        }
+        let read = tokio::task::spawn_blocking(move || page::read(&bytes)).await;
+        let read = read.unwrap_or_else(|e| Err(e.to_string()));
+        let name = || self.subjects.history_page(id.term, id.number, 0);
+        Ok(read.map_or_else(|error| unreadable(&name(), &error), Some))
     }
 
     /// Reads pieces; those that are gone or unreadable are left out.
@@ -125,6 +239,29 @@ impl History {
                 warn!(subject, error = %e, "the history has unreadable records");
                 None
             }
+        }
+    }
+}
+
+fn unreadable(subject: &str, error: &str) -> Option<Vec<Record>> {
+    warn!(subject, error, "the history has an unreadable page of finished jobs");
+    None
+}
+
+/// A batch as messages with their subjects.
+fn messages(subjects: &Subjects, batch: Batch) -> Vec<(String, Vec<u8>)> {
+    match batch {
+        Batch::Pieces(pieces, _) => {
+            let messages = |(Wanted { queue, job, piece }, content)| {
+                let subject = move |part| subjects.history(&queue, job, piece, part);
+                (0..).zip(write(content)).map(move |(part, payload)| (subject(part), payload))
+            };
+            pieces.into_iter().flat_map(messages).collect()
+        }
+        Batch::Page(id, records) => {
+            let subject = |part| subjects.history_page(id.term, id.number, part);
+            let parts = page::write(&records);
+            (0..).zip(parts).map(|(part, payload)| (subject(part), payload)).collect()
         }
     }
 }

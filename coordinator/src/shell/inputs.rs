@@ -22,12 +22,17 @@ pub const MAILBOX: usize = 8192;
 /// is noticed.
 const PULL_EXPIRES: Duration = Duration::from_secs(30);
 
+/// A submission's place in its stream, and what acknowledges it.
+pub type Unacknowledged = (u64, Acker);
+
 /// One input.
 pub enum Input {
     /// For the actor.
     Actor(actor::Input),
     /// A message of the submission stream, and what acknowledges it.
     Submission(Box<Submission>, Acker),
+    /// An input that waited for the history, and what acknowledges it if it is a submission.
+    Loaded(Box<actor::Input>, Option<Unacknowledged>),
     /// A reader ended: the connection or a stream is not as it should be.
     ReaderFailed(String),
 }

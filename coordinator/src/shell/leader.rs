@@ -23,6 +23,7 @@ use super::inputs::{self, Input};
 use super::journal::{Error, Journal, Position};
 use super::snapshot;
 use super::snapshot_task::Snapshots;
+use crate::actor::archiving::Keep;
 use crate::actor::{Actor, Now, Settings};
 use crate::config::Config;
 use crate::core::{Command, State, apply, decide};
@@ -105,6 +106,7 @@ async fn lead(config: &Config, stop: &CancellationToken, term_led: &mut u64) -> 
         events,
         history,
         batches,
+        inputs: sender,
     };
     event_loop.run(receiver, over).await
 }
@@ -115,8 +117,12 @@ fn settings(config: &Config, subjects: &Subjects) -> Settings {
         subjects: subjects.clone(),
         heartbeat: config.heartbeat.0,
         lease_ttl: config.lease_ttl.0,
-        finished_in_memory: config.finished_in_memory.0,
-        history_age: config.history_age.0,
+        finished: Keep {
+            records: config.finished_in_memory.0,
+            jobs: config.finished_jobs,
+            keys: config.finished_keys,
+            known: config.history_age.0,
+        },
     }
 }
 

@@ -248,6 +248,7 @@ pub fn statistics(state: &State) -> DescribeClusterResponse {
         term: state.term,
         jobs: state.jobs.len() as u64,
         archived_jobs: state.index.finished.archived_count(),
+        shelved_jobs: state.shelf.jobs,
         children,
         agents_up: u32::try_from(up).unwrap_or(u32::MAX),
         fenced_results: state.fenced_results,

@@ -124,7 +124,7 @@ fn finished(w: &mut World, count: usize) -> Vec<JobId> {
         let id = w.submit(SubmitJob { tags, ..w.request() });
         let lease = w.leases(&agent).remove(0);
         w.advance(1);
-        let code = i32::from(number % 3 == 0);
+        let code = i32::from(number.is_multiple_of(3));
         let report = w.ended(&lease, 0, EndCause::Exited, code);
         w.report(&agent, vec![report]);
         id

@@ -7,22 +7,28 @@ use async_nats::jetstream::{self, stream::Stream};
 use async_nats::{Client, HeaderMap};
 use bytes::Bytes;
 use tokio::sync::Semaphore;
+use tokio::sync::mpsc::Sender;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{info, warn};
+use windrow_common::api::{ApiError, ErrorKind};
 use windrow_common::codec::{Encoding, to_msgpack};
 use windrow_common::ids::Name;
 use windrow_common::streams::{HEADER_ERROR, HEADER_REASON, HEADER_SUBJECT, Streams};
 use windrow_common::subjects::Subjects;
 use windrow_common::wire::agent::{Control, RegisterReply, Session};
 
-use crate::actor::{Answered, DeadLetter, Joined, requests};
+use crate::actor::{self, Answered, DeadLetter, Joined, Load, requests};
 use crate::core::state::State;
 use crate::shell::history::History;
+use crate::shell::inputs::{Input, Unacknowledged};
 use crate::shell::journal;
-use crate::view::history::Later;
+use crate::view::history::Answer as About;
 
-/// Answers that wait for the history at the same time; others wait for these.
-const LATER_AT_ONCE: usize = 64;
+/// Answers that read the history at the same time; others wait for these.
+const READING_MAX: usize = 64;
+/// Answers that wait for the history; more are refused, to be asked for again.
+const WAITING_MAX: usize = 4096;
 /// How often taken reports are removed from their stream.
 const FORGET_EVERY: Duration = Duration::from_secs(1);
 
@@ -42,8 +48,10 @@ pub struct Outlet {
     streams: OpenStreams,
     heartbeat: Duration,
     forgot: Option<Instant>,
-    /// Turns of answers that wait for the history.
-    later: Arc<Semaphore>,
+    /// Answers that wait for the history.
+    waiting: JoinSet<()>,
+    /// Their turns.
+    turns: Arc<Semaphore>,
 }
 
 impl Outlet {
@@ -55,8 +63,9 @@ impl Outlet {
         streams: OpenStreams,
         heartbeat: Duration,
     ) -> Self {
-        let later = Arc::new(Semaphore::new(LATER_AT_ONCE));
-        Self { client, context, subjects, streams, heartbeat, forgot: None, later }
+        let turns = Arc::new(Semaphore::new(READING_MAX));
+        let waiting = JoinSet::new();
+        Self { client, context, subjects, streams, heartbeat, forgot: None, waiting, turns }
     }
 
     /// Publishes; what is lost here is asked for again by agents and clients.
@@ -81,22 +90,57 @@ impl Outlet {
         send_reply(&self.client, to, encoding, answer).await;
     }
 
-    /// Answers beside the loop, as soon as the history has given what the answer lacks.
-    pub(super) fn answer_later(
-        &self,
-        history: &History,
-        later: Later,
+    /// Answers beside the loop, once the history has given what the answer lacks.
+    pub(super) async fn answer_later(
+        &mut self,
+        answer: impl Future<Output = Result<About, ApiError>> + Send + 'static,
         to: String,
         encoding: Encoding,
     ) {
-        let (client, history, turns) = (self.client.clone(), history.clone(), self.later.clone());
-        tokio::spawn(async move {
+        if !self.has_room() {
+            return self.reply(to, encoding, Err(too_many_wait())).await;
+        }
+        let (client, turns) = (self.client.clone(), self.turns.clone());
+        self.waiting.spawn(async move {
             // Never closed: it waits only for its turn.
             let _turn = turns.acquire_owned().await;
-            let pieces = history.read(later.wanted.iter().cloned().collect()).await;
-            let answer = Ok(requests::write_about(encoding, &later.finish(pieces)));
+            let answer = answer.await.map(|answer| requests::write_about(encoding, &answer));
             send_reply(&client, to, encoding, answer).await;
         });
+    }
+
+    /// Hands an input back to the loop, once the history has given the jobs that it names. A submission
+    /// that cannot wait, or whose jobs cannot be read, is left to come again from its stream.
+    pub(super) async fn load(
+        &mut self,
+        history: &History,
+        inputs: &Sender<Input>,
+        load: Load,
+        acker: Option<Unacknowledged>,
+    ) {
+        let Load { pages, then } = load;
+        if !self.has_room() {
+            return refuse(&self.client, then, too_many_wait()).await;
+        }
+        let (client, turns) = (self.client.clone(), self.turns.clone());
+        let (history, inputs) = (history.clone(), inputs.clone());
+        self.waiting.spawn(async move {
+            let _turn = turns.acquire_owned().await;
+            match history.records(pages).await {
+                Ok(records) => {
+                    let loaded = actor::Input::Loaded { records, then: Box::new(then) };
+                    // The loop may be gone already.
+                    inputs.send(Input::Loaded(Box::new(loaded), acker)).await.ok();
+                }
+                Err(error) => refuse(&client, then, error).await,
+            }
+        });
+    }
+
+    /// Whether one more answer may wait for the history.
+    fn has_room(&mut self) -> bool {
+        while self.waiting.try_join_next().is_some() {}
+        self.waiting.len() < WAITING_MAX
     }
 
     /// Stores a dead letter. Waits for it to be stored, as its message is acknowledged after that.
@@ -183,6 +227,19 @@ impl Outlet {
                 warn!(error = %e, "taken reports were not removed; the next purge tries again");
             }
         });
+    }
+}
+
+fn too_many_wait() -> ApiError {
+    let message = format!("{WAITING_MAX} requests wait for the history of finished jobs already");
+    ApiError::new(ErrorKind::Unavailable, message).hint("try again in a moment")
+}
+
+/// Answers a request with an error. A submission comes again by itself.
+async fn refuse(client: &Client, input: actor::Input, error: ApiError) {
+    warn!(reason = error.message, "an input that names shelved jobs is not taken");
+    if let actor::Input::Request { encoding, reply: Some(to), .. } = input {
+        send_reply(client, to, encoding, Err(error)).await;
     }
 }
 
