@@ -9,8 +9,10 @@ use windrow_common::time::Timestamp;
 use windrow_common::wire::agent::EndCause;
 
 use super::event::Event;
+use super::shelf::Record;
 use super::world::{World, name, on};
-use super::{State, apply};
+use super::{Command, State, apply};
+use crate::shell::history::page;
 
 /// A job with its retries, losses and stops.
 fn history() -> World {
@@ -48,4 +50,22 @@ fn the_journal_of_version_1_is_readable() {
     assert!(state.jobs.values().all(|job| job.children.all_ended()));
     assert_eq!((state.fenced_results, state.last_lease), (1, LeaseId(2)));
     assert_eq!(state.jobs.values().next().unwrap().stopped_at, Some(Timestamp(1_000_000)));
+}
+
+/// Pages of finished jobs: an older file stays, a change adds one.
+#[test]
+fn a_page_of_the_history_of_version_1_is_readable() {
+    let mut w = history();
+    let due = w.state.index.finished.with_records(w.now).collect();
+    w.does(Command::Archive(due));
+    let ids = w.state.jobs.keys().copied();
+    let records: Vec<Record> = ids.map(|id| Record::of(&w.state, id).unwrap()).collect();
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden/history-page-1.msgpack");
+    if !path.exists() && std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &page::write(&records)[0]).unwrap();
+    }
+    let message = std::fs::read(&path).unwrap();
+    let (parts, content) = page::part(&message).unwrap();
+    assert_eq!(parts, 1);
+    assert_eq!(page::read(content).unwrap(), records);
 }

@@ -1,7 +1,6 @@
 //! Finished jobs leave the memory altogether and are still described, listed, explained and run again.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use windrow_common::api::definitions::RegisterJobDefinition;
@@ -361,34 +360,7 @@ fn the_state_does_not_grow_with_finished_jobs() {
     let per_job = (sizes[39] - sizes[0]) as u64 / shelved;
     // 16 of the key, 16 of the job, 8 of the content, 5 of the print, and a share of the page.
     assert!(per_job < 64, "{per_job} bytes in a snapshot");
-    invariants_of_a_late_check(&w);
-}
-
-fn invariants_of_a_late_check(w: &World) {
-    crate::core::invariants::check(&w.state).unwrap();
     w.check_replay();
-}
-
-/// As with the journal: an older file stays, a change adds one.
-#[test]
-fn a_page_of_version_1_is_readable() {
-    let mut w = World::new();
-    finished(&mut w, 3);
-    let array = w.array(4, vec![]);
-    w.terminate(&array.to_string());
-    let due = w.state.index.finished.with_records(w.now).collect();
-    w.does(Command::Archive(due));
-    let ids = w.state.jobs.keys().copied();
-    let records: Vec<Record> = ids.map(|id| Record::of(&w.state, id).unwrap()).collect();
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden/history-page-1.msgpack");
-    if !path.exists() && std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(&path, &page::write(&records)[0]).unwrap();
-    }
-    let pages = Pages(BTreeMap::from([(
-        PageId { number: 1, term: 1 },
-        vec![std::fs::read(&path).unwrap()],
-    )]));
-    assert_eq!(pages.read(PageId { number: 1, term: 1 }), Some(records));
 }
 
 #[test]
