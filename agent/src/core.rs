@@ -6,6 +6,7 @@
 //! goes back to the coordinator, which alone decides about order and fairness.
 
 pub mod attempts;
+mod contact;
 pub mod environment;
 pub mod held;
 mod observed;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use windrow_common::ids::LeaseId;
-use windrow_common::time::Timestamp;
+use windrow_common::time::{Moment, Timestamp};
 use windrow_common::units::Resources;
 use windrow_common::wire::agent::{EndCause, Held as WireHeld, Report, Session};
 use windrow_common::wire::container::ContainerSpec;
@@ -28,8 +29,10 @@ use windrow_common::wire::lease::{Lease, OrderMessage, TaskSpec};
 
 use crate::executor::{AttemptKey, ExecutorEvent, StopSignal};
 use attempts::{Attempt, Attempts, Ending};
+use contact::Contact;
 use held::{Held, Record};
 use outbox::{Item, Outbox};
+use ranges::Ranges;
 
 /// What AWS says of a container that its memory limit ended.
 pub const OUT_OF_MEMORY: &str = "OutOfMemoryError: Container killed due to memory usage";
@@ -63,6 +66,15 @@ pub enum Input {
     Registered(Session),
     /// The connection, the consumer or the coordinator's knowledge of the session is gone.
     SessionLost,
+    /// A coordinator has heard a heartbeat.
+    Heard {
+        /// The heartbeat's session.
+        session: u64,
+        /// The coordinator's term.
+        term: u64,
+        /// The heartbeat's number.
+        number: u64,
+    },
     /// Order messages, in stream order, some perhaps repeated or of earlier sessions.
     Orders(Vec<OrderMessage>),
     /// Executors report.
@@ -108,10 +120,12 @@ pub struct Core {
     held: Held,
     attempts: Attempts,
     /// Leases with waiting children, and since when they wait; in both, lower ids came earlier.
-    queue: BTreeMap<LeaseId, Timestamp>,
+    queue: BTreeMap<LeaseId, Duration>,
     outbox: Outbox,
     session: Option<Session>,
-    term: u64,
+    contact: Contact,
+    /// No coordinator was reached for so long that nothing may run.
+    is_out_of_reach: bool,
     draining: bool,
     closing: bool,
     said_goodbye: bool,
@@ -120,9 +134,10 @@ pub struct Core {
 
 impl Core {
     /// Begins with what the journal held.
-    pub fn new(settings: Settings, held: Held, now: Timestamp) -> Self {
+    pub fn new(settings: Settings, held: Held, now: Moment) -> Self {
         let waiting = held.leases.values().filter(|held| !held.waiting.is_empty());
         let waiting: Vec<_> = waiting.map(|held| held.lease.id).collect();
+        let contact = Contact::restored(held.contact);
         let mut core = Self {
             settings,
             held,
@@ -130,7 +145,8 @@ impl Core {
             queue: BTreeMap::new(),
             outbox: Outbox::default(),
             session: None,
-            term: 0,
+            contact,
+            is_out_of_reach: false,
             draining: false,
             closing: false,
             said_goodbye: false,
@@ -149,13 +165,13 @@ impl Core {
     pub fn adopt(
         &mut self,
         known: &[(AttemptKey, Option<Timestamp>)],
-        now: Timestamp,
+        now: Moment,
     ) -> Vec<AttemptKey> {
         let mut missing: BTreeSet<_> = self.attempts.iter().map(|(key, _)| *key).collect();
         for &(key, started_at) in known {
             if missing.remove(&key) {
                 if let Some(started_at) = started_at {
-                    self.on_started(key, started_at, now);
+                    self.on_started(key, started_at, true, now);
                 }
             } else if self.held.leases.get(&key.lease).is_some_and(|l| l.is_ended(key.child)) {
                 self.output.forgets.push(key);
@@ -164,14 +180,17 @@ impl Core {
                 self.output.stops.push((key, StopSignal::Kill));
             }
         }
+        self.check_contact(now);
         missing.into_iter().collect()
     }
 
     /// Takes something in. What follows from it is in [`Core::take_output`].
-    pub fn handle(&mut self, input: Input, now: Timestamp) {
+    pub fn handle(&mut self, input: Input, now: Moment) {
+        self.check_contact(now);
         match input {
             Input::Registered(session) => self.on_registered(session),
             Input::SessionLost => self.lose_session(),
+            Input::Heard { session, term, number } => self.on_heard(session, term, number, now),
             Input::Orders(messages) => {
                 for message in messages {
                     self.on_orders(message, now);
@@ -185,6 +204,7 @@ impl Core {
             Input::Close(grace) => self.on_close(grace, now),
             Input::Tick => {}
         }
+        self.check_contact(now);
         self.on_time(now);
         self.start_what_fits(now);
         if self.closing && !self.said_goodbye && self.attempts.is_empty() {
@@ -198,18 +218,35 @@ impl Core {
         std::mem::take(&mut self.output)
     }
 
-    /// When to call with [`Input::Tick`] if nothing else happens.
-    pub fn next_deadline(&self) -> Option<Timestamp> {
+    /// When to call with [`Input::Tick`] if nothing else happens, by the monotonic clock.
+    pub fn next_deadline(&self) -> Option<Duration> {
         let backlog = self.queue.first_key_value().filter(|_| !self.attempts.is_empty());
-        let backlog = backlog.map(|(_, since)| since.plus(self.settings.backlog_limit));
+        let backlog = backlog.map(|(_, since)| since.saturating_add(self.settings.backlog_limit));
         let confirm = self.session.as_ref().and_then(|_| self.outbox.confirm_deadline());
-        [self.attempts.next_timer(), backlog, confirm].into_iter().flatten().min()
+        let timers = [self.attempts.next_timer(), backlog, confirm, self.fence_deadline()];
+        timers.into_iter().flatten().min()
     }
 
     /// The children to name in a registration. From here until it is accepted there is no session.
-    pub fn begin_registration(&mut self) -> Vec<WireHeld> {
+    pub fn begin_registration(&mut self, now: Moment) -> Vec<WireHeld> {
         self.session = None;
-        self.held.to_wire()
+        self.contact.ask(now.monotonic);
+        let mut held = self.held.to_wire();
+        for one in &mut held {
+            let dying = self.attempts.iter().filter(|(key, attempt)| {
+                key.lease == one.lease && attempt.ending.is_some_and(Ending::has_no_result)
+            });
+            let mut lost = Ranges::default();
+            lost.insert_all(&one.lost);
+            dying.for_each(|(key, _)| lost.insert(key.child));
+            one.lost = lost.to_vec();
+        }
+        held
+    }
+
+    /// Highest term and lease that were ever seen here.
+    pub fn seen(&self) -> (u64, LeaseId) {
+        (self.held.term, self.held.lease_seen)
     }
 
     /// The session, while there is one.
@@ -218,10 +255,10 @@ impl Core {
     }
 
     /// The next reports to send in this session: number of the first, and the reports.
-    pub fn cut_reports(&mut self, now: Timestamp) -> Option<(u64, Vec<Report>)> {
+    pub fn cut_reports(&mut self, now: Moment) -> Option<(u64, Vec<Report>)> {
         self.session.as_ref()?;
         let (held, attempts) = (&self.held, &self.attempts);
-        self.outbox.cut(now, |item| find_report(held, attempts, item))
+        self.outbox.cut(now.monotonic, |item| find_report(held, attempts, item))
     }
 
     /// Whether every attempt is over and its result sent.
@@ -256,7 +293,7 @@ impl Core {
         self.output.register = true;
     }
 
-    fn restore_attempts(&mut self, now: Timestamp) {
+    fn restore_attempts(&mut self, now: Moment) {
         let mut stopping = Vec::new();
         for held in self.held.leases.values() {
             for (&child, begun) in &held.running {
@@ -282,10 +319,10 @@ impl Core {
         cause: EndCause,
         reason: Option<&'static str>,
         grace: Option<Duration>,
-        now: Timestamp,
+        now: Moment,
     ) {
         let ends = self.attempts.change(key, |attempt| {
-            let kill_at = now.plus(grace.unwrap_or(attempt.stop_timeout));
+            let kill_at = now.monotonic + grace.unwrap_or(attempt.stop_timeout);
             let first = attempt.ending.is_none();
             attempt.ending.get_or_insert(Ending { cause, reason, kill_at });
             first
@@ -295,7 +332,7 @@ impl Core {
         }
     }
 
-    fn on_close(&mut self, grace: Duration, now: Timestamp) {
+    fn on_close(&mut self, grace: Duration, now: Moment) {
         self.closing = true;
         self.return_waiting(None);
         let keys: Vec<_> = self.attempts.iter().map(|(key, _)| *key).collect();
@@ -304,9 +341,9 @@ impl Core {
         }
     }
 
-    fn on_time(&mut self, now: Timestamp) {
-        while let Some(key) = self.attempts.due(now) {
-            let again = now.plus(self.settings.stop_timeout.max(Duration::from_secs(1)));
+    fn on_time(&mut self, now: Moment) {
+        while let Some(key) = self.attempts.due(now.monotonic) {
+            let again = now.monotonic + self.settings.stop_timeout.max(Duration::from_secs(1));
             let kill = self.attempts.change(key, |attempt| {
                 let ending = attempt.ending.as_mut()?;
                 ending.kill_at = again;
@@ -320,29 +357,29 @@ impl Core {
             }
         }
         if !self.attempts.is_empty() {
-            self.return_waiting(Some(now));
+            self.return_waiting(Some(now.monotonic));
         }
-        let unconfirmed = self.outbox.confirm_deadline().is_some_and(|at| at <= now);
+        let unconfirmed = self.outbox.confirm_deadline().is_some_and(|at| at <= now.monotonic);
         if unconfirmed && self.session.is_some() {
             self.lose_session();
         }
     }
 
     /// Puts a lease with waiting children in line, unless its children cannot run here.
-    fn enqueue(&mut self, lease: LeaseId, now: Timestamp) {
+    fn enqueue(&mut self, lease: LeaseId, now: Moment) {
         let Some(held) = self.held.leases.get(&lease) else { return };
         let possible = self.settings.resources.fits(held.lease.resources);
         if possible && !self.draining && !self.closing {
-            self.queue.insert(lease, now);
+            self.queue.insert(lease, now.monotonic);
         } else {
             self.hand_back(lease);
         }
     }
 
     /// Hands back waiting children: all, or those that waited too long at the given time.
-    fn return_waiting(&mut self, too_long_at: Option<Timestamp>) {
+    fn return_waiting(&mut self, too_long_at: Option<Duration>) {
         while let Some((&lease, since)) = self.queue.first_key_value() {
-            if too_long_at.is_some_and(|now| since.plus(self.settings.backlog_limit) > now) {
+            if too_long_at.is_some_and(|now| *since + self.settings.backlog_limit > now) {
                 break;
             }
             self.queue.remove(&lease);
@@ -357,7 +394,10 @@ impl Core {
         self.outbox.push(Item::Returned(lease, children));
     }
 
-    fn start_what_fits(&mut self, now: Timestamp) {
+    fn start_what_fits(&mut self, now: Moment) {
+        if self.is_out_of_reach {
+            return;
+        }
         let mut free = self.settings.resources.less(self.attempts.used());
         let mut started = Vec::new();
         for &lease in self.queue.keys() {
@@ -379,10 +419,12 @@ impl Core {
         }
     }
 
-    fn start(&mut self, lease: LeaseId, children: Vec<(u32, u32)>, now: Timestamp) {
+    fn start(&mut self, lease: LeaseId, children: Vec<(u32, u32)>, now: Moment) {
         let indices = children.iter().flat_map(|&(first, count)| first..first + count);
         let gpus = self.give_gpus(lease, indices.clone());
-        self.record(Record::Starting { lease, children: children.clone(), at: now, gpus });
+        let (at, monotonic) = (now.wall, Some(now.monotonic));
+        let started = children.clone();
+        self.record(Record::Starting { lease, children: started, at, gpus, monotonic });
         let held = &self.held.leases[&lease];
         let has_gpus = !self.settings.gpus.is_empty();
         let grace = stop_timeout(&self.settings, &held.spec);

@@ -1,6 +1,7 @@
 //! Everything with I/O around the core: disk, NATS, clock, signals, output of jobs.
 
 pub mod agent;
+pub mod clock;
 pub mod directory;
 pub mod event_loop;
 pub mod executors;

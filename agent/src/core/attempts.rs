@@ -23,8 +23,15 @@ pub struct Ending {
     pub cause: EndCause,
     /// Detail for people.
     pub reason: Option<&'static str>,
-    /// When SIGKILL is due; each further one as much later again.
-    pub kill_at: Timestamp,
+    /// When SIGKILL is due, by the monotonic clock; each further one as much later again.
+    pub kill_at: Duration,
+}
+
+impl Ending {
+    /// Whether its report will say nothing of what the program did.
+    pub fn has_no_result(self) -> bool {
+        matches!(self.cause, EndCause::HostLost | EndCause::Stopped)
+    }
 }
 
 /// One attempt.
@@ -34,6 +41,8 @@ pub struct Attempt {
     pub resources: Resources,
     /// Since when it runs; absent until the executor says so.
     pub started_at: Option<Timestamp>,
+    /// The same by the monotonic clock, which its limit goes by: nobody can set that one.
+    pub runs_since: Option<Duration>,
     /// Limit of its run time.
     pub time_limit: Option<Duration>,
     /// Time between SIGTERM and SIGKILL.
@@ -44,7 +53,7 @@ pub struct Attempt {
     pub ending: Option<Ending>,
     /// The coordinator gave it up: nothing is reported.
     pub fenced: bool,
-    timer: Option<Timestamp>,
+    timer: Option<Duration>,
 }
 
 impl Attempt {
@@ -53,6 +62,7 @@ impl Attempt {
         Self {
             resources: lease.resources,
             started_at: None,
+            runs_since: None,
             time_limit: lease.timeout_seconds.map(|seconds| Duration::from_secs(seconds.into())),
             stop_timeout,
             gpus,
@@ -62,10 +72,10 @@ impl Attempt {
         }
     }
 
-    fn due_at(&self) -> Option<Timestamp> {
+    fn due_at(&self) -> Option<Duration> {
         match &self.ending {
             Some(ending) => Some(ending.kill_at),
-            None => Some(self.started_at?.plus(self.time_limit?)),
+            None => Some(self.runs_since?.saturating_add(self.time_limit?)),
         }
     }
 }
@@ -74,7 +84,7 @@ impl Attempt {
 #[derive(Debug, Default)]
 pub struct Attempts {
     all: BTreeMap<AttemptKey, Attempt>,
-    timers: BTreeSet<(Timestamp, AttemptKey)>,
+    timers: BTreeSet<(Duration, AttemptKey)>,
     used: Resources,
     gpus: BTreeSet<String>,
 }
@@ -150,12 +160,12 @@ impl Attempts {
     }
 
     /// The earliest timer.
-    pub fn next_timer(&self) -> Option<Timestamp> {
+    pub fn next_timer(&self) -> Option<Duration> {
         self.timers.first().map(|&(at, _)| at)
     }
 
     /// An attempt whose timer is due.
-    pub fn due(&self, now: Timestamp) -> Option<AttemptKey> {
+    pub fn due(&self, now: Duration) -> Option<AttemptKey> {
         self.timers.first().filter(|&&(at, _)| at <= now).map(|&(_, key)| key)
     }
 }

@@ -4,11 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use windrow_common::ids::LeaseId;
 use windrow_common::time::Timestamp;
-use windrow_common::wire::agent::{self as wire, Ended};
+use windrow_common::wire::agent::{self as wire, EndCause, Ended, SelfFence};
 use windrow_common::wire::lease::{Lease, SpecDigest, TaskSpec};
 
 use super::ranges::Ranges;
@@ -39,6 +40,9 @@ pub enum Record {
         /// The GPUs that children get, by id.
         #[serde(default)]
         gpus: Vec<(u32, Vec<String>)>,
+        /// When, since this host was started.
+        #[serde(default)]
+        monotonic: Option<Duration>,
     },
     /// Running children are to stop by order.
     Stopping {
@@ -66,6 +70,18 @@ pub enum Record {
     /// A session began. Only its own orders count, so what was seen before says nothing of them: a
     /// cluster that was set up anew counts its leases from the start.
     Session,
+    /// A coordinator of this term was heard: none of a lower one is obeyed.
+    Term(u64),
+    /// Jobs are stopped if no coordinator is reached; it was last at this time, since this host was
+    /// started.
+    Contact {
+        /// When.
+        monotonic: Duration,
+        /// What was agreed.
+        self_fence: Option<SelfFence>,
+    },
+    /// The highest lease of all sessions.
+    LeaseSeen(LeaseId),
 }
 
 /// A child whose start was ordered and whose end is not known.
@@ -77,6 +93,8 @@ pub struct Begun {
     pub stopping: bool,
     /// The GPUs it has, by id.
     pub gpus: Vec<String>,
+    /// When the start was ordered, since this host was started; absent in journals of old.
+    pub monotonic: Option<Duration>,
 }
 
 /// A lease and where each of its children is: in exactly one of the four.
@@ -115,6 +133,14 @@ impl HeldLease {
 pub struct Held {
     /// Highest lease taken in the session: what is not above it is a redelivery.
     pub last_lease: LeaseId,
+    /// Highest lease taken in any session.
+    pub lease_seen: LeaseId,
+    /// Highest term of a coordinator heard.
+    pub term: u64,
+    /// When jobs are stopped because no coordinator is reached.
+    pub self_fence: Option<SelfFence>,
+    /// When one was last reached, since this host was started, as far as it was written down.
+    pub contact: Option<Duration>,
     /// The leases with a child that is not forgotten.
     pub leases: BTreeMap<LeaseId, HeldLease>,
     specs: BTreeMap<SpecDigest, Arc<TaskSpec>>,
@@ -141,18 +167,26 @@ impl Held {
                 self.specs.insert(*digest, Arc::new(spec.clone()));
             }
             Record::Accepted(lease) => self.accept(lease),
-            Record::Highest(lease) => self.last_lease = self.last_lease.max(*lease),
+            Record::Highest(lease) => self.see(*lease),
+            Record::LeaseSeen(lease) => self.lease_seen = self.lease_seen.max(*lease),
+            Record::Term(term) => self.term = self.term.max(*term),
+            Record::Contact { monotonic, self_fence } => {
+                (self.contact, self.self_fence) = (Some(*monotonic), *self_fence);
+            }
             Record::Session => self.last_lease = LeaseId::default(),
-            Record::Starting { lease, children, at, gpus } => self.with(*lease, |held| {
-                let begun = Begun { at: *at, stopping: false, gpus: Vec::new() };
-                let started = held.waiting.remove(children);
-                held.running.extend(started.indices().map(|child| (child, begun.clone())));
-                for (child, gpus) in gpus {
-                    if let Some(begun) = held.running.get_mut(child) {
-                        begun.gpus.clone_from(gpus);
+            Record::Starting { lease, children, at, gpus, monotonic } => {
+                self.with(*lease, |held| {
+                    let (at, monotonic) = (*at, *monotonic);
+                    let begun = Begun { at, stopping: false, gpus: Vec::new(), monotonic };
+                    let started = held.waiting.remove(children);
+                    held.running.extend(started.indices().map(|child| (child, begun.clone())));
+                    for (child, gpus) in gpus {
+                        if let Some(begun) = held.running.get_mut(child) {
+                            begun.gpus.clone_from(gpus);
+                        }
                     }
-                }
-            }),
+                })
+            }
             Record::Stopping { lease, children } => self.with(*lease, |held| {
                 for child in keys_in(&held.running, children) {
                     if let Some(begun) = held.running.get_mut(&child) {
@@ -181,15 +215,29 @@ impl Held {
             let singles: Vec<_> = singles.map(|&child| (child, 1)).collect();
             children.insert_all(&singles);
             children.insert_all(&held.returned.to_vec());
-            let (children, job) = (children.to_vec(), Some(held.lease.job));
-            wire::Held { lease: held.lease.id, children, job, lost: Vec::new() }
+            let mut lost = Ranges::default();
+            let has_no_result =
+                |ended: &Ended| matches!(ended.cause, EndCause::HostLost | EndCause::Stopped);
+            let without_result = held.ended.iter().filter(|(_, ended)| has_no_result(ended));
+            without_result.for_each(|(child, _)| lost.insert(*child));
+            let dying = held.running.iter().filter(|(_, begun)| begun.stopping);
+            dying.for_each(|(child, _)| lost.insert(*child));
+            lost.insert_all(&held.returned.to_vec());
+            let (children, lost) = (children.to_vec(), lost.to_vec());
+            wire::Held { lease: held.lease.id, children, job: Some(held.lease.job), lost }
         };
         self.leases.values().map(of).collect()
     }
 
     /// Facts that give this state again: the journal after compaction.
     pub fn to_records(&self) -> Vec<Record> {
-        let mut records = vec![Record::Highest(self.last_lease)];
+        let mut records = vec![
+            Record::Highest(self.last_lease),
+            Record::LeaseSeen(self.lease_seen),
+            Record::Term(self.term),
+        ];
+        let self_fence = self.self_fence;
+        records.extend(self.contact.map(|monotonic| Record::Contact { monotonic, self_fence }));
         let mut specs = BTreeMap::new();
         for held in self.leases.values() {
             if specs.insert(held.lease.spec, ()).is_none() {
@@ -201,7 +249,9 @@ impl Held {
                 let children = vec![(child, 1)];
                 let gpus = Some((child, begun.gpus.clone())).filter(|(_, ids)| !ids.is_empty());
                 let (at, gpus) = (begun.at, gpus.into_iter().collect());
-                records.push(Record::Starting { lease, children: children.clone(), at, gpus });
+                let monotonic = begun.monotonic;
+                let started = children.clone();
+                records.push(Record::Starting { lease, children: started, at, gpus, monotonic });
                 if begun.stopping {
                     records.push(Record::Stopping { lease, children });
                 }
@@ -223,8 +273,13 @@ impl Held {
         }
     }
 
+    fn see(&mut self, lease: LeaseId) {
+        self.last_lease = self.last_lease.max(lease);
+        self.lease_seen = self.lease_seen.max(lease);
+    }
+
     fn accept(&mut self, lease: &Lease) {
-        self.last_lease = self.last_lease.max(lease.id);
+        self.see(lease.id);
         let Some(spec) = self.specs.get(&lease.spec) else { return };
         self.leases.insert(
             lease.id,

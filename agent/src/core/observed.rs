@@ -1,6 +1,8 @@
 //! What executors report of attempts: that they started, and how they ended.
 
-use windrow_common::time::Timestamp;
+use std::time::Duration;
+
+use windrow_common::time::{Moment, Timestamp};
 use windrow_common::wire::agent::{ContainerEnd, EndCause, Ended};
 
 use super::attempts::Ending;
@@ -13,10 +15,10 @@ use crate::executor::{AttemptKey, ExecutorEvent, StopSignal};
 const REASON_LENGTH_MAX: usize = 255;
 
 impl Core {
-    pub(super) fn on_observed(&mut self, observed: Observed, now: Timestamp) {
+    pub(super) fn on_observed(&mut self, observed: Observed, now: Moment) {
         let log_bytes = observed.log_bytes;
         match observed.event {
-            ExecutorEvent::Started { key, at } => self.on_started(key, at, now),
+            ExecutorEvent::Started { key, at } => self.on_started(key, at, false, now),
             ExecutorEvent::StartFailed { key, at, reason } => {
                 let outcome =
                     Outcome { reason: Some(reason), ..Outcome::of(EndCause::StartFailed) };
@@ -39,9 +41,16 @@ impl Core {
         }
     }
 
-    pub(super) fn on_started(&mut self, key: AttemptKey, at: Timestamp, now: Timestamp) {
+    /// `before`: it started under an earlier agent, and the wall clock tells how long ago. That one may
+    /// have been set since; it is not longer ago than the order to start it.
+    pub(super) fn on_started(&mut self, key: AttemptKey, at: Timestamp, before: bool, now: Moment) {
+        let ordered_at = self.held.begun(key).and_then(|begun| begun.monotonic);
+        let longest = ordered_at.map_or(Duration::MAX, |at| now.monotonic.saturating_sub(at));
+        let ago = if before { now.wall.since(at).min(longest) } else { Duration::ZERO };
+        let now = now.monotonic;
         let stop_again = self.attempts.change(key, |attempt| {
             attempt.started_at = Some(at);
+            attempt.runs_since = Some(now.saturating_sub(ago));
             match attempt.ending {
                 _ if attempt.fenced => Some(StopSignal::Kill),
                 Some(ending) if ending.kill_at <= now => Some(StopSignal::Kill),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tracing::{debug, error, info, warn};
 use windrow_common::ids::LeaseId;
-use windrow_common::time::Timestamp;
+use windrow_common::time::Moment;
 use windrow_common::wire;
 use windrow_common::wire::agent::{EndCause, Ended, Held as WireHeld, Session};
 use windrow_common::wire::lease::{Lease, Order, OrderMessage, Stop};
@@ -17,32 +17,40 @@ use crate::executor::{AttemptKey, StopSignal};
 
 impl Core {
     pub(super) fn on_registered(&mut self, session: Session) {
+        if session.term < self.held.term {
+            // A coordinator that was replaced, or one that does not know yet what it lost: it will.
+            let (theirs, seen) = (session.term, self.held.term);
+            warn!(theirs, seen, "a coordinator of an older term accepts this agent; asking again");
+            self.lose_session();
+            return;
+        }
         info!(session = session.session, term = session.term, "joined the cluster");
         for fenced in &session.fenced {
             self.fence(fenced);
         }
         self.held.drop_unused_specs();
         self.record(Record::Session);
+        self.agree(session.self_fence);
+        self.see_term(session.term);
         let items = self.unreported();
         self.outbox.restart(items);
-        self.term = session.term;
         self.draining = false;
         self.said_goodbye = false;
         self.session = Some(session);
     }
 
-    pub(super) fn on_orders(&mut self, message: OrderMessage, now: Timestamp) {
+    pub(super) fn on_orders(&mut self, message: OrderMessage, now: Moment) {
         if message.version > wire::VERSION {
             let (theirs, ours) = (message.version, wire::VERSION);
             error!(theirs, ours, "orders of a newer version are ignored; update this agent");
             return;
         }
         let current = self.session.as_ref().is_some_and(|s| s.session == message.session);
-        if !current || message.term < self.term {
+        if !current || message.term < self.held.term {
             debug!(session = message.session, term = message.term, "orders of old are ignored");
             return;
         }
-        self.term = message.term;
+        self.see_term(message.term);
         for (digest, spec) in message.specs {
             self.record(Record::Spec(digest, spec));
         }
@@ -60,7 +68,14 @@ impl Core {
         }
     }
 
-    fn on_run(&mut self, lease: Lease, now: Timestamp) {
+    /// Written down, so that a coordinator of a lower term is refused after a restart as well.
+    fn see_term(&mut self, term: u64) {
+        if term > self.held.term {
+            self.record(Record::Term(term));
+        }
+    }
+
+    fn on_run(&mut self, lease: Lease, now: Moment) {
         let id = lease.id;
         if id <= self.held.last_lease {
             debug!(lease = %id, "a repeated lease is ignored");
@@ -78,7 +93,7 @@ impl Core {
         self.enqueue(id, now);
     }
 
-    fn on_stop(&mut self, stop: &Stop, now: Timestamp) {
+    fn on_stop(&mut self, stop: &Stop, now: Moment) {
         let Some(held) = self.held.leases.get(&stop.lease) else { return };
         let waiting = held.waiting.clone().remove(&stop.children);
         let running = keys_in(&held.running, &stop.children);
@@ -89,7 +104,7 @@ impl Core {
                 job,
                 child,
                 started_at: None,
-                ended_at: now,
+                ended_at: now.wall,
                 exit_code: None,
                 cause: EndCause::Stopped,
                 reason: None,

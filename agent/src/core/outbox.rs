@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use windrow_common::ids::LeaseId;
 use windrow_common::streams::MESSAGE_BYTES_MAX;
-use windrow_common::time::Timestamp;
 use windrow_common::wire::agent::{ContainerEnd, Report};
 
 use crate::executor::AttemptKey;
@@ -31,7 +30,7 @@ pub enum Item {
 #[derive(Debug)]
 struct Sent {
     number: u64,
-    at: Timestamp,
+    at: Duration,
     item: Item,
 }
 
@@ -65,15 +64,15 @@ impl Outbox {
     }
 
     /// When to register again because nothing was confirmed.
-    pub fn confirm_deadline(&self) -> Option<Timestamp> {
-        self.unconfirmed.front().map(|sent| sent.at.plus(CONFIRM_TIMEOUT))
+    pub fn confirm_deadline(&self) -> Option<Duration> {
+        self.unconfirmed.front().map(|sent| sent.at.saturating_add(CONFIRM_TIMEOUT))
     }
 
     /// The next message: number of its first report, and the reports. `find` gives an item's report, or
     /// nothing when it needs none any more, such as a start whose end waits behind it.
     pub fn cut(
         &mut self,
-        now: Timestamp,
+        now: Duration,
         find: impl Fn(&Item) -> Option<Report>,
     ) -> Option<(u64, Vec<Report>)> {
         let first = self.last_number + 1;
@@ -120,6 +119,7 @@ fn bytes_at_most(report: &Report) -> usize {
 mod tests {
     use windrow_common::codec::to_msgpack;
     use windrow_common::ids::JobId;
+    use windrow_common::time::Timestamp;
     use windrow_common::wire::agent::{EndCause, Ended};
 
     use super::*;
@@ -168,7 +168,9 @@ mod tests {
             outbox.push(Item::Ended(AttemptKey { lease: LeaseId(1), child }));
         }
         let mut next = 1;
-        while let Some((first, reports)) = outbox.cut(Timestamp(1), |_| Some(ended.clone())) {
+        while let Some((first, reports)) =
+            outbox.cut(Duration::from_secs(1), |_| Some(ended.clone()))
+        {
             assert_eq!(first, next);
             assert!(to_msgpack(&reports).len() <= MESSAGE_BYTES_MAX);
             next += u64::try_from(reports.len()).unwrap();
@@ -176,7 +178,7 @@ mod tests {
         assert_eq!(next, 3001);
         assert_eq!(outbox.confirm(2999).len(), 2999);
         assert_eq!(outbox.confirm(2999).len(), 0);
-        assert_eq!(outbox.confirm_deadline(), Some(Timestamp(1).plus(CONFIRM_TIMEOUT)));
+        assert_eq!(outbox.confirm_deadline(), Some(Duration::from_secs(1) + CONFIRM_TIMEOUT));
         assert_eq!(outbox.confirm(3000).len(), 1);
         assert_eq!(outbox.confirm_deadline(), None);
     }

@@ -1,15 +1,16 @@
 //! Stories about the core: one world, one agent, told step by step.
 
+mod contact;
 mod needs;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use windrow_common::ids::{JobId, LeaseId};
-use windrow_common::time::Timestamp;
+use windrow_common::time::{Moment, Timestamp};
 use windrow_common::units::Resources;
 use windrow_common::wire;
-use windrow_common::wire::agent::{EndCause, Ended, Held as WireHeld, Report, Session};
+use windrow_common::wire::agent::{EndCause, Ended, Held as WireHeld, Report, SelfFence, Session};
 use windrow_common::wire::container::ContainerSpec;
 use windrow_common::wire::lease::{Lease, Order, OrderMessage, Stop, TaskSpec};
 
@@ -24,7 +25,7 @@ const BACKLOG_LIMIT: Duration = Duration::from_secs(2);
 /// An agent of four cores, the journal it wrote, and the executor's side of things.
 struct World {
     core: Core,
-    now: Timestamp,
+    now: Moment,
     journal: Vec<Record>,
     session: u64,
     /// What the executor runs, and when each started.
@@ -32,11 +33,12 @@ struct World {
     started: Vec<AttemptKey>,
     stops: Vec<(AttemptKey, StopSignal)>,
     wants_registration: bool,
+    self_fence: Option<SelfFence>,
 }
 
 impl World {
     fn new() -> Self {
-        let now = Timestamp(1_000_000);
+        let now = Moment { wall: Timestamp(1_000_000), monotonic: Duration::from_secs(500) };
         let mut world = Self {
             core: Core::new(settings(), Held::default(), now),
             now,
@@ -46,6 +48,7 @@ impl World {
             started: Vec::new(),
             stops: Vec::new(),
             wants_registration: false,
+            self_fence: None,
         };
         world.register(Vec::new());
         world
@@ -66,8 +69,8 @@ impl World {
         assert!(used <= 4, "more runs than fits");
         self.started.extend(&starts);
         for key in starts {
-            assert!(self.running.insert(key, self.now).is_none(), "an attempt starts once");
-            self.observe(ExecutorEvent::Started { key, at: self.now });
+            assert!(self.running.insert(key, self.now.wall).is_none(), "an attempt starts once");
+            self.observe(ExecutorEvent::Started { key, at: self.now.wall });
         }
         let mut again = Held::default();
         self.journal.iter().for_each(|record| again.apply(record));
@@ -80,7 +83,7 @@ impl World {
 
     fn exit(&mut self, key: AttemptKey, exit_code: i32) {
         assert!(self.running.remove(&key).is_some(), "{key:?} runs");
-        let at = self.now;
+        let at = self.now.wall;
         self.observe(ExecutorEvent::Exited {
             key,
             at,
@@ -93,9 +96,15 @@ impl World {
 
     /// Registers anew and gives back what the agent said it holds.
     fn register(&mut self, fenced: Vec<WireHeld>) -> Vec<WireHeld> {
-        let held = self.core.begin_registration();
-        self.session += 1;
+        let held = self.core.begin_registration(self.now);
         self.wants_registration = false;
+        self.accept(fenced);
+        held
+    }
+
+    /// The coordinator accepts a registration.
+    fn accept(&mut self, fenced: Vec<WireHeld>) {
+        self.session += 1;
         self.handle(Input::Registered(Session {
             session: self.session,
             term: 1,
@@ -103,9 +112,8 @@ impl World {
             consumer: String::new(),
             heartbeat_millis: 1000,
             fenced,
-            self_fence: None,
+            self_fence: self.self_fence,
         }));
-        held
     }
 
     fn order_as(&mut self, session: u64, term: u64, orders: Vec<Order>) {
@@ -116,6 +124,11 @@ impl World {
 
     fn order(&mut self, order: Order) {
         self.order_as(self.session, 1, vec![order]);
+    }
+
+    /// A lease by a coordinator of this term.
+    fn run_as(&mut self, term: u64, id: u64, count: u32) {
+        self.order_as(self.session, term, vec![Order::Run(lease(id, count))]);
     }
 
     fn run(&mut self, id: u64, count: u32) {
@@ -195,7 +208,8 @@ fn key(lease: u64, child: u32) -> AttemptKey {
 }
 
 fn held(lease: u64, children: &[(u32, u32)]) -> WireHeld {
-    WireHeld { lease: LeaseId(lease), children: children.to_vec(), ..WireHeld::default() }
+    let job = Some(JobId::from_u128(lease.into()));
+    WireHeld { lease: LeaseId(lease), children: children.to_vec(), job, lost: Vec::new() }
 }
 
 #[test]
@@ -230,7 +244,7 @@ fn a_short_attempt_is_reported_by_its_end_alone() {
     let reports = w.reports();
     let [Report::Ended(ended)] = reports.as_slice() else { panic!("{reports:?}") };
     assert_eq!((ended.exit_code, ended.cause), (Some(3), EndCause::Exited));
-    assert_eq!((ended.started_at, ended.log_bytes), (Some(w.now), 7));
+    assert_eq!((ended.started_at, ended.log_bytes), (Some(w.now.wall), 7));
 }
 
 #[test]
@@ -238,7 +252,7 @@ fn children_that_wait_too_long_go_back() {
     let mut w = World::new();
     w.run(1, 6);
     w.reports();
-    assert_eq!(w.core.next_deadline(), Some(w.now.plus(BACKLOG_LIMIT)));
+    assert_eq!(w.core.next_deadline(), Some(w.now.monotonic + BACKLOG_LIMIT));
     w.advance(BACKLOG_LIMIT);
     let returned =
         Report::Returned { lease: LeaseId(1), job: lease(1, 6).job, children: vec![(4, 2)] };
@@ -285,7 +299,7 @@ fn stopping_running_children_asks_then_kills() {
     w.exit(key(1, 0), 137);
     let ended = w.ended();
     assert_eq!((ended[0].cause, ended[0].exit_code), (EndCause::Stopped, Some(137)));
-    assert_eq!(w.core.next_deadline(), Some(w.now.plus(CONFIRM_TIMEOUT)), "no timer is left");
+    assert_eq!(w.core.next_deadline(), Some(w.now.monotonic + CONFIRM_TIMEOUT), "no timer is left");
 }
 
 #[test]
@@ -429,11 +443,13 @@ fn a_restarted_agent_knows_what_it_held() {
     w.running.remove(&key(1, 2));
     assert_eq!(w.restart(), [key(1, 2)]);
     assert!(w.stops.iter().all(|(stopped, _)| *stopped == key(1, 1)), "{:?}", w.stops);
-    let at = w.now;
+    let at = w.now.wall;
     let reason = "gone".to_owned();
     w.observe(ExecutorEvent::Lost { key: key(1, 2), at, reason });
     assert_eq!(w.started.last(), Some(&key(1, 5)), "its place is free again");
-    assert_eq!(w.register(Vec::new()), [held(1, &[(0, 6)])]);
+    let without_result = vec![(1, 2)];
+    let expected = WireHeld { lost: without_result, ..held(1, &[(0, 6)]) };
+    assert_eq!(w.register(Vec::new()), [expected]);
     let ended = w.ended();
     assert_eq!(ended.len(), 2);
     assert_eq!((ended[0].child, ended[0].cause), (0, EndCause::Exited));
@@ -445,7 +461,7 @@ fn a_restarted_agent_knows_what_it_held() {
 #[test]
 fn what_the_journal_does_not_know_is_killed() {
     let mut w = World::new();
-    w.running.insert(key(9, 9), w.now);
+    w.running.insert(key(9, 9), w.now.wall);
     w.restart();
     assert_eq!(w.stops, [(key(9, 9), StopSignal::Kill)]);
     w.register(Vec::new());
@@ -483,7 +499,7 @@ fn a_failed_start_is_reported_and_frees_its_place() {
     let mut w = World::new();
     w.run(1, 5);
     w.running.remove(&key(1, 0));
-    let (at, reason) = (w.now, "x".repeat(300));
+    let (at, reason) = (w.now.wall, "x".repeat(300));
     w.observe(ExecutorEvent::StartFailed { key: key(1, 0), at, reason });
     assert_eq!(w.started.last(), Some(&key(1, 4)));
     let ended = w.ended();

@@ -9,9 +9,9 @@ use tokio::sync::mpsc;
 use tracing::info;
 use windrow_common::ids::Name;
 use windrow_common::subjects::Subjects;
-use windrow_common::time::wall_clock;
 use windrow_common::wire::agent::Executor;
 
+use super::clock::moment;
 use super::directory::StateDirectory;
 use super::event_loop::{EventLoop, Parts};
 use super::executors::Executors;
@@ -40,7 +40,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let (journal, held) = Journal::open(&directory.journal())?;
     let gpus = gpus::find(&config.resources).await?;
     let resources = inventory::resources(&config.resources, &gpus);
-    let now = wall_clock();
+    let now = moment();
     let (event_sender, events) = mpsc::channel(64);
     let mut executors = open_executors(&config, &directory, &agent, &held, &event_sender).await?;
     let adopted = executors.adopt().await?;
@@ -72,7 +72,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         LogShipper::start(link.clone(), directory.logs(), Arc::clone(&log_files), limits, &running);
     let identity = Identity {
         agent,
-        boot: now.0,
+        boot: now.wall.0,
         compute_environment: config.compute_environment.clone(),
         resources,
         executors: executors.kinds(),
@@ -80,7 +80,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         gpus,
     };
     let reason = "the attempt ended while its agent was away";
-    let lost = |key| ExecutorEvent::Lost { key, at: now, reason: reason.to_owned() };
+    let lost = |key| ExecutorEvent::Lost { key, at: now.wall, reason: reason.to_owned() };
     let parts = Parts {
         core,
         journal,

@@ -15,10 +15,10 @@ use tokio::task::AbortHandle;
 use tokio::time::Interval;
 use tracing::{debug, error, info, warn};
 use windrow_common::codec::{from_msgpack, to_msgpack};
-use windrow_common::time::{Timestamp, wall_clock};
 use windrow_common::wire;
 use windrow_common::wire::agent::{Beat, RegisterReply, ReportMessage, Session};
 
+use super::clock::moment;
 use super::executors::Executors;
 use super::inventory;
 use super::journal::{self, Journal};
@@ -117,7 +117,7 @@ pub struct EventLoop {
     reporter: Option<AbortHandle>,
     beats: Interval,
     /// Set once the agent is stopping: when to give up waiting.
-    close_at: Option<Timestamp>,
+    close_at: Option<Duration>,
 }
 
 enum Turn {
@@ -176,9 +176,9 @@ impl EventLoop {
         if !self.parts.early.is_empty() {
             return Turn::Executors(std::mem::take(&mut self.parts.early));
         }
-        let now = wall_clock();
+        let now = moment().monotonic;
         let deadline = [self.parts.core.next_deadline(), self.close_at].into_iter().flatten().min();
-        let wait = deadline.map_or(Duration::from_secs(3600), |at| at.since(now));
+        let wait = deadline.map_or(Duration::from_secs(3600), |at| at.saturating_sub(now));
         let in_session = self.parts.core.session().is_some();
         tokio::select! {
             Some(()) = signals.recv() => Turn::Signal,
@@ -196,10 +196,15 @@ impl EventLoop {
                 self.registration.restart(&self.parts.link);
             }
             FromNats::RegisterWanted => self.registration.want(&self.parts.link),
+            FromNats::Heard { session, term, number } => {
+                self.decide(Input::Heard { session, term, number }, Vec::new()).await?;
+            }
             FromNats::RegisterNow(number) if self.registration.is_current(number) => {
                 self.leave_session();
-                let held = self.parts.core.begin_registration();
-                let request = self.parts.identity.to_register(held, wall_clock());
+                let now = moment();
+                let held = self.parts.core.begin_registration(now);
+                let seen = self.parts.core.seen();
+                let request = self.parts.identity.to_register(held, seen, now.wall);
                 self.registration.ask(&self.parts.link, request);
             }
             FromNats::Registered(number, answer) if self.registration.is_current(number) => {
@@ -286,15 +291,15 @@ impl EventLoop {
     async fn close(&mut self) -> Result<(), journal::Error> {
         let grace = self.parts.stop_timeout.min(CLOSE_GRACE_MAX);
         info!(?grace, "stopping; running jobs are stopped and run elsewhere");
-        self.close_at = Some(wall_clock().plus(grace + FLUSH_TIMEOUT));
+        self.close_at = Some(moment().monotonic + grace + FLUSH_TIMEOUT);
         self.decide(Input::Close(grace), Vec::new()).await
     }
 
     fn is_closed(&mut self) -> bool {
         let Some(close_at) = self.close_at else { return false };
-        let now = wall_clock();
+        let now = moment().monotonic;
         if self.parts.core.counts().1 == 0 {
-            self.close_at = Some(close_at.min(now.plus(FLUSH_TIMEOUT)));
+            self.close_at = Some(close_at.min(now + FLUSH_TIMEOUT));
         }
         let is_sent = self.parts.core.is_idle() && self.reporter.is_none();
         if !is_sent && close_at <= now {
@@ -304,7 +309,7 @@ impl EventLoop {
     }
 
     async fn decide(&mut self, input: Input, orders: Vec<Message>) -> Result<(), journal::Error> {
-        self.parts.core.handle(input, wall_clock());
+        self.parts.core.handle(input, moment());
         self.carry_out(orders).await
     }
 
@@ -362,7 +367,7 @@ impl EventLoop {
             return;
         }
         let Some(&Session { session, .. }) = self.parts.core.session() else { return };
-        if let Some((first, reports)) = self.parts.core.cut_reports(wall_clock()) {
+        if let Some((first, reports)) = self.parts.core.cut_reports(moment()) {
             let agent = self.parts.link.agent.clone();
             let version = wire::VERSION;
             let message = ReportMessage { version, agent, session, first, reports };
@@ -370,21 +375,24 @@ impl EventLoop {
         }
     }
 
-    async fn beat(&self) {
-        let Parts { core, link, .. } = &self.parts;
+    async fn beat(&mut self) {
+        let now = moment();
+        let Parts { core, link, .. } = &mut self.parts;
         let Some(session) = core.session().filter(|_| link.is_connected()) else { return };
+        let session = session.session;
         let (waiting, running) = core.counts();
+        let (number, round_trip) = core.beat(now);
         let beat = Beat {
             version: wire::VERSION,
-            session: session.session,
-            clock: wall_clock(),
+            session,
+            clock: now.wall,
             waiting,
             running,
             last_lease: core.held().last_lease,
             last_report: core.last_report(),
             load: inventory::load(),
-            number: 0,
-            round_trip_millis: None,
+            number,
+            round_trip_millis: round_trip.and_then(|time| u32::try_from(time.as_millis()).ok()),
         };
         let subject = link.subjects.beat(&link.agent);
         if let Err(error) = link.client.publish(subject, to_msgpack(&beat).into()).await {

@@ -236,6 +236,7 @@ mod tests {
                 children: vec![(10, 4)],
                 at: Timestamp(4),
                 gpus: Vec::new(),
+                monotonic: Some(std::time::Duration::from_secs(9)),
             },
             Record::Stopping { lease: id, children: vec![(12, 1)] },
             Record::Ended(ended),

@@ -49,6 +49,15 @@ pub enum FromNats {
     Registered(u64, Result<RegisterReply, String>),
     /// The coordinator asks for a registration.
     RegisterWanted,
+    /// The coordinator of this term has heard a heartbeat: its session and number.
+    Heard {
+        /// The heartbeat's session.
+        session: u64,
+        /// The coordinator's term.
+        term: u64,
+        /// The heartbeat's number.
+        number: u64,
+    },
     /// Orders of this session, to be acknowledged.
     Orders(u64, Vec<Message>),
     /// Orders of this session cannot be read any more.
@@ -118,7 +127,9 @@ impl Link {
                     while let Some(message) = hints.next().await {
                         match from_msgpack::<Control>(&message.payload) {
                             Ok(Control::Register) => link.tell(FromNats::RegisterWanted).await,
-                            Ok(Control::Heard { .. }) => {}
+                            Ok(Control::Heard { session, term, number }) => {
+                                link.tell(FromNats::Heard { session, term, number }).await;
+                            }
                             Err(error) => debug!(%error, "an unknown hint is ignored"),
                         }
                     }

@@ -35,8 +35,8 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The registration of now.
-    pub fn to_register(&self, held: Vec<Held>, clock: Timestamp) -> Register {
+    /// The registration of now. `seen`: the highest term and lease.
+    pub fn to_register(&self, held: Vec<Held>, seen: (u64, LeaseId), clock: Timestamp) -> Register {
         Register {
             version: wire::VERSION,
             agent: self.agent.clone(),
@@ -51,8 +51,8 @@ impl Identity {
             held,
             address: self.address.clone(),
             gpus: self.gpus.clone(),
-            term_seen: 0,
-            lease_seen: LeaseId::default(),
+            term_seen: seen.0,
+            lease_seen: seen.1,
             problems: Vec::new(),
         }
     }

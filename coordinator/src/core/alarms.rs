@@ -9,7 +9,6 @@ use windrow_common::ids::LeaseId;
 use windrow_common::time::Timestamp;
 
 use super::State;
-use super::event::Event;
 
 /// Alarms kept; the oldest go first.
 const KEPT: usize = 16;
@@ -45,14 +44,14 @@ pub struct Recovered {
 }
 
 /// What follows from a loss of which `seen` is the evidence.
-pub fn recover(state: &State, seen: Numbers, text: &str, now: Timestamp) -> Event {
+pub fn recover(state: &State, seen: Numbers, text: &str, now: Timestamp) -> Recovered {
     let above = Numbers {
         term: state.term.max(seen.term).saturating_add(TERM_JUMP),
         session: state.last_session.max(seen.session).saturating_add(SESSION_JUMP),
         lease: LeaseId(state.last_lease.0.max(seen.lease.0).saturating_add(LEASE_JUMP)),
     };
     let alarm = Alarm { at: now, text: text.to_owned() };
-    Event::Recovered(Box::new(Recovered { above, alarm }))
+    Recovered { above, alarm }
 }
 
 /// It happened.

@@ -228,7 +228,8 @@ fn decide_command(
         Command::StartTerm => Ok(vec![Event::TermStarted { term: state.term + 1 }].into()),
         Command::Submit { id, request } => submit::submit(state, limits, *id, request, now),
         Command::Recover { seen, text } => {
-            Ok(vec![alarms::recover(state, *seen, text, now)].into())
+            let recovered = alarms::recover(state, *seen, text, now);
+            Ok(vec![Event::Recovered(Box::new(recovered))].into())
         }
         Command::SubmitFromStream { sequence, published, id, request } => {
             let place = (*sequence, *published);

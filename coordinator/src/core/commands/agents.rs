@@ -17,9 +17,13 @@ use super::reclaim::{Back, reclaim};
 use super::report::end_of;
 use super::{Answer, Decision, nodes};
 use crate::core::State;
+use crate::core::alarms::{self, Numbers};
 use crate::core::event::{Event, Registered};
 use crate::core::limits::{EVENT_CHILDREN_MAX, Limits};
 use crate::core::state::{Lease, Phase};
+
+/// Highest term or lease that an agent can have seen: what is counted from there never overflows.
+const NUMBER_MAX: u64 = 1 << 62;
 
 /// A new session. What the agent does not hold of its leases is given out again; what it holds
 /// and is no longer its own is fenced.
@@ -43,20 +47,21 @@ pub(super) fn register(
             request.compute_environment, request.compute_environment
         )));
     }
-    let (mut events, back) = reclaim(state, request);
+    let (mut events, mut last) = lost_tail(state, request, now)?;
+    let (reclaimed, back) = reclaim(state, request);
+    events.extend(reclaimed);
     let (held, fenced) = sort_held(state, request, &back);
     if let Some(agent) = state.agents.get(&request.agent) {
-        let mut last_lease = state.last_lease;
         for id in &agent.leases {
             let held = held.get(id).cloned().unwrap_or_default();
             let lease = &state.leases[id];
             events.extend(match &state.jobs[&lease.job].nodes {
-                Some(_) => missing_node(state, limits, *id, &held, now, &mut last_lease),
+                Some(_) => missing_node(state, limits, *id, &held, now, &mut last.lease),
                 None => missing(state, limits, *id, &held, now),
             });
         }
     }
-    let session = state.last_session + 1;
+    let session = last.session + 1;
     let registered = Registered {
         session,
         boot: request.boot,
@@ -74,6 +79,35 @@ pub(super) fn register(
     let agent = request.agent.clone();
     events.push(Event::AgentRegistered { agent, registered: Box::new(registered) });
     Ok(Decision { events, answer: Answer::Registered { session, fenced } })
+}
+
+/// An agent that has seen higher numbers than the journal knows is evidence of a lost end: numbers go on
+/// above them. With the event the last numbers given.
+fn lost_tail(
+    state: &State,
+    request: &Register,
+    now: Timestamp,
+) -> Result<(Vec<Event>, Numbers), ApiError> {
+    let known = Numbers { term: state.term, session: state.last_session, lease: state.last_lease };
+    let (agent, term, lease) = (&request.agent, request.term_seen, request.lease_seen);
+    if term <= known.term && lease <= known.lease {
+        return Ok((Vec::new(), known));
+    }
+    if term.max(lease.0) > NUMBER_MAX {
+        return Err(ApiError::invalid(format!(
+            "agent `{agent}` has seen term {term} and {lease}, at most {NUMBER_MAX} can be true"
+        ))
+        .hint("give the agent another state directory"));
+    }
+    let text = format!(
+        "agent `{agent}` has seen term {term} and {lease}, the journal knows only of term {} and {}: \
+         its end was lost, or the agent comes from another cluster of this name",
+        known.term, known.lease
+    );
+    let seen = Numbers { term, lease, session: 0 };
+    let recovered = alarms::recover(state, seen, &text, now);
+    let last = recovered.above;
+    Ok((vec![Event::Recovered(Box::new(recovered))], last))
 }
 
 /// What the agent says it holds, by lease, and the part of it that is not its own any more.

@@ -3,7 +3,7 @@
 use windrow_common::api::jobs::JobStatus;
 use windrow_common::ids::JobId;
 use windrow_common::time::Timestamp;
-use windrow_common::wire::agent::{EndCause, Held};
+use windrow_common::wire::agent::{EndCause, Held, Register};
 use windrow_common::wire::lease::Lease;
 
 use crate::core::Command;
@@ -74,4 +74,33 @@ fn a_submission_whose_number_came_again_is_another_job() {
     assert_eq!(take(6, 150, 4), 3, "the stream was put back, and has given the number again");
     assert_eq!(take(6, 150, 5), 3, "redelivered");
     assert_eq!(w.state.jobs[&JobId::from_u128(4)].status(), JobStatus::Runnable);
+}
+
+/// Fault 14: nobody else noticed.
+#[test]
+fn an_agent_that_has_seen_higher_numbers_is_evidence_of_a_loss() {
+    let mut w = World::new();
+    let agent = w.agent("a", 1);
+    let before = w.log().len();
+    w.job();
+    let lost = w.leases(&agent).remove(0);
+    w.put_back(before);
+    let seen = |w: &World, term: u64| Register {
+        term_seen: term,
+        lease_seen: lost.id,
+        held: vec![Held { lease: lost.id, children: vec![(0, 1)], ..Held::default() }],
+        ..w.registration("a", 1, vec![])
+    };
+    let register = seen(&w, w.state.term);
+    assert_eq!(w.join(register).len(), 1, "what nobody knows is fenced");
+    assert!(w.state.term > 1000 && w.state.last_lease > lost.id);
+    assert_eq!(w.state.agents[&agent].session, w.state.last_session);
+    assert!(w.state.alarms[0].text.contains("`a` has seen term 1 and lease_1"));
+    // Once is enough, and what cannot be true is refused.
+    let register = seen(&w, w.state.term);
+    w.join(register);
+    assert_eq!(w.state.alarms.len(), 1);
+    let register = seen(&w, u64::MAX);
+    assert!(w.refused(Command::RegisterAgent(Box::new(register))).message.contains("can be true"));
+    w.check_replay();
 }
