@@ -7,11 +7,12 @@ mod cluster;
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use cluster::{Cluster, wait_for};
 use nix::sys::signal::Signal;
 use windrow_common::units::Resources;
-use windrow_common::wire::agent::{EndCause, Held, Report};
+use windrow_common::wire::agent::{EndCause, Held, Report, SelfFence};
 use windrow_common::wire::lease::{Order, Stop};
 
 #[tokio::test]
@@ -57,7 +58,7 @@ async fn a_killed_agent_adopts_what_runs_and_reports_it_once() {
     let register = cluster.accept(Vec::new()).await;
     assert_eq!(
         register.held,
-        [Held { lease: lease.id, children: vec![(0, 1)], ..Held::default() }]
+        [Held { lease: lease.id, children: vec![(0, 1)], job: Some(lease.job), lost: Vec::new() }]
     );
     let message = cluster.report().await;
     assert!(matches!(message.reports.as_slice(), [Report::Started { .. }]), "{message:?}");
@@ -85,7 +86,7 @@ async fn results_are_sent_again_until_they_are_confirmed() {
     let register = cluster.accept(Vec::new()).await;
     assert_eq!(
         register.held,
-        [Held { lease: lease.id, children: vec![(0, 3)], ..Held::default() }]
+        [Held { lease: lease.id, children: vec![(0, 3)], job: Some(lease.job), lost: Vec::new() }]
     );
     let (again, _) = cluster.ended(3).await;
     assert_eq!(again, first);
@@ -166,7 +167,14 @@ async fn fenced_attempts_are_killed() {
     let process = std::path::PathBuf::from(format!("/proc/{}", process.trim()));
 
     cluster.ask_to_register().await;
-    cluster.accept(vec![Held { lease: lease.id, children: vec![(0, 1)], ..Held::default() }]).await;
+    cluster
+        .accept(vec![Held {
+            lease: lease.id,
+            children: vec![(0, 1)],
+            job: Some(lease.job),
+            lost: Vec::new(),
+        }])
+        .await;
     // The next lease needs the whole agent, so its result shows that the place was given up.
     cluster.lease("true", 4).await;
     let (ended, _) = cluster.ended(4).await;
@@ -270,4 +278,42 @@ async fn jobs_get_gpus_of_their_own_and_wait_for_them() {
     }
     let all: Vec<_> = (0..3).map(|child| shown(child).unwrap()).collect();
     assert_eq!(all, ["GPU-a\n", "GPU-b\n", "GPU-b\n"]);
+}
+
+/// Fault 5: what the agent says does not arrive, so nothing is answered.
+#[tokio::test]
+async fn an_agent_that_is_not_answered_stops_its_jobs_itself() {
+    let mut cluster = Cluster::start().await;
+    let _agent = cluster.start_agent(&[]);
+    let fence = SelfFence { stop_after_millis: 1500, kill_after_millis: None };
+    cluster.agree(Vec::new(), Some(fence)).await;
+    let lease = cluster.lease("exec sleep 1000", 1).await;
+    let register = cluster.accept(Vec::new()).await;
+    assert_eq!(register.held[0].lost, [(0, 1)]);
+    let (ended, _) = cluster.ended(1).await;
+    assert_eq!((ended[&0].lease, ended[&0].cause), (lease.id, EndCause::HostLost));
+    assert_eq!(ended[&0].reason.as_deref(), Some("no coordinator could be reached"));
+}
+
+#[tokio::test]
+async fn an_agent_that_stood_still_kills_first_and_obeys_no_old_orders() {
+    let mut cluster = Cluster::start().await;
+    let agent = cluster.start_agent(&[]);
+    let fence = SelfFence { stop_after_millis: 2000, kill_after_millis: Some(2500) };
+    cluster.agree(Vec::new(), Some(fence)).await;
+    let (started, old) = (cluster.scratch().join("started"), cluster.scratch().join("old"));
+    let script = format!("trap '' TERM; touch {}; sleep 1000 & wait; wait", started.display());
+    let lease = cluster.lease(&script, 1).await;
+    wait_for(&started).await;
+    agent.signal(Signal::SIGSTOP);
+    cluster.lease(&format!("touch {}", old.display()), 1).await;
+    // How long it stands still is what the story is about.
+    tokio::time::sleep(Duration::from_millis(2600)).await;
+    agent.signal(Signal::SIGCONT);
+    let register = cluster.accept(Vec::new()).await;
+    let held: Vec<_> = register.held.iter().map(|held| held.lease).collect();
+    assert_eq!(held, [lease.id], "the order that waited was not taken");
+    let (ended, _) = cluster.ended(1).await;
+    assert_eq!((ended[&0].lease, ended[&0].cause), (lease.id, EndCause::HostLost));
+    assert!(!old.exists());
 }

@@ -17,7 +17,7 @@ use windrow_common::subjects::Subjects;
 use windrow_common::units::Resources;
 use windrow_common::wire;
 use windrow_common::wire::agent::{
-    Control, Ended, Held, Register, RegisterReply, Report, ReportMessage, Session,
+    Control, Ended, Held, Register, RegisterReply, Report, ReportMessage, SelfFence, Session,
 };
 use windrow_common::wire::container::ContainerSpec;
 use windrow_common::wire::lease::{Lease, Order, OrderMessage, TaskSpec};
@@ -137,6 +137,15 @@ impl Cluster {
 
     /// Takes the agent's next registration into a new session.
     pub(crate) async fn accept(&mut self, fenced: Vec<Held>) -> Register {
+        self.agree(fenced, None).await
+    }
+
+    /// The same, with what the agent does when its heartbeats are not answered; these never are.
+    pub(crate) async fn agree(
+        &mut self,
+        fenced: Vec<Held>,
+        self_fence: Option<SelfFence>,
+    ) -> Register {
         let next = tokio::time::timeout(PATIENCE, self.registrations.next()).await;
         let message = next.expect("a registration comes").unwrap();
         let register: Register = from_msgpack(&message.payload).unwrap();
@@ -158,7 +167,7 @@ impl Cluster {
             consumer,
             heartbeat_millis: 500,
             fenced,
-            self_fence: None,
+            self_fence,
         };
         let reply = to_msgpack(&RegisterReply::Accepted(session));
         self.client.publish(message.reply.unwrap(), reply.into()).await.unwrap();
