@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::{consumer, object_store, stream};
+use async_nats::jetstream::{consumer, kv, object_store, stream};
 
 use crate::ids::Name;
 use crate::subjects::Subjects;
@@ -156,6 +156,18 @@ impl Streams {
     pub fn snapshots(&self, retention: &Retention) -> object_store::Config {
         object_store::Config {
             bucket: self.name("snapshots"),
+            num_replicas: retention.replicas,
+            ..Default::default()
+        }
+    }
+
+    /// The bucket of the coordinators' election. In memory, so that it works when disks are full; it is
+    /// rebuilt whenever lost.
+    pub fn leader(&self, retention: &Retention) -> kv::Config {
+        kv::Config {
+            bucket: self.name("leader"),
+            history: 1,
+            storage: stream::StorageType::Memory,
             num_replicas: retention.replicas,
             ..Default::default()
         }

@@ -15,6 +15,7 @@
 //! | `P.agent.AGENT.register` | that agent (request) | coordinator |
 //! | `P.agent.AGENT.beat` | that agent | coordinator |
 //! | `P.agent.AGENT.control` | coordinator | that agent |
+//! | `P.standby.NAME` | a coordinator that stands by | the leading one |
 
 use crate::ids::{JobId, JobRef, Name};
 
@@ -77,6 +78,21 @@ impl Subjects {
     /// The coordinator's journal.
     pub fn journal(&self) -> String {
         format!("{}.journal", self.prefix)
+    }
+
+    /// Where a coordinator that stands by says so.
+    pub fn standby(&self, name: &Name) -> String {
+        format!("{}.standby.{name}", self.prefix)
+    }
+
+    /// Every coordinator that stands by.
+    pub fn standby_all(&self) -> String {
+        format!("{}.standby.*", self.prefix)
+    }
+
+    /// The name of a coordinator that stands by.
+    pub fn parse_standby<'a>(&self, subject: &'a str) -> Option<&'a str> {
+        self.rest(subject)?.strip_prefix("standby.")
     }
 
     /// Orders for one agent.

@@ -131,6 +131,11 @@ impl Actor {
         &self.state
     }
 
+    /// The state, when the actor is done with.
+    pub fn into_state(self) -> State {
+        self.state
+    }
+
     /// When the next turn is due at the latest, if nothing arrives before.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         next_deadline(&self.state)
@@ -272,14 +277,7 @@ impl Actor {
             Ok(Asked::Question(question)) => self.answer(&question, encoding, now),
         };
         if let Some(to) = reply {
-            let body = match told {
-                Ok(Told::Now(bytes)) => Body::Answer(Ok(bytes)),
-                Ok(Told::Later(later)) => Body::Later(later),
-                Ok(Told::Shelved(question)) => Body::Shelved(question),
-                Ok(Told::Cluster(statistics)) => Body::Cluster(statistics),
-                Err(refused) => Body::Answer(Err(refused)),
-            };
-            self.turn.replies.push(Reply { to, encoding, body });
+            self.turn.replies.push(Reply { to, encoding, body: told.into() });
         }
     }
 

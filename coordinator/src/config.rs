@@ -19,6 +19,8 @@ lease_ttl = "30s"
 # How often agents send a heartbeat, and at the latest hear that their reports are journalled;
 # at most a third of lease_ttl.
 heartbeat = "2s"
+# How long the leading coordinator may go without renewing its lease before a standby takes over.
+leader_lease = "3s"
 # Journal messages between two snapshots.
 snapshot_every = 20000
 # Copies of each stream: 1 on one NATS server, 3 on a cluster of three.
@@ -84,6 +86,7 @@ pub struct Config {
     pub log_json: bool,
     pub lease_ttl: HumanDuration,
     pub heartbeat: HumanDuration,
+    pub leader_lease: HumanDuration,
     pub snapshot_every: u64,
     pub replicas: usize,
     pub log_age: HumanDuration,
@@ -141,6 +144,11 @@ impl Config {
                 humantime(silence),
                 humantime(beat)
             ),
+        );
+        let lease = self.leader_lease.0;
+        check(
+            (Duration::from_millis(500)..=Duration::from_secs(60)).contains(&lease),
+            format!("leader_lease must be from 500ms to 1m, got {}", humantime(lease)),
         );
         check(
             (1..=5).contains(&self.replicas),

@@ -29,6 +29,10 @@ struct Arguments {
     /// Any setting, such as `lease_ttl=10s` or `limits.attempts=10`.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
     set: Vec<(String, String)>,
+    /// When a part of the journal is missing: go on without it. What is missing is lost; agents' leases of
+    /// the lost time are ended. Needed once; a coordinator refuses to start so by itself.
+    #[arg(long)]
+    recover: bool,
     /// Check the configuration, print it as it takes effect, and exit.
     #[arg(long)]
     check: bool,
@@ -80,6 +84,6 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 stop.cancel();
             }
         });
-        leader::run(&config, stop).await
+        leader::run(&config, arguments.recover, stop).await
     })
 }

@@ -13,6 +13,7 @@ use windrow_common::time::Timestamp;
 use windrow_common::wire::agent::{Beat, Held, Register, ReportMessage};
 
 use super::archiving::Batch;
+use super::requests::Told;
 use crate::core::event::Event;
 use crate::core::shelf::{PageId, Record};
 use crate::view::changes::Change;
@@ -140,6 +141,18 @@ pub enum Body {
     Shelved(Box<Shelved>),
     /// It lacks what only the process knows: memory, journal.
     Cluster(Box<DescribeClusterResponse>),
+}
+
+impl From<Result<Told, ApiError>> for Body {
+    fn from(told: Result<Told, ApiError>) -> Self {
+        match told {
+            Ok(Told::Now(bytes)) => Self::Answer(Ok(bytes)),
+            Ok(Told::Later(later)) => Self::Later(later),
+            Ok(Told::Shelved(question)) => Self::Shelved(question),
+            Ok(Told::Cluster(statistics)) => Self::Cluster(statistics),
+            Err(refused) => Self::Answer(Err(refused)),
+        }
+    }
 }
 
 /// An answer as the asker gets it, or a refusal.

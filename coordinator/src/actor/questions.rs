@@ -4,8 +4,8 @@ use windrow_common::api::ApiError;
 use windrow_common::codec::Encoding;
 use windrow_common::ids::Name;
 
-use super::requests::{self, Question, Told};
-use super::{Actor, Now};
+use super::requests::{self, Asked, Question, Told};
+use super::{Actor, Body, Input, Now, Reply};
 use crate::scheduler::explain::Hearing;
 use crate::view;
 use crate::view::history::{Answer, Shelved};
@@ -14,6 +14,23 @@ use crate::view::history::{Answer, Shelved};
 const BEATS_MISSED_MAX: u32 = 3;
 
 impl Actor {
+    /// Answers a question without a turn; a request that would change something is refused with this.
+    /// Whatever else arrives is dropped: its sender repeats it.
+    pub fn read_only(&mut self, input: Input, refusal: &ApiError, now: Now) -> Option<Reply> {
+        let Input::Request { operation, payload, encoding, reply: Some(to) } = input else {
+            return None;
+        };
+        let (state, new_id) = (&self.state, &mut self.new_id);
+        let asked = requests::ask(state, &operation, encoding, &payload, now.wall, new_id);
+        let told = match asked {
+            Ok(Asked::Command(_)) => Err(refusal.clone()),
+            Ok(Asked::Told(told)) => Ok(told),
+            Ok(Asked::Question(question)) => self.answer(&question, encoding, now),
+            Err(refused) => Err(refused),
+        };
+        Some(Reply { to, encoding, body: Body::from(told) })
+    }
+
     /// Answers.
     pub(super) fn answer(
         &self,

@@ -10,10 +10,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use windrow_common::time::{Timestamp, wall_clock};
 
+use super::election::Role;
 use super::event_stream::{self, EventStream};
 use super::history::History;
 use super::inputs::{Input, Unacknowledged};
 use super::journal::{self, Journal, Stored};
+use super::leadership::Leadership;
+use super::memory::{Memory, Pending};
 use crate::actor::archiving::Batch;
 use crate::actor::{self, Actor, Body, Effects, Now, Reply};
 use crate::view::changes::Change;
@@ -40,18 +43,34 @@ pub struct EventLoop {
     pub batches: Sender<Batch>,
     /// The loop's own mailbox.
     pub inputs: Sender<Input>,
+    pub leadership: Leadership,
+    /// A turn that could not be stored; then the loop ends.
+    pub pending: Option<Pending>,
 }
 
 impl EventLoop {
-    /// Runs until told to stop, or until the journal or a reader fails.
-    ///
-    /// # Errors
-    /// Whatever makes a rebuild necessary.
+    /// Runs until told to stop, or until the journal or a reader fails, or another coordinator leads.
+    /// Gives what it remembers, and whatever makes a rebuild necessary.
     pub async fn run(
         mut self,
+        inputs: Receiver<Input>,
+        stop: CancellationToken,
+    ) -> (Memory, Result<(), journal::Error>) {
+        let ended = self.take_turns(inputs, stop).await;
+        let position = self.journal.position();
+        let mut memory = Memory::new(self.actor.into_state(), position, self.pending);
+        if *self.events.published().borrow() >= position.sequence {
+            memory.all_published();
+        }
+        (memory, ended)
+    }
+
+    async fn take_turns(
+        &mut self,
         mut inputs: Receiver<Input>,
         stop: CancellationToken,
     ) -> Result<(), journal::Error> {
+        let mut role = self.leadership.watch();
         let mut tick = tokio::time::interval(self.heartbeat);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut arrived = Vec::with_capacity(TURN_INPUTS);
@@ -62,8 +81,13 @@ impl EventLoop {
                     _ = inputs.recv_many(&mut arrived, TURN_INPUTS) => {}
                     _ = tick.tick() => arrived.push(actor::Input::Tick.into()),
                     () = until(self.actor.next_deadline()) => {}
+                    _ = role.changed() => {}
                     () = stop.cancelled() => break,
                 }
+            }
+            if *role.borrow_and_update() == Role::Standby {
+                let sequence = self.journal.position().sequence + 1;
+                return Err(journal::Error::Fenced { sequence });
             }
             while arrived.len() < TURN_INPUTS
                 && let Ok(input) = inputs.try_recv()
@@ -93,6 +117,7 @@ impl EventLoop {
                     taken.push(*input);
                     acknowledge.extend(acker);
                 }
+                Input::Standby(name) => self.leadership.note_standby(name),
                 Input::ReaderFailed(reason) => return Err(journal::Error::Unavailable(reason)),
             }
         }
@@ -101,9 +126,18 @@ impl EventLoop {
         let is_unfinished = turn.is_unfinished;
         if !turn.groups.is_empty() {
             let term = self.actor.state().term;
-            let stored = self.journal.append(term, now.wall, &turn.groups).await?;
+            let stored = match self.journal.append(term, now.wall, &turn.groups).await {
+                Ok(stored) => stored,
+                Err(e) => {
+                    let groups = std::mem::take(&mut turn.groups);
+                    self.pending = Some(Pending { term, at: now.wall, groups });
+                    return Err(e);
+                }
+            };
             self.tell(&stored, now.wall, std::mem::take(&mut turn.changes)).await?;
         }
+        self.leadership.set_ready(Some((self.actor.state().term, self.journal.position())));
+        self.leadership.make_certain(self.journal.position()).await?;
         let now = self.now();
         let effects = self.actor.stored(turn, now);
         self.give_out(effects, acknowledge).await?;
@@ -144,7 +178,8 @@ impl EventLoop {
             }
         }
         for reply in effects.replies {
-            self.reply(reply).await;
+            let sequence = self.journal.position().sequence;
+            send_answer(&mut self.outlet, &self.history, &self.leadership, sequence, reply).await;
         }
         if let Some(upto) = effects.reports_upto {
             self.outlet.forget_reports(upto);
@@ -156,28 +191,6 @@ impl EventLoop {
             })?;
         }
         Ok(())
-    }
-
-    async fn reply(&mut self, Reply { to, encoding, body }: Reply) {
-        let answer = match body {
-            Body::Answer(answer) => answer,
-            Body::Later(later) => {
-                let history = self.history.clone();
-                let answer = async move { Ok(history.complete(*later).await) };
-                return self.outlet.answer_later(answer, to, encoding).await;
-            }
-            Body::Shelved(question) => {
-                let history = self.history.clone();
-                let answer = async move { history.look_up(*question).await };
-                return self.outlet.answer_later(answer, to, encoding).await;
-            }
-            Body::Cluster(mut statistics) => {
-                statistics.journal_sequence = self.journal.position().sequence;
-                statistics.memory_bytes = resident_bytes();
-                Ok(encoding.write(&statistics).into())
-            }
-        };
-        self.outlet.reply(to, encoding, answer).await;
     }
 
     /// Hands on what changed, by the journal messages it is stored in.
@@ -197,6 +210,37 @@ impl EventLoop {
         }
         Ok(())
     }
+}
+
+/// Completes an answer with what only the process knows, and sends it.
+pub async fn send_answer(
+    outlet: &mut Outlet,
+    history: &History,
+    leadership: &Leadership,
+    journal_sequence: u64,
+    Reply { to, encoding, body }: Reply,
+) {
+    let answer = match body {
+        Body::Answer(answer) => answer,
+        Body::Later(later) => {
+            let history = history.clone();
+            let answer = async move { Ok(history.complete(*later).await) };
+            return outlet.answer_later(answer, to, encoding).await;
+        }
+        Body::Shelved(question) => {
+            let history = history.clone();
+            let answer = async move { history.look_up(*question).await };
+            return outlet.answer_later(answer, to, encoding).await;
+        }
+        Body::Cluster(mut statistics) => {
+            statistics.journal_sequence = journal_sequence;
+            statistics.memory_bytes = resident_bytes();
+            statistics.leader = leadership.name().to_owned();
+            statistics.standbys = leadership.standbys();
+            Ok(encoding.write(&statistics).into())
+        }
+    };
+    outlet.reply(to, encoding, answer).await;
 }
 
 /// Waits for a deadline of the core; for ever without one. A jump of the wall clock is noticed with

@@ -114,6 +114,11 @@ impl EventStream {
         sequence >= self.missing_from && at >= self.missing_since
     }
 
+    /// From which journal message on records are missing.
+    pub fn missing_from(&self) -> u64 {
+        self.missing_from
+    }
+
     /// Hands on the changes of a journal message that is stored. Waits only when very many are before
     /// it.
     ///
@@ -136,6 +141,15 @@ impl EventStream {
             info!("the last events are left to the next coordinator");
         }
     }
+}
+
+/// Up to where the stream has the records of the journal: those of all messages before this one, and
+/// perhaps some of its own.
+///
+/// # Errors
+/// The stream cannot be read.
+pub async fn published_before(stream: &Stream) -> Result<u64, Error> {
+    Ok(last_mark(stream).await?.0.sequence)
 }
 
 /// The task's end.

@@ -33,6 +33,8 @@ pub enum Input {
     Submission(Box<Submission>, Acker),
     /// An input that waited for the history, and what acknowledges it if it is a submission.
     Loaded(Box<actor::Input>, Option<Unacknowledged>),
+    /// A coordinator stands by, of this name.
+    Standby(String),
     /// A reader ended: the connection or a stream is not as it should be.
     ReaderFailed(String),
 }
@@ -59,6 +61,20 @@ pub async fn read_requests(
             reply: message.reply.map(|to| to.to_string()),
         };
         inputs.send(input.into()).await?;
+    }
+    Err("subscription ended".into())
+}
+
+/// Reads which coordinators stand by.
+pub async fn read_standbys(
+    client: Client,
+    subjects: Subjects,
+    inputs: Sender<Input>,
+) -> Result<(), async_nats::Error> {
+    let mut messages = client.subscribe(subjects.standby_all()).await?;
+    while let Some(message) = messages.next().await {
+        let Some(name) = subjects.parse_standby(&message.subject) else { continue };
+        inputs.send(Input::Standby(name.to_owned())).await?;
     }
     Err("subscription ended".into())
 }

@@ -5,31 +5,52 @@
 //! name the expected last sequence, so a second writer is refused.
 
 pub mod chain;
+pub mod follow;
 
 use std::time::Duration;
 
-use async_nats::jetstream::{self, context::PublishErrorKind, message::PublishMessage};
+use async_nats::jetstream::context::PublishError;
+use async_nats::jetstream::stream::{InfoError, Stream};
+use async_nats::jetstream::{self, ErrorCode, message::PublishMessage};
 use bytes::Bytes;
-use futures::StreamExt;
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 use windrow_common::time::Timestamp;
 
-pub use chain::{Chain, Entry, Group, Position};
+pub use chain::{Chain, Entry, Group, Position, Sealed};
 
 /// How long one append may go unanswered before the tail is looked at.
-const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a read may bring nothing before it counts as failed.
-const READ_TIMEOUT: Duration = Duration::from_secs(10);
+const APPEND_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long an append is tried. The stream choosing a new leader takes about five seconds, in which
+/// nothing can be written and nobody else could do better.
+const APPEND_LIMIT: Duration = Duration::from_secs(12);
+/// Pause between two tries.
+const APPEND_PAUSE: Duration = Duration::from_millis(200);
+/// How long a question about the stream may go unanswered.
+pub(super) const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+/// What looks lost is looked at once more after this time: a replica that has just become the stream's
+/// leader may still be catching up.
+const SECOND_LOOK: Duration = Duration::from_secs(1);
 
 /// Why the journal cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Another coordinator has written. This one must stop at once.
+    /// Another coordinator has written, or leads: this one stands by.
     #[error("another coordinator has taken over: journal message {sequence} is not ours")]
     Fenced { sequence: u64 },
+    /// The journal no longer has what this coordinator has read or written: its store was put back
+    /// to an older copy, or deleted.
+    #[error("the journal was put back: {0}")]
+    RolledBack(String),
+    /// The journal begins behind the position: a snapshot has what was before.
+    #[error("journal messages up to {0} were trimmed")]
+    Trimmed(u64),
     /// What is stored is not what was written: never go on by itself.
     #[error("journal is damaged: {0}")]
     Damaged(String),
+    /// NATS answers and refuses to store: no space, a limit.
+    #[error("the journal cannot be written: {0}")]
+    Unwritable(String),
     /// NATS did not do what was asked; rebuild and try again.
     #[error("journal: {0}")]
     Unavailable(String),
@@ -46,7 +67,7 @@ pub struct Stored {
 #[derive(Debug)]
 pub struct Journal {
     context: jetstream::Context,
-    stream: jetstream::stream::Stream,
+    stream: Stream,
     subject: String,
     nonce: u64,
     position: Position,
@@ -56,7 +77,7 @@ impl Journal {
     /// Opens the stream for a writer with this nonce that has read up to `position`.
     pub fn new(
         context: jetstream::Context,
-        stream: jetstream::stream::Stream,
+        stream: Stream,
         subject: String,
         nonce: u64,
         position: Position,
@@ -78,88 +99,23 @@ impl Journal {
         &mut self,
         mut take: impl AsyncFnMut(u64, Entry) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let info = self.stream.get_info().await.map_err(unavailable)?;
-        let last = info.state.last_sequence;
-        let known = self.position.sequence;
-        if last < known {
-            return Err(Error::Damaged(format!(
-                "its last message is {last}, the snapshot goes up to {known}: messages {} to {known} are gone",
-                last + 1
-            )));
-        }
-        self.verify_position(info.state.first_sequence).await?;
-        if last == known {
-            return Ok(());
-        }
-        if info.state.first_sequence > known + 1 {
-            return Err(Error::Damaged(format!(
-                "messages {} to {} are gone and no snapshot has them",
-                known + 1,
-                info.state.first_sequence - 1
-            )));
-        }
-        let mut messages = self.messages_from(known + 1).await?;
-        while self.position.sequence < last {
-            let next = tokio::time::timeout(READ_TIMEOUT, messages.next()).await;
-            let message = match next {
-                Ok(Some(message)) => message.map_err(unavailable)?,
-                Ok(None) | Err(_) => {
-                    return Err(Error::Unavailable(format!(
-                        "message {} of {last} did not arrive within {READ_TIMEOUT:?}",
-                        self.position.sequence + 1
-                    )));
-                }
-            };
-            let sequence = message.info().map_err(unavailable)?.stream_sequence;
-            take(sequence, self.check(sequence, &message.payload)?).await?;
+        let tail = follow::tail(&self.stream, self.position).await.map_err(follow::cold)?;
+        let mut follower = follow::Follower::new(self.stream.clone());
+        while self.position.sequence < tail {
+            let (entry, position) = follower.next_within(self.position, tail).await?;
+            self.position = position;
+            take(position.sequence, entry).await?;
         }
         Ok(())
-    }
-
-    /// The message at the position must be the one the snapshot was made of: a store that was put
-    /// back has given its number to another.
-    async fn verify_position(&self, first: u64) -> Result<(), Error> {
-        let sequence = self.position.sequence;
-        if sequence == 0 || sequence < first {
-            return Ok(());
-        }
-        let message = self.stream.get_raw_message(sequence).await.map_err(unavailable)?;
-        match self.position.is_of(&message.payload) {
-            true => Ok(()),
-            false => Err(Error::Damaged(format!(
-                "message {sequence} is not the one the snapshot was made of: the store was put back to an older copy"
-            ))),
-        }
-    }
-
-    async fn messages_from(
-        &self,
-        sequence: u64,
-    ) -> Result<jetstream::consumer::pull::Ordered, Error> {
-        let config = jetstream::consumer::pull::OrderedConfig {
-            deliver_policy: jetstream::consumer::DeliverPolicy::ByStartSequence {
-                start_sequence: sequence,
-            },
-            ..Default::default()
-        };
-        let consumer = self.stream.create_consumer(config).await.map_err(unavailable)?;
-        consumer.messages().await.map_err(unavailable)
-    }
-
-    /// Takes the message as the next one.
-    fn check(&mut self, sequence: u64, payload: &[u8]) -> Result<Entry, Error> {
-        let checked = self.position.check(sequence, payload);
-        let (entry, position) = checked.map_err(|e| Error::Damaged(e.to_string()))?;
-        self.position = position;
-        Ok(entry)
     }
 
     /// Appends the groups in as few messages as fit, see [`Position::seal`], waiting for each to be
     /// stored, and says which they are.
     ///
     /// # Errors
-    /// [`Error::Fenced`] when somebody else wrote; [`Error::Unavailable`] when storing cannot be
-    /// confirmed. After either, what was decided did not happen: rebuild from the journal.
+    /// [`Error::Fenced`] when somebody else wrote, [`Error::RolledBack`] when the stream has lost what it
+    /// had, [`Error::Unwritable`] when it cannot be stored, [`Error::Unavailable`] when that cannot be
+    /// known. After any, what was decided did not happen: rebuild from the journal.
     pub async fn append(
         &mut self,
         term: u64,
@@ -168,56 +124,55 @@ impl Journal {
     ) -> Result<Vec<Stored>, Error> {
         let mut stored = Vec::new();
         for message in self.position.seal(self.nonce, term, at, groups) {
-            self.store(message.payload, message.position.chain).await?;
+            self.store(&message).await?;
+            self.position = message.position;
             stored.push(Stored { sequence: self.position.sequence, events: message.events });
         }
         Ok(stored)
     }
 
-    async fn store(&mut self, payload: Bytes, chain: Chain) -> Result<(), Error> {
-        let next = self.position.sequence + 1;
+    async fn store(&self, sealed: &Sealed) -> Result<(), Error> {
+        let next = sealed.position.sequence;
+        let end = Instant::now() + APPEND_LIMIT;
         loop {
             let message = PublishMessage::build()
-                .payload(payload.clone())
+                .payload(sealed.payload.clone())
                 .expected_last_sequence(self.position.sequence);
             let sent = self.context.send_publish(self.subject.clone(), message);
-            let acknowledged = tokio::time::timeout(APPEND_TIMEOUT, async { sent.await?.await });
-            match acknowledged.await {
-                Ok(Ok(ack)) if ack.sequence == next => break,
+            let reason = match timeout(APPEND_TIMEOUT, async { sent.await?.await }).await {
+                Ok(Ok(ack)) if ack.sequence == next => return Ok(()),
                 Ok(Ok(ack)) => return Err(Error::Fenced { sequence: ack.sequence }),
-                Ok(Err(e)) if e.kind() == PublishErrorKind::WrongLastSequence => {
-                    // The answer to an earlier try may have been lost.
-                    match self.is_stored(next, &payload).await? {
-                        true => break,
-                        false => return Err(Error::Fenced { sequence: next }),
-                    }
-                }
-                Ok(Err(e)) => {
-                    warn!(error = %e, sequence = next, "journal append failed, looking at the tail");
-                    if self.is_stored(next, &payload).await? {
-                        break;
-                    }
-                }
-                Err(_) => {
-                    warn!(sequence = next, "journal append unanswered, looking at the tail");
-                    if self.is_stored(next, &payload).await? {
-                        break;
-                    }
-                }
+                Ok(Err(e)) => match refusal(&e) {
+                    Some(reason) => return Err(Error::Unwritable(reason)),
+                    // The answer to an earlier try may have been lost, which is looked at below.
+                    None => e.to_string(),
+                },
+                Err(_) => format!("no answer within {APPEND_TIMEOUT:?}"),
+            };
+            warn!(reason, sequence = next, "journal append failed, looking at the tail");
+            match self.find(next, &sealed.payload).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(Error::Unavailable(reason)) => warn!(reason, "the tail cannot be looked at"),
+                Err(e) => return Err(e),
             }
+            if Instant::now() > end {
+                return Err(Error::Unwritable(format!("{reason}, for {APPEND_LIMIT:?}")));
+            }
+            sleep(APPEND_PAUSE).await;
         }
-        self.position = Position { sequence: next, chain };
-        Ok(())
     }
 
-    /// Whether the message is ours; not there yet is no.
-    async fn is_stored(&self, sequence: u64, payload: &Bytes) -> Result<bool, Error> {
-        let info = self.stream.get_info().await.map_err(unavailable)?;
-        if info.state.last_sequence < sequence {
-            return Ok(false);
+    /// Whether the message is stored. Errors: another is in its place, or what was before is gone.
+    async fn find(&self, sequence: u64, payload: &Bytes) -> Result<bool, Error> {
+        match follow::tail(&self.stream, self.position).await {
+            Ok(last) if last < sequence => return Ok(false),
+            Ok(_) => {}
+            // Another has recovered the journal, and gone on.
+            Err(Error::Trimmed(_)) => return Err(Error::Fenced { sequence }),
+            Err(e) => return Err(e),
         }
-        let stored = self.stream.get_raw_message(sequence).await.map_err(unavailable)?;
-        match stored.payload == *payload {
+        match raw(&self.stream, sequence).await? == *payload {
             true => Ok(true),
             false => Err(Error::Fenced { sequence }),
         }
@@ -225,17 +180,61 @@ impl Journal {
 
     /// Removes messages that a snapshot up to `sequence` makes needless. The last one stays, as its
     /// chain value ties the snapshot to the journal.
-    pub async fn trim(stream: &jetstream::stream::Stream, sequence: u64) {
+    pub async fn trim(stream: &Stream, sequence: u64) {
         match stream.purge().sequence(sequence).await {
             Ok(purged) => info!(messages = purged.purged, "journal trimmed behind the snapshot"),
             Err(e) => warn!(error = %e, "journal trim failed; the next snapshot tries again"),
         }
     }
 
+    /// Lets the stream go on behind `sequence`, without what it holds: a snapshot has all of it.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn jump(stream: &Stream, sequence: u64) -> Result<(), Error> {
+        let purged = timeout(ASK_TIMEOUT, stream.purge().sequence(sequence + 1)).await;
+        purged.map_err(unavailable)?.map_err(unavailable)?;
+        let last = info(stream).await?.state.last_sequence;
+        match last == sequence {
+            true => Ok(()),
+            false => Err(Error::Unavailable(format!("it goes on at {last} instead of {sequence}"))),
+        }
+    }
+
     /// The stream, for trimming beside the loop.
-    pub fn stream(&self) -> &jetstream::stream::Stream {
+    pub fn stream(&self) -> &Stream {
         &self.stream
     }
+}
+
+/// What the server says when it does not want to store; `None` when it may be of passing nature.
+fn refusal(error: &PublishError) -> Option<String> {
+    let source = std::error::Error::source(error)?.downcast_ref::<jetstream::Error>()?;
+    let is_lasting = [
+        ErrorCode::STREAM_STORE_FAILED,
+        ErrorCode::INSUFFICIENT_RESOURCES,
+        ErrorCode::STORAGE_RESOURCES_EXCEEDED,
+        ErrorCode::ACCOUNT_RESOURCES_EXCEEDED,
+    ]
+    .contains(&source.error_code());
+    is_lasting.then(|| source.to_string())
+}
+
+/// The stream as it is now.
+async fn info(stream: &Stream) -> Result<jetstream::stream::Info, Error> {
+    let answered = timeout(ASK_TIMEOUT, stream.get_info()).await.map_err(unavailable)?;
+    answered.map_err(|e: InfoError| {
+        let source = std::error::Error::source(&e).map(ToString::to_string).unwrap_or_default();
+        match source.contains("stream not found") || e.to_string().contains("stream not found") {
+            true => Error::RolledBack("the stream is gone".to_owned()),
+            false => unavailable(e),
+        }
+    })
+}
+
+async fn raw(stream: &Stream, sequence: u64) -> Result<Bytes, Error> {
+    let read = timeout(ASK_TIMEOUT, stream.get_raw_message(sequence)).await;
+    Ok(read.map_err(unavailable)?.map_err(unavailable)?.payload)
 }
 
 fn unavailable(e: impl std::fmt::Display) -> Error {

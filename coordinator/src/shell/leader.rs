@@ -1,10 +1,11 @@
-//! Brings a coordinator up: streams, state from snapshot and journal, a new term, readers, the loop.
-//! When the connection or a stream fails it starts over from here, so that everything is checked
-//! again.
+//! Brings a coordinator up: it connects, stands by until the lease is its own, reads the rest of the
+//! journal, begins a term and runs the loop. When the connection or a stream fails, or another takes
+//! over, it starts over from here, so that everything is checked again. What it has read so far it
+//! keeps, see [`Memory`].
 
 use std::time::Duration;
 
-use async_nats::jetstream::{self, object_store::ObjectStore, stream::Stream};
+use async_nats::jetstream;
 use async_nats::{Client, Event as ConnectionEvent};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -20,110 +21,272 @@ use super::event_loop::{EventLoop, Outlet};
 use super::event_stream::{EventStream, Told};
 use super::history::History;
 use super::inputs::{self, Input};
-use super::journal::{Error, Journal, Position};
-use super::snapshot;
+use super::journal::{Error, Journal};
+use super::leadership::Leadership;
+use super::memory::Memory;
+use super::read_only::ReadOnly;
 use super::snapshot_task::Snapshots;
+use super::streams::{Opened, open};
+use super::{repair, snapshot};
 use crate::actor::archiving::Keep;
 use crate::actor::{Actor, Now, Settings};
 use crate::config::Config;
-use crate::core::{Command, State, apply, decide};
-use crate::view::changes::changes;
+use crate::core::{Command, apply, decide};
 
 /// How long to wait before starting over.
 const RETRY_DELAY: Duration = Duration::from_millis(300);
 
-/// Runs a coordinator until `stop`.
+/// One coordinator: leading or standing by.
+pub struct Coordinator<'a> {
+    pub(super) config: &'a Config,
+    pub(super) stop: CancellationToken,
+    pub(super) leadership: Leadership,
+    /// What it has read; kept over connections.
+    pub(super) memory: Option<Memory>,
+    /// An operator has decided to go on without what is missing.
+    pub(super) recover: bool,
+}
+
+/// A connection and what is open on it.
+pub(super) struct Session {
+    pub(super) client: Client,
+    pub(super) context: jetstream::Context,
+    pub(super) subjects: Subjects,
+    pub(super) streams: Opened,
+    /// Ended with the session.
+    pub(super) tasks: JoinSet<()>,
+    pub(super) sender: mpsc::Sender<Input>,
+    pub(super) inputs: mpsc::Receiver<Input>,
+    pub(super) over: CancellationToken,
+}
+
+/// Runs a coordinator until `stop`. With `recover` it goes on without what the journal has lost.
 ///
 /// # Errors
-/// Another coordinator took over, or the journal is damaged: a person or a supervisor has to act.
-pub async fn run(config: &Config, stop: CancellationToken) -> anyhow::Result<()> {
-    let mut term_led = 0;
+/// The journal is damaged: a person has to act.
+pub async fn run(config: &Config, recover: bool, stop: CancellationToken) -> anyhow::Result<()> {
+    let leadership = Leadership::new(config.leader_lease.0);
+    let mut coordinator =
+        Coordinator { config, stop: stop.clone(), leadership, memory: None, recover };
     while !stop.is_cancelled() {
-        match lead(config, &stop, &mut term_led).await {
+        match coordinator.serve().await {
             Ok(()) => return Ok(()),
-            Err(e @ Error::Fenced { .. }) => {
-                error!(error = %e, "stopping");
-                return Err(e.into());
-            }
             Err(e @ Error::Damaged(_)) => {
-                error!(error = %e, "not starting: state would be lost silently; restore the journal stream or its snapshots");
+                error!(error = %e, "ALARM: not starting, as state would be lost silently; restore the journal stream or its snapshots, or go on without what is missing by --recover");
                 return Err(e.into());
             }
-            Err(Error::Unavailable(reason)) => {
-                warn!(reason, "starting over from the journal");
-                tokio::select! {
-                    () = tokio::time::sleep(RETRY_DELAY) => {}
-                    () = stop.cancelled() => {}
-                }
-            }
+            Err(e @ Error::Fenced { .. }) => info!(reason = %e, "standing by"),
+            Err(
+                e @ (Error::RolledBack(_)
+                | Error::Trimmed(_)
+                | Error::Unwritable(_)
+                | Error::Unavailable(_)),
+            ) => warn!(reason = %e, "starting over"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(RETRY_DELAY) => {}
+            () = stop.cancelled() => {}
         }
     }
     Ok(())
 }
 
-/// One try: from connecting to the first failure.
-async fn lead(config: &Config, stop: &CancellationToken, term_led: &mut u64) -> Result<(), Error> {
-    // Cancelled when this try ends, by failure or by `stop`.
-    let over = stop.child_token();
-    let _over_at_end = over.clone().drop_guard();
-    let (sender, receiver) = mpsc::channel(inputs::MAILBOX);
-    let client = connect(config, sender.clone(), &over).await?;
-    let context = jetstream::new(client.clone());
-    let subjects = Subjects::new(config.cluster.clone());
-    let streams = open(&context, config, &Streams::new(subjects.clone())).await?;
-    let mut readers = JoinSet::new();
-    let events = publish_events(&mut readers, config, &subjects, &streams, &sender).await?;
-    let (mut state, mut journal, from) = recover(&context, &subjects, &streams, &events).await?;
-    if state.term > *term_led && *term_led > 0 {
-        return Err(Error::Fenced { sequence: journal.position().sequence });
+impl Coordinator<'_> {
+    /// One try: from connecting to the first failure.
+    async fn serve(&mut self) -> Result<(), Error> {
+        // Cancelled when this try ends, by failure or by `stop`.
+        let over = self.stop.child_token();
+        let _over_at_end = over.clone().drop_guard();
+        let (sender, inputs) = mpsc::channel(inputs::MAILBOX);
+        let client = connect(self.config, sender.clone(), &over).await?;
+        let context = jetstream::new(client.clone());
+        let subjects = Subjects::new(self.config.cluster.clone());
+        let streams = open(&context, self.config, &Streams::new(subjects.clone())).await?;
+        let tasks = JoinSet::new();
+        let mut session =
+            Session { client, context, subjects, streams, tasks, sender, inputs, over };
+        let bucket = session.streams.leader.clone();
+        session.tasks.spawn(self.leadership.clone().run(bucket.clone()));
+        if !self.stand_by(&mut session).await? {
+            return Ok(());
+        }
+        let led = self.lead(session).await;
+        if self.stop.is_cancelled() {
+            self.leadership.release(&bucket).await;
+        }
+        led
     }
-    start_term(&mut state, &mut journal, config).await?;
-    *term_led = state.term;
-    info!(term = state.term, jobs = state.jobs.len(), agents = state.agents.len(), "leading");
-    read_all(&mut readers, &client, &subjects, &streams, &sender).await?;
-    let history = History::new(context.clone(), streams.history.clone(), subjects.clone());
-    let (batches, to_store) = mpsc::channel(1);
-    let storing = history.clone().run(to_store, sender.clone());
-    inputs::spawn(&mut readers, "history", sender.clone(), storing);
-    let snapshots = Snapshots::new(
-        streams.snapshots,
-        streams.journal,
-        config.snapshot_every,
-        from.sequence,
-        events.published(),
-    );
-    let epoch = Instant::now();
-    let settings = settings(config, &subjects);
-    let now = Now { wall: wall_clock(), monotonic: Duration::ZERO };
-    let outlet = Outlet::new(client, context, subjects, streams.outlet, config.heartbeat.0);
-    let event_loop = EventLoop {
-        actor: Actor::new(state, settings, Box::new(JobId::generate), now),
-        epoch,
-        journal,
-        outlet,
-        heartbeat: config.heartbeat.0,
-        snapshots,
-        events,
-        history,
-        batches,
-        inputs: sender,
-    };
-    event_loop.run(receiver, over).await
+
+    /// Takes over: reads the rest, begins a term, runs the loop.
+    async fn lead(&mut self, mut session: Session) -> Result<(), Error> {
+        let was_repaired = self.read_the_rest(&mut session).await?;
+        let events = self.publish_events(&mut session, was_repaired).await?;
+        let history = History::new(
+            session.context.clone(),
+            session.streams.history.clone(),
+            session.subjects.clone(),
+        );
+        let mut outlet = Outlet::new(
+            session.client.clone(),
+            session.context.clone(),
+            session.subjects.clone(),
+            session.streams.outlet.clone(),
+            self.config.heartbeat.0,
+        );
+        let journal = self.start_term(&mut session, &mut outlet, &history).await?;
+        let memory = self.memory.take().expect("the rest was read into it");
+        let (state, position) = (memory.state, memory.position);
+        info!(term = state.term, jobs = state.jobs.len(), agents = state.agents.len(), "leading");
+        read_all(&mut session).await?;
+        let (batches, to_store) = mpsc::channel(1);
+        let storing = history.clone().run(to_store, session.sender.clone());
+        inputs::spawn(&mut session.tasks, "history", session.sender.clone(), storing);
+        let snapshots = Snapshots::new(
+            session.streams.snapshots.clone(),
+            session.streams.journal.clone(),
+            self.config.snapshot_every,
+            position.sequence,
+            events.published(),
+        );
+        let event_loop = EventLoop {
+            actor: Actor::new(state, self.settings(&session), Box::new(JobId::generate), begin()),
+            epoch: Instant::now(),
+            journal,
+            outlet,
+            heartbeat: self.config.heartbeat.0,
+            snapshots,
+            events,
+            history,
+            batches,
+            inputs: session.sender.clone(),
+            leadership: self.leadership.clone(),
+            pending: None,
+        };
+        let (memory, ended) = event_loop.run(session.inputs, session.over.clone()).await;
+        self.memory = Some(memory);
+        session.tasks.shutdown().await;
+        ended
+    }
+
+    pub(super) fn settings(&self, session: &Session) -> Settings {
+        Settings {
+            limits: self.config.limits.clone(),
+            subjects: session.subjects.clone(),
+            heartbeat: self.config.heartbeat.0,
+            lease_ttl: self.config.lease_ttl.0,
+            finished: Keep {
+                records: self.config.finished_in_memory.0,
+                jobs: self.config.finished_jobs,
+                keys: self.config.finished_keys,
+                known: self.config.history_age.0,
+            },
+        }
+    }
+
+    /// Reads the journal to its end, and puts it right if it was put back. Whether that was so.
+    async fn read_the_rest(&mut self, session: &mut Session) -> Result<bool, Error> {
+        let memory = self.memory.as_mut().expect("a standby has read it");
+        if memory.lost.is_none() {
+            match memory.read_to_end(&session.streams.journal, Some(0)).await {
+                Err(Error::RolledBack(what)) => memory.lost = Some(what),
+                read => read?,
+            }
+        }
+        if memory.lost.is_none() {
+            return Ok(false);
+        }
+        repair::repair(memory, session, self.config, &self.leadership, self.recover).await?;
+        self.recover = false;
+        Ok(true)
+    }
+
+    /// Starts the publisher of events, on a connection of its own, as many records must not hold up the
+    /// journal; and gives it what the last leader had not published.
+    async fn publish_events(
+        &mut self,
+        session: &mut Session,
+        was_repaired: bool,
+    ) -> Result<EventStream, Error> {
+        let client = self.config.nats.connect("windrow-coordinator events").await;
+        let client = client.map_err(Error::Unavailable)?;
+        let memory = self.memory.as_mut().expect("the rest was read into it");
+        let streams = &session.streams;
+        let (last, kept) = (memory.position.sequence, (wall_clock(), self.config.event_age.0));
+        let subjects = session.subjects.clone();
+        let opened = EventStream::open(client, &streams.events, subjects, last, kept).await;
+        let (events, publisher) = opened?;
+        inputs::spawn(&mut session.tasks, "events", session.sender.clone(), publisher.run());
+        let from = events.missing_from().max(1);
+        if !was_repaired && !memory.knows_from(from) {
+            info!(from, "reading the journal again for events that were not published");
+            let (bucket, journal) = (&streams.snapshots, &streams.journal);
+            *memory = Memory::load(bucket, journal, Some(from), false).await?;
+        }
+        if !memory.knows_from(from) {
+            warn!(from, "events of journal messages before the snapshot are not told again");
+        }
+        for told in memory.take_recent() {
+            let is_missing = events.is_missing(told.sequence, told.at);
+            // Also when there is nothing to tell: snapshots wait for it.
+            let changes = if is_missing { told.changes } else { Vec::new() };
+            events.tell(Told { changes, ..told }).await?;
+        }
+        Ok(events)
+    }
+
+    /// Begins a term in the journal. While it cannot be written, questions are answered.
+    async fn start_term(
+        &mut self,
+        session: &mut Session,
+        outlet: &mut Outlet,
+        history: &History,
+    ) -> Result<Journal, Error> {
+        let memory = self.memory.as_mut().expect("the rest was read into it");
+        let limits = &self.config.limits;
+        let decision = decide(&memory.state, limits, &Command::StartTerm, wall_clock())
+            .expect("a term can always be started");
+        let groups = [decision.events];
+        let mut journal = Journal::new(
+            session.context.clone(),
+            session.streams.journal.clone(),
+            session.subjects.journal(),
+            self.leadership.nonce(),
+            memory.position,
+        );
+        let term = memory.state.term + 1;
+        match journal.append(term, wall_clock(), &groups).await {
+            Err(Error::Unwritable(reason)) => {
+                error!(reason, "ALARM: the journal cannot be written; only questions are answered");
+                let state = std::mem::take(&mut memory.state);
+                let settings = self.settings(session);
+                let actor = Actor::new(state, settings, Box::new(JobId::generate), begin());
+                let leadership = &self.leadership;
+                let (stop, epoch) = (&self.stop, Instant::now());
+                let mut waits = ReadOnly { actor, outlet, history, leadership, stop, epoch };
+                let written = waits.run(session, &mut journal, (term, &groups), reason).await;
+                let memory = self.memory.as_mut().expect("it was there above");
+                memory.state = waits.actor.into_state();
+                written?;
+                info!("the journal can be written again");
+            }
+            written => drop(written?),
+        }
+        let memory = self.memory.as_mut().expect("it was there above");
+        groups.iter().flatten().for_each(|event| apply(&mut memory.state, event));
+        memory.position = journal.position();
+        if !memory.has_snapshot {
+            // Before anything is accepted, so that a journal that is deleted is always missed.
+            let bytes = snapshot::encode(&memory.state, memory.position);
+            let stored = snapshot::store(&session.streams.snapshots, &bytes, memory.position).await;
+            stored.map_err(|e| Error::Unavailable(e.to_string()))?;
+            memory.has_snapshot = true;
+        }
+        Ok(journal)
+    }
 }
 
-fn settings(config: &Config, subjects: &Subjects) -> Settings {
-    Settings {
-        limits: config.limits.clone(),
-        subjects: subjects.clone(),
-        heartbeat: config.heartbeat.0,
-        lease_ttl: config.lease_ttl.0,
-        finished: Keep {
-            records: config.finished_in_memory.0,
-            jobs: config.finished_jobs,
-            keys: config.finished_keys,
-            known: config.history_age.0,
-        },
-    }
+fn begin() -> Now {
+    Now { wall: wall_clock(), monotonic: Duration::ZERO }
 }
 
 /// Connects; losing the connection later is an input that makes the loop start over.
@@ -146,129 +309,8 @@ async fn connect(
     config.nats.connect_with(options).await.map_err(Error::Unavailable)
 }
 
-/// The cluster's streams, open.
-struct Opened {
-    journal: Stream,
-    submissions: Stream,
-    snapshots: ObjectStore,
-    events: Stream,
-    history: Stream,
-    outlet: super::event_loop::OpenStreams,
-}
-
-/// Opens every stream, creating those that are missing.
-async fn open(
-    context: &jetstream::Context,
-    config: &Config,
-    names: &Streams,
-) -> Result<Opened, Error> {
-    let retention = config.retention();
-    let ensure = async |stream: jetstream::stream::Config| {
-        let name = stream.name.clone();
-        let opened = context.get_or_create_stream(stream).await;
-        opened.map_err(|e| Error::Unavailable(format!("stream {name}: {e}")))
-    };
-    let bucket = names.snapshots(&retention);
-    let snapshots = match context.get_object_store(&bucket.bucket).await {
-        Ok(store) => store,
-        Err(_) => context
-            .create_object_store(bucket)
-            .await
-            .map_err(|e| Error::Unavailable(format!("snapshot bucket: {e}")))?,
-    };
-    ensure(names.logs(&retention)).await?;
-    ensure(names.dead_letters(&retention)).await?;
-    Ok(Opened {
-        journal: ensure(names.journal(&retention)).await?,
-        submissions: ensure(names.submissions(&retention)).await?,
-        snapshots,
-        events: ensure(names.events(&retention)).await?,
-        history: ensure(names.history(&retention)).await?,
-        outlet: super::event_loop::OpenStreams {
-            leases: ensure(names.leases()).await?,
-            reports: ensure(names.reports()).await?,
-            names: names.clone(),
-        },
-    })
-}
-
-/// Starts the publisher of events, on a connection of its own: many records must not hold up the
-/// journal.
-async fn publish_events(
-    readers: &mut JoinSet<()>,
-    config: &Config,
-    subjects: &Subjects,
-    streams: &Opened,
-    sender: &mpsc::Sender<Input>,
-) -> Result<EventStream, Error> {
-    let client = config.nats.connect("windrow-coordinator events").await;
-    let client = client.map_err(Error::Unavailable)?;
-    let info = streams.journal.get_info().await;
-    let last = info.map_err(|e| Error::Unavailable(format!("journal: {e}")))?.state.last_sequence;
-    let kept = (wall_clock(), config.event_age.0);
-    let (events, publisher) =
-        EventStream::open(client, &streams.events, subjects.clone(), last, kept).await?;
-    inputs::spawn(readers, "events", sender.clone(), publisher.run());
-    Ok(events)
-}
-
-/// The state as the newest snapshot and the journal after it have it.
-async fn recover(
-    context: &jetstream::Context,
-    subjects: &Subjects,
-    streams: &Opened,
-    events: &EventStream,
-) -> Result<(State, Journal, Position), Error> {
-    let loaded = snapshot::load(&streams.snapshots).await;
-    let loaded = loaded.map_err(|e| Error::Unavailable(e.to_string()))?;
-    let (mut state, position) = loaded.unwrap_or_default();
-    // Random enough to tell two starts apart, like every id made at the edge.
-    let nonce = {
-        use std::hash::{DefaultHasher, Hash, Hasher};
-        let mut hasher = DefaultHasher::new();
-        JobId::generate().hash(&mut hasher);
-        hasher.finish()
-    };
-    let mut journal =
-        Journal::new(context.clone(), streams.journal.clone(), subjects.journal(), nonce, position);
-    let read = journal.read(async |sequence, entry| {
-        let is_missing = events.is_missing(sequence, entry.at);
-        let mut told = Vec::new();
-        for event in &entry.events {
-            apply(&mut state, event);
-            let changed = std::mem::take(&mut state.index.changed);
-            if is_missing {
-                told.extend(changes(&state, &changed));
-            }
-        }
-        // Also when there is nothing to tell: snapshots wait for it.
-        events.tell(Told { sequence, at: entry.at, changes: told }).await
-    });
-    read.await?;
-    Ok((state, journal, position))
-}
-
-async fn start_term(
-    state: &mut State,
-    journal: &mut Journal,
-    config: &Config,
-) -> Result<(), Error> {
-    let now = wall_clock();
-    let decision = decide(state, &config.limits, &Command::StartTerm, now)
-        .expect("a term can always be started");
-    for event in &decision.events {
-        apply(state, event);
-    }
-    journal.append(state.term, now, &[decision.events]).await.map(drop)
-}
-
-async fn read_all(
-    readers: &mut JoinSet<()>,
-    client: &Client,
-    subjects: &Subjects,
-    streams: &Opened,
-    sender: &mpsc::Sender<Input>,
-) -> Result<(), Error> {
+async fn read_all(session: &mut Session) -> Result<(), Error> {
+    let Session { client, subjects, streams, tasks, sender, .. } = session;
     let names = &streams.outlet.names;
     let failed = |e: &dyn std::fmt::Display| Error::Unavailable(format!("consumer: {e}"));
     // Made anew, so that what a former coordinator had not acknowledged comes at once.
@@ -279,12 +321,14 @@ async fn read_all(
     let reports = streams.outlet.reports.create_consumer(names.reports_consumer()).await;
     let reports = reports.map_err(|e| failed(&e))?;
     let reader = inputs::read_requests(client.clone(), subjects.clone(), sender.clone());
-    inputs::spawn(readers, "requests", sender.clone(), reader);
+    inputs::spawn(tasks, "requests", sender.clone(), reader);
     let reader = inputs::read_agents(client.clone(), subjects.clone(), sender.clone());
-    inputs::spawn(readers, "agents", sender.clone(), reader);
+    inputs::spawn(tasks, "agents", sender.clone(), reader);
+    let reader = inputs::read_standbys(client.clone(), subjects.clone(), sender.clone());
+    inputs::spawn(tasks, "standbys", sender.clone(), reader);
     let reader = inputs::read_submissions(submissions, sender.clone());
-    inputs::spawn(readers, "submissions", sender.clone(), reader);
+    inputs::spawn(tasks, "submissions", sender.clone(), reader);
     let reader = inputs::read_reports(reports, sender.clone());
-    inputs::spawn(readers, "reports", sender.clone(), reader);
+    inputs::spawn(tasks, "reports", sender.clone(), reader);
     Ok(())
 }

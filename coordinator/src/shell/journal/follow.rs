@@ -1,0 +1,153 @@
+//! Reading the journal: to its end, or along with whoever writes it. Every message is checked.
+
+use async_nats::jetstream::consumer::DeliverPolicy;
+use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
+use async_nats::jetstream::stream::Stream;
+use futures::StreamExt;
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+
+use super::{ASK_TIMEOUT, Entry, Error, Position, SECOND_LOOK, info, raw, unavailable};
+
+/// How long a read may bring nothing before it counts as failed.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The stream's last sequence, having made sure that what is up to the position is the history that was
+/// read: the numbers alone prove nothing.
+///
+/// # Errors
+/// [`Error::RolledBack`] when it is not, [`Error::Trimmed`] when messages after it are gone.
+pub async fn tail(stream: &Stream, position: Position) -> Result<u64, Error> {
+    match look(stream, position).await {
+        Err(Error::RolledBack(_)) => {
+            sleep(SECOND_LOOK).await;
+            look(stream, position).await
+        }
+        known => known,
+    }
+}
+
+/// The stream's last sequence, whatever history it is of.
+///
+/// # Errors
+/// It cannot be asked.
+pub async fn last(stream: &Stream) -> Result<u64, Error> {
+    Ok(info(stream).await?.state.last_sequence)
+}
+
+async fn look(stream: &Stream, position: Position) -> Result<u64, Error> {
+    let state = info(stream).await?.state;
+    let (first, last, known) = (state.first_sequence, state.last_sequence, position.sequence);
+    if last < known {
+        let what = format!(
+            "its last message is {last}, the snapshot goes up to {known}: messages {} to {known} are gone",
+            last + 1
+        );
+        return Err(Error::RolledBack(what));
+    }
+    if last > known && first > known + 1 {
+        return Err(Error::Trimmed(first - 1));
+    }
+    if known > 0 && known >= first && !position.is_of(&raw(stream, known).await?) {
+        return Err(Error::RolledBack(format!(
+            "message {known} is not the one the snapshot was made of: the store was put back to an older copy"
+        )));
+    }
+    Ok(last)
+}
+
+/// What these mean to somebody who remembers nothing but a snapshot: nothing can be repaired.
+pub fn cold(error: Error) -> Error {
+    match error {
+        Error::RolledBack(what) => Error::Damaged(what),
+        Error::Trimmed(upto) => {
+            Error::Damaged(format!("messages up to {upto} are gone and no snapshot has them"))
+        }
+        other @ (Error::Fenced { .. }
+        | Error::Damaged(_)
+        | Error::Unwritable(_)
+        | Error::Unavailable(_)) => other,
+    }
+}
+
+/// Reads messages in order. Silence is no proof that there are none: whoever follows asks
+/// [`Follower::look_behind`] now and then.
+pub struct Follower {
+    stream: Stream,
+    messages: Option<Ordered>,
+    /// Something came since it was looked behind the silence.
+    has_come: bool,
+}
+
+impl Follower {
+    /// Reads from this stream.
+    pub fn new(stream: Stream) -> Self {
+        Self { stream, messages: None, has_come: false }
+    }
+
+    /// The message after the position, whenever it comes. May be cancelled.
+    ///
+    /// # Errors
+    /// It is not the next one, or the stream cannot be read.
+    pub async fn next(&mut self, position: Position) -> Result<(Entry, Position), Error> {
+        if self.messages.is_none() {
+            let start_sequence = position.sequence + 1;
+            let config = OrderedConfig {
+                deliver_policy: DeliverPolicy::ByStartSequence { start_sequence },
+                ..Default::default()
+            };
+            let consumer = timeout(ASK_TIMEOUT, self.stream.create_consumer(config)).await;
+            let consumer = consumer.map_err(unavailable)?.map_err(unavailable)?;
+            let messages = timeout(ASK_TIMEOUT, consumer.messages()).await;
+            self.messages = Some(messages.map_err(unavailable)?.map_err(unavailable)?);
+        }
+        let messages = self.messages.as_mut().expect("made above");
+        let message = match messages.next().await {
+            Some(Ok(message)) => message,
+            Some(Err(e)) => {
+                self.messages = None;
+                return Err(unavailable(e));
+            }
+            None => {
+                self.messages = None;
+                return Err(Error::Unavailable("the reader has ended".to_owned()));
+            }
+        };
+        self.has_come = true;
+        let sequence = message.info().map_err(unavailable)?.stream_sequence;
+        let checked = position.check(sequence, &message.payload);
+        checked.map_err(|e| Error::Damaged(e.to_string()))
+    }
+
+    /// The same for a message that is known to be there, as the stream's last is `last`.
+    ///
+    /// # Errors
+    /// As above, and it does not come in time.
+    pub async fn next_within(
+        &mut self,
+        position: Position,
+        last: u64,
+    ) -> Result<(Entry, Position), Error> {
+        match timeout(READ_TIMEOUT, self.next(position)).await {
+            Ok(next) => next,
+            Err(_) => Err(Error::Unavailable(format!(
+                "message {} of {last} did not arrive within {READ_TIMEOUT:?}",
+                position.sequence + 1
+            ))),
+        }
+    }
+
+    /// If nothing came since the last call: makes sure that there is nothing, and that what was read is
+    /// still there. A reader that was silent without reason is made anew.
+    ///
+    /// # Errors
+    /// As [`tail`].
+    pub async fn look_behind(&mut self, position: Position) -> Result<(), Error> {
+        if !std::mem::take(&mut self.has_come)
+            && tail(&self.stream, position).await? > position.sequence
+        {
+            self.messages = None;
+        }
+        Ok(())
+    }
+}

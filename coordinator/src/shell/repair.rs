@@ -1,0 +1,67 @@
+//! Puts the journal right after its store was put back to an older copy, deleted or damaged: what a
+//! coordinator remembers becomes a snapshot, and the journal goes on behind it, at a number that was
+//! never given.
+
+use tracing::{error, info};
+use windrow_common::time::wall_clock;
+
+use super::journal::{Error, Journal, Position, follow};
+use super::leader::Session;
+use super::leadership::Leadership;
+use super::memory::Memory;
+use super::snapshot;
+use crate::config::Config;
+use crate::core::alarms::Numbers;
+use crate::core::{Command, apply, decide};
+
+/// Repairs what `memory.lost` tells of.
+///
+/// # Errors
+/// It could not be done, and is to be tried again; or another leads.
+pub(super) async fn repair(
+    memory: &mut Memory,
+    session: &Session,
+    config: &Config,
+    leadership: &Leadership,
+    is_cold: bool,
+) -> Result<(), Error> {
+    leadership.make_certain(memory.position).await?;
+    let Some(what) = memory.lost.clone() else { return Ok(()) };
+    let streams = &session.streams;
+    let last = follow::last(&streams.journal).await?;
+    // A turn that could not be stored is in the state; nobody was told of it, so it may have happened.
+    if let Some(pending) = memory.pending.take() {
+        let sealed =
+            memory.position.seal(leadership.nonce(), pending.term, pending.at, &pending.groups);
+        memory.position = sealed.last().map_or(memory.position, |message| message.position);
+    }
+    let upto = memory.position.sequence;
+    let text = match is_cold {
+        true => format!(
+            "{what}; went on with what could be read, up to message {upto}, as told by --recover"
+        ),
+        false => format!(
+            "the journal was put back or deleted: {what}; restored up to message {upto} from memory"
+        ),
+    };
+    error!(text, "ALARM: the journal is being put right");
+    let (now, seen) = (wall_clock(), Numbers::default());
+    let command = Command::Recover { seen, text };
+    let decision =
+        decide(&memory.state, &config.limits, &command, now).expect("a recovery is never refused");
+    decision.events.iter().for_each(|event| apply(&mut memory.state, event));
+    // Behind every number that any history has given.
+    let before = Position { sequence: upto.max(last), ..memory.position };
+    let sealed = before.seal(leadership.nonce(), memory.state.term, now, &[decision.events]);
+    memory.position = sealed.last().expect("there is an event").position;
+
+    let (state, position) = (&memory.state, memory.position);
+    let bytes = tokio::task::block_in_place(|| snapshot::encode(state, position));
+    let stored = snapshot::store(&streams.snapshots, &bytes, position).await;
+    stored.map_err(|e| Error::Unavailable(e.to_string()))?;
+    Journal::jump(&streams.journal, position.sequence).await?;
+    memory.lost = None;
+    memory.has_snapshot = true;
+    info!(sequence = position.sequence, "the journal goes on from a snapshot");
+    Ok(())
+}
