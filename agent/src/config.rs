@@ -28,6 +28,7 @@ url = "nats://127.0.0.1:4222"
 
 [resources]
 memory_reserve = 256
+disk_reserve = 128
 gpu_program = "nvidia-smi"
 
 [process]
@@ -119,6 +120,8 @@ pub struct ResourcesConfig {
     pub memory: Option<u32>,
     /// Memory in MiB that is left to the system when `memory` is absent.
     pub memory_reserve: u32,
+    /// Room in MiB on the disk of the state directory below which nothing is started.
+    pub disk_reserve: u32,
     /// GPUs that jobs may use, by index or id (`["0", "GPU-8a5f..."]`); `[]`: none; absent: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpus: Option<Vec<String>>,

@@ -83,6 +83,8 @@ pub enum Input {
     Close(Duration),
     /// A deadline passed.
     Tick,
+    /// Whether this host is well enough to start anything.
+    Ready(bool),
 }
 
 /// An attempt to start.
@@ -128,6 +130,7 @@ pub struct Core {
     is_out_of_reach: bool,
     draining: bool,
     closing: bool,
+    is_ready: bool,
     said_goodbye: bool,
     output: Output,
 }
@@ -149,6 +152,7 @@ impl Core {
             is_out_of_reach: false,
             draining: false,
             closing: false,
+            is_ready: true,
             said_goodbye: false,
             output: Output::default(),
         };
@@ -203,6 +207,12 @@ impl Core {
             }
             Input::Close(grace) => self.on_close(grace, now),
             Input::Tick => {}
+            Input::Ready(ready) => {
+                self.is_ready = ready;
+                if !ready {
+                    self.return_waiting(None);
+                }
+            }
         }
         self.check_contact(now);
         self.on_time(now);
@@ -369,7 +379,7 @@ impl Core {
     fn enqueue(&mut self, lease: LeaseId, now: Moment) {
         let Some(held) = self.held.leases.get(&lease) else { return };
         let possible = self.settings.resources.fits(held.lease.resources);
-        if possible && !self.draining && !self.closing {
+        if possible && !self.draining && !self.closing && self.is_ready {
             self.queue.insert(lease, now.monotonic);
         } else {
             self.hand_back(lease);

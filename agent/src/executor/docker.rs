@@ -334,7 +334,10 @@ fn refused(action: &'static str, source: bollard::errors::Error) -> Error {
 }
 
 /// Asks the engine for a sign of life, without the asynchronous client, whose caller may block.
-fn ping(config: &DockerConfig) -> std::io::Result<()> {
+///
+/// # Errors
+/// Whatever keeps it from answering, within seconds.
+pub fn ping(config: &DockerConfig) -> std::io::Result<()> {
     let mut stream = UnixStream::connect(&config.socket)?;
     stream.set_read_timeout(Some(PING_LIMIT))?;
     stream.set_write_timeout(Some(PING_LIMIT))?;

@@ -73,6 +73,15 @@ impl LogFiles {
         }
     }
 
+    /// Deletes the spare files: their room is needed.
+    pub fn discard(&self) {
+        let spare = std::mem::take(&mut self.spare().free);
+        for path in spare {
+            // One that stays is deleted at the next start.
+            let _ = fs::remove_file(path);
+        }
+    }
+
     fn spare(&self) -> std::sync::MutexGuard<'_, Spare> {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -11,11 +11,13 @@ use windrow_common::ids::Name;
 use windrow_common::subjects::Subjects;
 use windrow_common::wire::agent::Executor;
 
+use super::ballast::Ballast;
 use super::clock::moment;
 use super::directory::StateDirectory;
 use super::event_loop::{EventLoop, Parts};
 use super::executors::Executors;
 use super::gpus;
+use super::health::{self, Watched};
 use super::inventory;
 use super::journal::Journal;
 use super::link::Link;
@@ -78,7 +80,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         executors: executors.kinds(),
         address: config.address.map(|address| address.to_string()),
         gpus,
+        problems: Vec::new(),
     };
+    let health = health::watch(watched(&config, &directory, &identity, &log_files));
     let reason = "the attempt ended while its agent was away";
     let lost = |key| ExecutorEvent::Lost { key, at: now.wall, reason: reason.to_owned() };
     let parts = Parts {
@@ -97,6 +101,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         identity,
         on_stop: config.on_stop,
         stop_timeout: config.stop_timeout.0,
+        health,
+        ballast: Ballast::take(directory.ballast()),
     };
     EventLoop::new(parts).run(signals).await.context("the agent stops")
 }
@@ -115,18 +121,39 @@ async fn open_executors(
         keeper_program: None,
         cgroup: config.process.cgroup,
     });
-    let docker = DockerConfig {
+    let docker = docker_config(config, directory, agent);
+    let mut containers =
+        held.leases.values().filter(|lease| lease.spec.executor() == Executor::Docker);
+    let is_docker_needed = containers.any(|lease| !lease.running.is_empty());
+    Executors::open(process, (config.docker.enabled, docker), is_docker_needed, events).await
+}
+
+/// What can go wrong with this host.
+fn watched(
+    config: &Config,
+    directory: &StateDirectory,
+    identity: &Identity,
+    log_files: &Arc<LogFiles>,
+) -> Watched {
+    let has_docker = identity.executors.contains(&Executor::Docker);
+    Watched {
+        executors: identity.executors.clone(),
+        docker: has_docker.then(|| docker_config(config, directory, &identity.agent)),
+        directory: directory.path().to_owned(),
+        disk_reserve: config.resources.disk_reserve,
+        log_files: Arc::clone(log_files),
+    }
+}
+
+fn docker_config(config: &Config, directory: &StateDirectory, agent: &Name) -> DockerConfig {
+    DockerConfig {
         socket: config.docker.socket.clone(),
         network: config.docker.network.clone(),
         agent: agent.clone(),
         state_directory: directory.path().to_owned(),
         starts_max: config.docker.starts_max,
         stop_timeout: config.stop_timeout.0,
-    };
-    let mut containers =
-        held.leases.values().filter(|lease| lease.spec.executor() == Executor::Docker);
-    let is_docker_needed = containers.any(|lease| !lease.running.is_empty());
-    Executors::open(process, (config.docker.enabled, docker), is_docker_needed, events).await
+    }
 }
 
 /// One message for each SIGTERM and SIGINT.

@@ -70,18 +70,27 @@ impl StateDirectory {
             Err(e) if e.kind() == io::ErrorKind::NotFound => None,
             Err(e) => return Err(io_error(&path)(e)),
         };
+        let known = before.clone();
         let name = match (given, before) {
             (Some(given), _) => given.clone(),
             (None, Some(before)) => before.parse().map_err(|e| Error::Name(path.clone(), e))?,
             (None, None) => name_of_host(host),
         };
-        fs::write(&path, name.as_str()).map_err(io_error(&path))?;
+        // Not written without need: on a full disk the file would be empty then.
+        if known.as_deref() != Some(name.as_str()) {
+            fs::write(&path, name.as_str()).map_err(io_error(&path))?;
+        }
         Ok(name)
     }
 
     /// Where the journal is.
     pub fn journal(&self) -> PathBuf {
         self.path.join("journal")
+    }
+
+    /// What is given up for the journal on a full disk.
+    pub fn ballast(&self) -> PathBuf {
+        self.path.join("ballast")
     }
 
     /// The keeper's directory.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::Message;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Interval;
 use tracing::{debug, error, info, warn};
@@ -18,8 +18,10 @@ use windrow_common::codec::{from_msgpack, to_msgpack};
 use windrow_common::wire;
 use windrow_common::wire::agent::{Beat, RegisterReply, ReportMessage, Session};
 
+use super::ballast::Ballast;
 use super::clock::moment;
 use super::executors::Executors;
+use super::health::Health;
 use super::inventory;
 use super::journal::{self, Journal};
 use super::link::{FromNats, Link, back_off, jittered};
@@ -28,6 +30,7 @@ use super::logs::LogCommand;
 use super::registration::{Identity, Registration};
 use super::start::start_request;
 use crate::config::OnStop;
+use crate::core::held::Record;
 use crate::core::{Core, Input, Observed, StartPlan};
 use crate::executor::{AttemptKey, ExecutorEvent, LogFiles, StartRequest, StopSignal};
 
@@ -39,6 +42,8 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 const LOG_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Events taken in one turn.
 const TURN_EVENTS_MAX: usize = 4096;
+/// Pause before the journal is tried again.
+const JOURNAL_PAUSE: Duration = Duration::from_millis(500);
 /// An operator has to act first; agents ask again about as often.
 const REFUSED_DELAY: Duration = Duration::from_secs(30);
 
@@ -74,6 +79,10 @@ pub struct Parts {
     pub on_stop: OnStop,
     /// Time between SIGTERM and SIGKILL.
     pub stop_timeout: Duration,
+    /// How the host is.
+    pub health: watch::Receiver<Health>,
+    /// Room for the journal.
+    pub ballast: Ballast,
 }
 
 impl Parts {
@@ -126,6 +135,7 @@ enum Turn {
     Deadline,
     Beat,
     Signal,
+    Health,
 }
 
 impl EventLoop {
@@ -154,6 +164,7 @@ impl EventLoop {
                 Turn::Executors(events) => self.on_events(events).await?,
                 Turn::Deadline => self.decide(Input::Tick, Vec::new()).await?,
                 Turn::Beat => self.beat().await,
+                Turn::Health => self.on_health().await?,
                 Turn::Signal if self.close_at.is_some() => {
                     warn!("a second signal: leaving at once");
                     return Ok(());
@@ -185,6 +196,7 @@ impl EventLoop {
             Some(message) = self.parts.inbox.recv() => Turn::Nats(message),
             Some(events) = self.parts.events.recv() => Turn::Executors(events),
             _ = self.beats.tick(), if in_session => Turn::Beat,
+            Ok(()) = self.parts.health.changed() => Turn::Health,
             () = tokio::time::sleep(wait) => Turn::Deadline,
         }
     }
@@ -317,7 +329,7 @@ impl EventLoop {
     async fn carry_out(&mut self, orders: Vec<Message>) -> Result<(), journal::Error> {
         let output = self.parts.core.take_output();
         if !output.records.is_empty() {
-            self.parts.journal.append(&output.records)?;
+            self.write_down(&output.records).await;
         }
         self.acknowledge(orders).await;
         let requests = self.prepare(&output.starts).await;
@@ -326,9 +338,47 @@ impl EventLoop {
             self.leave_session();
             self.registration.want(&self.parts.link);
         }
-        if self.parts.journal.is_overgrown() {
-            self.parts.journal.compact(self.parts.core.held())?;
+        if self.parts.journal.is_overgrown()
+            && let Err(error) = self.parts.journal.compact(self.parts.core.held())
+        {
+            warn!(%error, "the journal is not rewritten; it goes on as it is");
         }
+        Ok(())
+    }
+
+    /// Writes facts to the journal, and waits until that is possible: what cannot be remembered must
+    /// not be done, and what runs goes on meanwhile. Heartbeats go on as well.
+    async fn write_down(&mut self, records: &[Record]) {
+        let mut is_told = false;
+        while let Err(error) = self.parts.journal.append(records) {
+            if self.parts.ballast.release() {
+                warn!(%error, "the journal cannot be written; room kept for it is used");
+                continue;
+            }
+            if !std::mem::replace(&mut is_told, true) {
+                error!(error = %chain(&error), "the journal cannot be written; nothing is started or reported until it can");
+            }
+            tokio::select! {
+                _ = self.beats.tick() => self.beat().await,
+                () = tokio::time::sleep(JOURNAL_PAUSE) => {}
+            }
+        }
+        if is_told {
+            info!("the journal can be written again");
+        }
+    }
+
+    /// The host became ill or well: the coordinator is to know, and nothing starts on an ill one.
+    async fn on_health(&mut self) -> Result<(), journal::Error> {
+        let health = self.parts.health.borrow_and_update().clone();
+        let is_ready = health.takes_work();
+        if is_ready {
+            self.parts.ballast.renew();
+        }
+        self.parts.identity.executors = health.executors;
+        self.parts.identity.problems = health.problems;
+        self.decide(Input::Ready(is_ready), Vec::new()).await?;
+        self.registration.want(&self.parts.link);
         Ok(())
     }
 
@@ -423,6 +473,17 @@ impl EventLoop {
             warn!("some output could not be shipped; it is kept for the next start");
         }
     }
+}
+
+/// An error and what caused it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
 }
 
 fn beats(period: Duration) -> Interval {

@@ -9,7 +9,7 @@
 //! journal was either confirmed or is produced again under a new lease.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use tracing::warn;
@@ -70,20 +70,29 @@ impl Journal {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(source) => return Err(Error::Io { what: "read", path: path.to_owned(), source }),
         };
-        let held = read(path, &bytes)?;
-        let (file, length) = write_whole(path, &held)?;
+        let (held, whole) = read(path, &bytes)?;
+        let (file, length) = match write_whole(path, &held) {
+            Ok(written) => written,
+            // On a full disk it goes on as it is.
+            Err(error) if !bytes.is_empty() => {
+                warn!(%error, "the journal is used as it is");
+                reopen(path, whole)?
+            }
+            Err(error) => return Err(error),
+        };
         let path = path.to_owned();
         Ok((Self { path, file, length, compacted_length: length }, held))
     }
 
-    /// Appends facts; when this returns they survive a crash of the agent.
+    /// Appends facts; when this returns they survive a crash of the agent. After an error none of them is
+    /// there, and they may be appended again.
     pub fn append(&mut self, records: &[Record]) -> Result<(), Error> {
         let frame = frame(records);
-        self.file.write_all(&frame).map_err(|source| Error::Io {
-            what: "append to",
-            path: self.path.clone(),
-            source,
-        })?;
+        if let Err(source) = self.file.write_all(&frame) {
+            // A part of it may be there; what is written later must follow on what is whole.
+            (self.file, _) = reopen(&self.path, self.length)?;
+            return Err(Error::Io { what: "append to", path: self.path.clone(), source });
+        }
         self.length += frame.len() as u64;
         Ok(())
     }
@@ -101,7 +110,8 @@ impl Journal {
     }
 }
 
-fn read(path: &Path, bytes: &[u8]) -> Result<Held, Error> {
+/// What the journal holds, and how far it is whole.
+fn read(path: &Path, bytes: &[u8]) -> Result<(Held, u64), Error> {
     let mut held = Held::default();
     let mut rest = bytes;
     while let Some((payload, after)) = next_frame(rest) {
@@ -118,7 +128,7 @@ fn read(path: &Path, bytes: &[u8]) -> Result<Held, Error> {
         // The agent died in the middle of a write; nothing was done on the strength of it.
         warn!(bytes = rest.len(), "an incomplete write at the end of the journal is dropped");
     }
-    Ok(held)
+    Ok((held, (bytes.len() - rest.len()) as u64))
 }
 
 /// The first frame's payload and what follows it; nothing when it is not whole.
@@ -157,7 +167,25 @@ fn write_whole(path: &Path, held: &Held) -> Result<(File, u64), Error> {
     };
     match write() {
         Ok(file) => Ok((file, bytes.len() as u64)),
-        Err(source) => Err(Error::Io { what: "rewrite", path: path.to_owned(), source }),
+        Err(source) => {
+            // It takes room, and the next try makes it anew.
+            let _ = fs::remove_file(&new_path);
+            Err(Error::Io { what: "rewrite", path: path.to_owned(), source })
+        }
+    }
+}
+
+/// The file, cut to its first `length` bytes, to be written on from there.
+fn reopen(path: &Path, length: u64) -> Result<(File, u64), Error> {
+    let open = || {
+        let mut file = File::options().write(true).open(path)?;
+        file.set_len(length)?;
+        file.seek(SeekFrom::End(0))?;
+        Ok(file)
+    };
+    match open() {
+        Ok(file) => Ok((file, length)),
+        Err(source) => Err(Error::Io { what: "reopen", path: path.to_owned(), source }),
     }
 }
 

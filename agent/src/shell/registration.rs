@@ -7,7 +7,7 @@ use windrow_common::ids::{LeaseId, Name};
 use windrow_common::time::Timestamp;
 use windrow_common::units::Resources;
 use windrow_common::wire;
-use windrow_common::wire::agent::{Executor, Gpu, Held, Register};
+use windrow_common::wire::agent::{Executor, Gpu, Held, Problem, Register};
 
 use super::inventory;
 use super::link::{Link, jittered};
@@ -15,7 +15,7 @@ use super::link::{Link, jittered};
 /// After a NATS server went away all agents come back at once; this spreads them.
 const RECONNECT_SPREAD: Duration = Duration::from_millis(500);
 
-/// What stays the same in every registration of a process.
+/// What the registrations of a process say.
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// The agent.
@@ -32,6 +32,8 @@ pub struct Identity {
     pub address: Option<String>,
     /// GPUs that jobs may use.
     pub gpus: Vec<Gpu>,
+    /// What is wrong with this host.
+    pub problems: Vec<Problem>,
 }
 
 impl Identity {
@@ -53,7 +55,7 @@ impl Identity {
             gpus: self.gpus.clone(),
             term_seen: seen.0,
             lease_seen: seen.1,
-            problems: Vec::new(),
+            problems: self.problems.clone(),
         }
     }
 }
