@@ -29,6 +29,9 @@ pub(crate) const IMAGE_WITH_COMMAND: &str = "windrow-test-busybox-command:1";
 /// The same with a health check: good once `/tmp/good` exists.
 pub(crate) const IMAGE_WITH_CHECK: &str = "windrow-test-busybox-check:1";
 
+/// The machine's engine.
+const HOST: &str = "unix:///var/run/docker.sock";
+
 pub(crate) struct World {
     pub(crate) directory: TempDir,
     pub(crate) executor: DockerExecutor,
@@ -42,14 +45,14 @@ pub(crate) fn skipped() -> bool {
     std::env::var_os("WINDROW_TEST_NO_DOCKER").is_some_and(|value| value == "1")
 }
 
-fn import(root: &TempDir, image: &str, changes: &[&str]) {
+fn import(host: &str, root: &TempDir, image: &str, changes: &[&str]) {
     let mut tar = Command::new("tar")
         .args(["-C", root.path().to_str().unwrap(), "-c", "."])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let import = Command::new("docker")
-        .args(["import", "-c", "ENV PATH=/bin"])
+        .args(["-H", host, "import", "-c", "ENV PATH=/bin"])
         .args(changes.iter().flat_map(|change| ["-c", *change]))
         .args(["-", image])
         .stdin(tar.stdout.take().unwrap())
@@ -63,29 +66,37 @@ fn import(root: &TempDir, image: &str, changes: &[&str]) {
 fn make_image() {
     static MADE: OnceLock<()> = OnceLock::new();
     MADE.get_or_init(|| {
-        let root = tempfile::tempdir().unwrap();
-        let bin = root.path().join("bin");
-        fs::create_dir(&bin).unwrap();
-        fs::create_dir_all(root.path().join("tmp")).unwrap();
-        fs::create_dir_all(root.path().join("etc")).unwrap();
-        fs::write(
-            root.path().join("etc/passwd"),
-            "root:x:0:0::/:/bin/sh\nguest:x:77:78::/:/bin/sh\n",
-        )
-        .unwrap();
-        fs::copy("/bin/busybox", bin.join("busybox"))
-            .expect("Debian's busybox-static is installed");
-        for tool in [
-            "sh", "cat", "echo", "sleep", "true", "tail", "id", "pwd", "env", "dd", "df", "ps",
-            "mount", "grep", "nc", "touch", "ls", "kill", "mkdir", "rm", "wc", "hostname",
-        ] {
-            symlink("busybox", bin.join(tool)).unwrap();
-        }
-        import(&root, IMAGE, &[]);
+        let root = root_of_images();
+        import(HOST, &root, IMAGE, &[]);
         let own = ["ENTRYPOINT [\"echo\", \"entry\"]", "CMD [\"own\", \"command\"]"];
-        import(&root, IMAGE_WITH_COMMAND, &own);
-        import(&root, IMAGE_WITH_CHECK, &["HEALTHCHECK --interval=1s CMD test -e /tmp/good"]);
+        import(HOST, &root, IMAGE_WITH_COMMAND, &own);
+        let check = ["HEALTHCHECK --interval=1s CMD test -e /tmp/good"];
+        import(HOST, &root, IMAGE_WITH_CHECK, &check);
     });
+}
+
+/// The image without a command, in the engine of this socket.
+pub(crate) fn make_image_in(socket: &Path) {
+    import(&format!("unix://{}", socket.display()), &root_of_images(), IMAGE, &[]);
+}
+
+/// Busybox and what goes with it.
+fn root_of_images() -> TempDir {
+    let root = tempfile::tempdir().unwrap();
+    let bin = root.path().join("bin");
+    fs::create_dir(&bin).unwrap();
+    fs::create_dir_all(root.path().join("tmp")).unwrap();
+    fs::create_dir_all(root.path().join("etc")).unwrap();
+    fs::write(root.path().join("etc/passwd"), "root:x:0:0::/:/bin/sh\nguest:x:77:78::/:/bin/sh\n")
+        .unwrap();
+    fs::copy("/bin/busybox", bin.join("busybox")).expect("Debian's busybox-static is installed");
+    for tool in [
+        "sh", "cat", "echo", "sleep", "true", "tail", "id", "pwd", "env", "dd", "df", "ps",
+        "mount", "grep", "nc", "touch", "ls", "kill", "mkdir", "rm", "wc", "hostname",
+    ] {
+        symlink("busybox", bin.join(tool)).unwrap();
+    }
+    root
 }
 
 pub(crate) fn config(directory: &Path) -> DockerConfig {
@@ -128,6 +139,16 @@ impl World {
         let executor = DockerExecutor::open(config(directory.path()), sender)
             .expect("a Docker engine answers; WINDROW_TEST_NO_DOCKER=1 skips these tests");
         make_image();
+        let job = JobId::generate();
+        Self { directory, executor, events, seen: Vec::new(), next_child: 0, job }
+    }
+
+    /// On an engine of its own, without the usual images.
+    pub(crate) fn on(socket: &Path) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (sender, events) = channel(64);
+        let config = DockerConfig { socket: socket.to_owned(), ..config(directory.path()) };
+        let executor = DockerExecutor::open(config, sender).unwrap();
         let job = JobId::generate();
         Self { directory, executor, events, seen: Vec::new(), next_child: 0, job }
     }

@@ -9,8 +9,9 @@ use tokio::sync::watch;
 use windrow_common::time::{Timestamp, wall_clock};
 
 use super::container::{self, message};
+use super::engine::End;
 use super::group::Group;
-use super::life::{Health, Life, Outcome, Stage, Step};
+use super::life::{Exit, Health, Life, Outcome, Stage, Step};
 use super::{Inner, Stop, images, logs, pause};
 use crate::executor::{AttemptKey, ExecutorEvent, StartRequest, secrets};
 
@@ -110,7 +111,7 @@ impl Inner {
         };
         let mut ends: FuturesUnordered<_> = life.running().into_iter().map(ending).collect();
         let mut copies: FuturesUnordered<_> = life.running().into_iter().map(copying).collect();
-        let mut is_gone = false;
+        let mut is_lost = None;
         heed(&mut life, &mut stop);
         loop {
             match life.next(wall_clock()) {
@@ -129,13 +130,15 @@ impl Inner {
                 Step::Signal(i, signal) => self.signal(&group.containers[i], signal).await,
                 Step::Over => break,
                 Step::Wait(until) => tokio::select! {
-                    Some((i, exit)) = ends.next() => match exit {
-                        Some(exit) => life.ended(i, exit),
-                        None => {
-                            is_gone = true;
-                            break;
+                    Some((i, end)) = ends.next() => {
+                        match self.exit_of(end, life.is_stopping()).await {
+                            Ok(exit) => life.ended(i, exit),
+                            Err(reason) => {
+                                is_lost = Some(reason);
+                                break;
+                            }
                         }
-                    },
+                    }
                     Some(()) = copies.next() => {}
                     Ok(()) = stop.changed() => heed(&mut life, &mut stop),
                     found = self.examine(group, life.watched()) => {
@@ -148,9 +151,9 @@ impl Inner {
         if let Some(pause) = &group.pause {
             self.remove(pause).await;
         }
-        if is_gone {
+        if let Some(reason) = is_lost {
             self.remove_group(group).await;
-            self.tell(lost(group.key, "its container was removed by somebody else")).await;
+            self.tell(lost(group.key, reason)).await;
             return;
         }
         // What the containers wrote comes before the attempt's end.
@@ -162,6 +165,17 @@ impl Inner {
             return;
         }
         self.tell(exited(group.key, life.outcome(wall_clock()))).await;
+    }
+
+    /// How a container ended, or why that says nothing of its program. One that was to end anyway ended
+    /// by that.
+    async fn exit_of(&self, end: End, is_stopping: bool) -> Result<Exit, &'static str> {
+        let (exit, with_engine) = match end {
+            End::Removed => return Err("its container was removed by somebody else"),
+            End::Exited(exit) => (exit, !is_stopping && self.ends_with_engine(exit).await),
+            End::WithEngine(exit) => (exit, !is_stopping),
+        };
+        if with_engine { Err("the Docker engine was restarted") } else { Ok(exit) }
     }
 
     /// Asks for the health of these containers, after a while; never ready when there are none.

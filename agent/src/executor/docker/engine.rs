@@ -19,25 +19,66 @@ use crate::executor::StopSignal;
 
 /// Exit code of what SIGKILL ended.
 const EXIT_KILLED: i32 = 137;
+/// Exit codes of what an engine stopped or lost sight of when it ended.
+const ENDED_BY_ENGINE: [i32; 3] = [EXIT_KILLED, 143, 255];
 /// First pause when the engine does not answer; doubled up to the limit.
 const PAUSE: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How often an engine is asked whether it is still there, after an end that may be its own.
+const LEAVING_TRIES: u32 = 10;
+/// Longest wait for its answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// Tries to signal or remove something.
 const TRIES: u32 = 8;
 
+/// How a container came to its end.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum End {
+    /// By itself, or by a signal while the engine was there.
+    Exited(Exit),
+    /// By a signal while the engine was away.
+    WithEngine(Exit),
+    /// Somebody else removed it.
+    Removed,
+}
+
 impl Inner {
-    /// Waits for a container's end; none when somebody else removed it.
-    pub(super) async fn await_end(&self, name: &str) -> Option<Exit> {
+    /// Waits for a container's end.
+    pub(super) async fn await_end(&self, name: &str) -> End {
         let mut pause = PAUSE;
+        let mut was_away = false;
         loop {
             match self.wait_once(name).await {
-                Ok(exit) => return Some(exit),
-                Err(e) if is_gone(&e) => return None,
-                Err(error) => tracing::warn!(name, %error, "waiting for a container failed"),
+                // An engine that ends takes its containers with it, unless it is told to leave them.
+                Ok(exit) if was_away && ENDED_BY_ENGINE.contains(&exit.code) => {
+                    return End::WithEngine(exit);
+                }
+                Ok(exit) => return End::Exited(exit),
+                Err(e) if is_gone(&e) => return End::Removed,
+                Err(error) => {
+                    was_away |= status(&error).is_none();
+                    tracing::warn!(name, %error, "waiting for a container failed");
+                }
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }
+    }
+
+    /// Whether this end, which nobody here asked for, is that of the engine: it stops its containers
+    /// and is gone a moment later.
+    pub(super) async fn ends_with_engine(&self, exit: Exit) -> bool {
+        if exit.out_of_memory || !ENDED_BY_ENGINE.contains(&exit.code) {
+            return false;
+        }
+        for _ in 0..LEAVING_TRIES {
+            tokio::time::sleep(PAUSE).await;
+            let answer = tokio::time::timeout(ANSWER_LIMIT, self.docker.ping()).await;
+            if !matches!(answer, Ok(Ok(_))) {
+                return true;
+            }
+        }
+        false
     }
 
     async fn wait_once(&self, name: &str) -> Result<Exit, EngineError> {

@@ -116,6 +116,12 @@ impl Life {
         Self { members, stages, failures, stop: None, failure: None }
     }
 
+    /// Whether somebody asked for its end, or it is ending as a whole.
+    pub(super) fn is_stopping(&self) -> bool {
+        let is_signalled = |stage: &Stage| matches!(stage, Stage::Running { stopping, .. } if *stopping != Stopping::No);
+        self.stop.is_some() || self.failure.is_some() || self.stages.iter().any(is_signalled)
+    }
+
     pub(super) fn running(&self) -> Vec<usize> {
         let running = |i: &usize| matches!(self.stages[*i], Stage::Running { .. });
         (0..self.stages.len()).filter(running).collect()
