@@ -82,15 +82,15 @@ fn agents_are_kept_for_ready_jobs(state: &State) -> Result<(), String> {
     Ok(())
 }
 
-/// INV-22: what an agent can have back is of a job that has not ended, and is leased to nobody.
+/// INV-4: what an agent can have back is of a job that has not ended, and is leased to nobody.
 fn given_up_leases_are_of_unended_jobs(state: &State) -> Result<(), String> {
     for (id, leases) in &state.given_up {
         let job = state.jobs.get(id).filter(|job| !job.children.all_ended());
         if job.is_none_or(|job| job.nodes.is_some()) || leases.is_empty() {
-            return Err(format!("INV-22: leases of {id} can be had back"));
+            return Err(format!("INV-4: leases of {id} can be had back"));
         }
         if let Some(lease) = leases.keys().find(|lease| state.leases.contains_key(*lease)) {
-            return Err(format!("INV-22: {lease} is held and can be had back"));
+            return Err(format!("INV-4: {lease} is held and can be had back"));
         }
     }
     Ok(())

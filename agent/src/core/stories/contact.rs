@@ -141,7 +141,7 @@ fn without_an_agreement_jobs_run_on_for_ever() {
 }
 
 #[test]
-fn fault_10_a_wall_clock_that_jumps_ends_nothing_and_prolongs_nothing() {
+fn fault_10_a_clock_that_jumps_ends_nothing_and_prolongs_nothing() {
     for jump in [1_i64, -1] {
         let mut w = World::new();
         w.order(Order::Run(Lease { timeout_seconds: Some(60), ..lease(1, 1) }));

@@ -1,3 +1,5 @@
+//! Who leads, told step by step.
+
 use super::*;
 
 const LEASE: Duration = Duration::from_secs(3);
