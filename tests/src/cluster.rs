@@ -113,6 +113,13 @@ impl Cluster {
         self.state()["natsUrl"].as_str().expect("natsUrl").to_owned()
     }
 
+    /// Process id of the coordinator that leads; absent while nobody answers.
+    pub fn leader(&self) -> Option<i32> {
+        let asked = self.windrow(&["--timeout", "2s", "cluster", "status", "-o", "json"]);
+        let status: Value = serde_json::from_str(&asked.stdout).ok()?;
+        status["leader"].as_str()?.rsplit_once('-')?.1.parse().ok()
+    }
+
     /// Process id of a part, such as `coordinator`, `nats-server` or `agent-1`.
     pub fn pid(&self, part: &str) -> i32 {
         self.running(part).unwrap_or_else(|| panic!("no {part}: {:#}", self.state()))

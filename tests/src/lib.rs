@@ -6,6 +6,7 @@ pub mod chaos;
 pub mod cluster;
 pub mod example;
 pub mod image;
+pub mod nats;
 pub mod part;
 pub mod program;
 pub mod wait;

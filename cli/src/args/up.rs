@@ -14,6 +14,9 @@ pub(crate) struct UpArgs {
     /// Agents to run on this machine.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=64))]
     pub(crate) agents: u32,
+    /// Coordinators to run: one leads, the others stand by to take over.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=9))]
+    pub(crate) coordinators: u32,
     /// vCPUs each agent offers. Default: what the machine has, divided by the agents.
     #[arg(long, value_parser = parse_vcpus)]
     pub(crate) vcpus_per_agent: Option<String>,

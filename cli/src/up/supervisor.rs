@@ -230,10 +230,15 @@ impl<'a> Cluster<'a> {
         }
         let subjects = self.context.subjects();
         let client = bootstrap::connect(&self.nats_url, &subjects).await?;
-        let coordinator =
-            self.ours("coordinator", &self.programs.coordinator, &self.args.coordinator_set);
-        let coordinator = self.start_part(coordinator);
-        self.services.push(coordinator);
+        for number in 1..=self.args.coordinators {
+            let name = match number {
+                1 => "coordinator".to_owned(),
+                _ => format!("coordinator-{number}"),
+            };
+            let spec = self.ours(&name, &self.programs.coordinator, &self.args.coordinator_set);
+            let coordinator = self.start_part(spec);
+            self.services.push(coordinator);
+        }
         bootstrap::coordinator_answers(&client).await?;
         bootstrap::create_defaults(&client).await?;
         self.start_agents(&client).await?;

@@ -141,7 +141,7 @@ impl EventLoop {
         let now = self.now();
         let effects = self.actor.stored(turn, now);
         self.give_out(effects, acknowledge).await?;
-        self.snapshots.after_turn(self.actor.state(), self.journal.position());
+        self.snapshots.after_turn(self.journal.position().sequence);
         Ok(is_unfinished)
     }
 

@@ -120,7 +120,6 @@ impl Coordinator<'_> {
     /// Takes over: reads the rest, begins a term, runs the loop.
     async fn lead(&mut self, mut session: Session) -> Result<(), Error> {
         let was_repaired = self.read_the_rest(&mut session).await?;
-        let events = self.publish_events(&mut session, was_repaired).await?;
         let history = History::new(
             session.context.clone(),
             session.streams.history.clone(),
@@ -134,6 +133,8 @@ impl Coordinator<'_> {
             self.config.heartbeat.0,
         );
         let journal = self.start_term(&mut session, &mut outlet, &history).await?;
+        // After that, as a disk that is full takes no events either.
+        let events = self.publish_events(&mut session, was_repaired).await?;
         let memory = self.memory.take().expect("the rest was read into it");
         let (state, position) = (memory.state, memory.position);
         info!(term = state.term, jobs = state.jobs.len(), agents = state.agents.len(), "leading");

@@ -76,6 +76,24 @@ impl Memory {
         Ok(memory)
     }
 
+    /// The state as it was right after the journal message `upto`, from the newest snapshot before it.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub async fn replay(bucket: &ObjectStore, stream: &Stream, upto: u64) -> Result<Self, Error> {
+        let loaded = snapshot::load(bucket).await;
+        let loaded = loaded.map_err(|e| Error::Unavailable(e.to_string()))?;
+        let (state, position) = loaded.unwrap_or_default();
+        let mut memory = Self::new(state, position, None);
+        follow::tail(stream, position).await.map_err(follow::cold)?;
+        let mut follower = follow::Follower::new(stream.clone());
+        while memory.position.sequence < upto {
+            let (entry, position) = follower.next_within(memory.position, upto).await?;
+            memory.take(&entry, position, false);
+        }
+        Ok(memory)
+    }
+
     /// Reads on to the journal's end.
     ///
     /// # Errors

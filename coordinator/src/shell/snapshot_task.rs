@@ -1,4 +1,5 @@
-//! Takes snapshots beside the loop: the loop only clones the state.
+//! Takes snapshots beside the loop, which does not stand still for them: a snapshot is made of the one
+//! before it and the journal in between, as a restart would.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,9 +9,9 @@ use async_nats::jetstream::stream::Stream;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::journal::{Journal, Position};
+use super::journal::{Error, Journal};
+use super::memory::Memory;
 use super::snapshot;
-use crate::core::State;
 
 /// Decides when, and does it.
 pub struct Snapshots {
@@ -38,36 +39,42 @@ impl Snapshots {
     }
 
     /// Starts a snapshot if one is due and none is under way.
-    pub fn after_turn(&mut self, state: &State, position: Position) {
-        if position.sequence < self.last + self.every || self.busy.swap(true, Ordering::AcqRel) {
+    pub fn after_turn(&mut self, position: u64) {
+        if position < self.last + self.every || self.busy.swap(true, Ordering::AcqRel) {
             return;
         }
-        self.last = position.sequence;
-        let (state, busy) = (state.clone(), self.busy.clone());
+        self.last = position;
+        let busy = self.busy.clone();
         let (bucket, journal) = (self.bucket.clone(), self.journal.clone());
         let mut published = self.published.clone();
         tokio::spawn(async move {
-            let told = published.wait_for(|upto| *upto >= position.sequence).await.is_ok();
+            let told = published.wait_for(|upto| *upto >= position).await.is_ok();
             // Else the publisher has failed, and the coordinator starts over.
             if told {
-                take(&bucket, &journal, state, position).await;
+                take(bucket, journal, position).await;
             }
             busy.store(false, Ordering::Release);
         });
     }
 }
 
-async fn take(bucket: &ObjectStore, journal: &Stream, state: State, position: Position) {
-    let encoded = tokio::task::spawn_blocking(move || snapshot::encode(&state, position)).await;
-    let Ok(bytes) = encoded else {
-        warn!("snapshot encoding panicked; the journal is kept");
-        return;
+async fn take(bucket: ObjectStore, journal: Stream, upto: u64) {
+    let runtime = tokio::runtime::Handle::current();
+    let (from, read) = (bucket.clone(), journal.clone());
+    let made = tokio::task::spawn_blocking(move || {
+        let memory = runtime.block_on(Memory::replay(&from, &read, upto))?;
+        Ok::<_, Error>((snapshot::encode(&memory.state, memory.position), memory.position))
+    });
+    let (bytes, position) = match made.await {
+        Ok(Ok(made)) => made,
+        Ok(Err(e)) => return warn!(error = %e, "no snapshot made; the journal is kept"),
+        Err(e) => return warn!(error = %e, "no snapshot made; the journal is kept"),
     };
-    match snapshot::store(bucket, &bytes, position).await {
+    match snapshot::store(&bucket, &bytes, position).await {
         Ok(trim) => {
             info!(sequence = position.sequence, bytes = bytes.len(), "snapshot stored");
             if let Some(sequence) = trim {
-                Journal::trim(journal, sequence).await;
+                Journal::trim(&journal, sequence).await;
             }
         }
         Err(e) => warn!(error = %e, "snapshot not stored; the journal is kept"),

@@ -95,7 +95,21 @@ impl Coordinator<'_> {
             // In no condition to lead until it has read everything.
             self.leadership.set_ready(None);
             let (bucket, journal) = (&streams.snapshots, &streams.journal);
-            self.memory = Some(Memory::load(bucket, journal, None, self.recover).await?);
+            let mut memory = Memory::load(bucket, journal, None, self.recover).await?;
+            // Events are published after the journal has what they follow from.
+            let told = event_stream::published_before(&streams.events).await?;
+            let last = memory.position.sequence;
+            if told > last && memory.lost.is_none() {
+                let what = format!(
+                    "its last message is {last}, and events tell of message {told}: messages {} to {told} are gone",
+                    last + 1
+                );
+                match self.recover {
+                    true => memory.lost = Some(what),
+                    false => return Err(Error::Damaged(what)),
+                }
+            }
+            self.memory = Some(memory);
         }
         Ok(())
     }
