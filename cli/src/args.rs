@@ -198,6 +198,9 @@ pub(crate) struct DoctorArgs {
     /// acknowledges is on disk. Not needed for the server of `windrow up`.
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) nats_monitor: Option<String>,
+    /// Build the coordinator's state once more from snapshot and journal, check it, and compare.
+    #[arg(long)]
+    pub(crate) audit: bool,
 }
 
 /// Which events, and whether to go on.

@@ -44,6 +44,12 @@ impl Context {
         Client::connect(&self.url(), self.subjects(), self.global.timeout).await
     }
 
+    /// Connects for requests that take long, with the user's time limit or this one for each.
+    pub(crate) async fn patient_client(&self, limit: Duration) -> Result<Client> {
+        let limit = self.global.timeout.unwrap_or(limit);
+        Client::connect(&self.url(), self.subjects(), Some(limit)).await
+    }
+
     /// Connects for a command whose time limit is that of a wait, not of a request.
     pub(crate) async fn waiting_client(&self) -> Result<Client> {
         Client::connect(&self.url(), self.subjects(), None).await

@@ -4,6 +4,7 @@
 //! since the epoch). Fields that are ours and not AWS's are marked *extension*. Empty maps, lists
 //! and strings mean absent, as AWS has it.
 
+pub mod audit;
 pub mod consumables;
 pub mod definitions;
 mod describe;
@@ -43,6 +44,7 @@ macro_rules! operations {
 }
 
 operations! {
+    "AuditCluster": audit::AuditCluster => audit::AuditClusterResponse;
     "SubmitJob": jobs::SubmitJob => jobs::SubmitJobResponse;
     "DescribeJobs": jobs::DescribeJobs => jobs::DescribeJobsResponse;
     "ListJobs": jobs::ListJobs => jobs::ListJobsResponse;

@@ -1,6 +1,7 @@
 //! The coordinator's I/O: everything the core must not do. `leader` brings the parts up, `event_loop`
 //! turns inputs into journalled events and their effects.
 
+pub mod audit;
 pub mod election;
 pub mod event_loop;
 pub mod event_stream;

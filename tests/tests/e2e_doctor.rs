@@ -35,6 +35,15 @@ fn doctor_finds_nothing_wrong_with_a_new_cluster_and_names_what_is() {
     let found = checks(&cluster, "nats-disk-writes");
     assert_eq!(found[0].0, "OK", "{found:?}");
 
+    let job = cluster.submit(&["--array", "100", "--", "true"]);
+    cluster.ended(&job, 60);
+    let found = cluster.windrow(&["doctor", "--audit", "-o", "json"]).json();
+    let audit = found["checks"].as_array().unwrap().iter().find(|c| c["check"] == "audit");
+    let audit = audit.unwrap();
+    assert_eq!(audit["verdict"], "OK", "{audit:#}");
+    let detail = audit["detail"].as_str().unwrap();
+    assert!(detail.contains("byte by byte") && !detail.contains("message 0 "), "{detail}");
+
     jetstream(&cluster, async |jetstream| {
         // What nobody can read is kept for a person to look at.
         jetstream.publish("windrow.submit.default", "no JSON".into()).await.unwrap().await.unwrap();

@@ -1,5 +1,6 @@
 //! `windrow doctor`: looks at everything a cluster depends on and says what is wrong and what to do.
 
+mod audit;
 mod cluster;
 mod host;
 mod http;
@@ -56,7 +57,10 @@ pub(super) struct Report {
 
 /// Exit code 1 if anything is a failure.
 pub(super) async fn run(context: &Context, args: DoctorArgs) -> Result<Outcome> {
-    let report = examine(context, args.nats_monitor.as_deref()).await;
+    let mut report = examine(context, args.nats_monitor.as_deref()).await;
+    if args.audit {
+        report.checks.extend(audit::look(context).await);
+    }
     let is_bad = report.checks.iter().any(|check| check.verdict == Verdict::Failure);
     let exit = if is_bad { Exit::Error } else { Exit::Done };
     Ok(Outcome { answer: Some(answer(&report)), exit })

@@ -141,6 +141,8 @@ pub enum Body {
     Shelved(Box<Shelved>),
     /// It lacks what only the process knows: memory, journal.
     Cluster(Box<DescribeClusterResponse>),
+    /// Whether memory and journal agree: to be looked at beside the loop.
+    Audit,
 }
 
 impl From<Result<Told, ApiError>> for Body {
@@ -150,6 +152,7 @@ impl From<Result<Told, ApiError>> for Body {
             Ok(Told::Later(later)) => Self::Later(later),
             Ok(Told::Shelved(question)) => Self::Shelved(question),
             Ok(Told::Cluster(statistics)) => Self::Cluster(statistics),
+            Ok(Told::Audit) => Self::Audit,
             Err(refused) => Self::Answer(Err(refused)),
         }
     }

@@ -53,6 +53,7 @@ impl Actor {
                 statistics.version = env!("CARGO_PKG_VERSION").to_owned();
                 return Ok(Told::Cluster(Box::new(statistics)));
             }
+            Question::Audit => return Ok(Told::Audit),
             Question::Plan(request) => encoding.write(&view::plan_job(
                 &self.state,
                 &self.settings.limits,

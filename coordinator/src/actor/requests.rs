@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use windrow_common::api::audit::AuditCluster;
 use windrow_common::api::consumables::{
     CreateConsumableResource, DeleteConsumableResource, DescribeConsumableResource,
     ListConsumableResources, ListJobsByConsumableResource, UpdateConsumableResource,
@@ -63,6 +64,8 @@ pub enum Told {
     Shelved(Box<Shelved>),
     /// It lacks what only the process knows.
     Cluster(Box<DescribeClusterResponse>),
+    /// The shell looks.
+    Audit,
 }
 
 /// Questions about what only the actor knows.
@@ -70,6 +73,8 @@ pub enum Told {
 pub enum Question {
     /// The cluster.
     Cluster,
+    /// Whether memory and journal agree.
+    Audit,
     /// The agents.
     Agents,
     /// Why a job does not get on.
@@ -84,7 +89,9 @@ impl Asked {
         match self {
             Self::Command(command) => command.jobs(state),
             Self::Question(Question::Plan(request)) => dependencies(&request.job.depends_on),
-            Self::Question(Question::Cluster | Question::Agents | Question::Why(_))
+            Self::Question(
+                Question::Cluster | Question::Audit | Question::Agents | Question::Why(_),
+            )
             | Self::Told(_) => BTreeSet::new(),
         }
     }
@@ -146,6 +153,8 @@ pub fn ask(
             let answer = view::list_tags(state, &request)?;
             Ok(Asked::Told(Told::Now(encoding.write(&answer).into())))
         }
+        AuditCluster::NAME => read::<AuditCluster>(operation, encoding, payload)
+            .map(|_| Asked::Question(Question::Audit)),
         DescribeCluster::NAME => read::<DescribeCluster>(operation, encoding, payload)
             .map(|_| Asked::Question(Question::Cluster)),
         ListAgents::NAME => read::<ListAgents>(operation, encoding, payload)

@@ -4,12 +4,15 @@
 
 use std::time::Duration;
 
+use async_nats::jetstream::object_store::ObjectStore;
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+use windrow_common::api::{ApiError, ErrorKind};
 use windrow_common::time::{Timestamp, wall_clock};
 
+use super::audit::{self, Remembered};
 use super::election::Role;
 use super::event_stream::{self, EventStream};
 use super::history::History;
@@ -18,7 +21,7 @@ use super::journal::{self, Journal, Stored};
 use super::leadership::Leadership;
 use super::memory::{Memory, Pending};
 use crate::actor::archiving::Batch;
-use crate::actor::{self, Actor, Body, Effects, Now, Reply};
+use crate::actor::{self, Actor, Body, Effects, Now, Reply, requests};
 use crate::view::changes::Change;
 
 pub(super) mod outputs;
@@ -34,6 +37,8 @@ pub struct EventLoop {
     /// What the actor's monotonic time counts from.
     pub epoch: Instant,
     pub journal: Journal,
+    /// Where snapshots are.
+    pub bucket: ObjectStore,
     pub outlet: Outlet,
     pub heartbeat: Duration,
     pub snapshots: super::snapshot_task::Snapshots,
@@ -178,6 +183,10 @@ impl EventLoop {
             }
         }
         for reply in effects.replies {
+            if let Body::Audit = reply.body {
+                self.audit(reply).await;
+                continue;
+            }
             let sequence = self.journal.position().sequence;
             send_answer(&mut self.outlet, &self.history, &self.leadership, sequence, reply).await;
         }
@@ -191,6 +200,17 @@ impl EventLoop {
             })?;
         }
         Ok(())
+    }
+
+    /// Compares the state as it is now with what the journal says, beside the loop.
+    async fn audit(&mut self, Reply { to, encoding, .. }: Reply) {
+        let live = Remembered::of(self.actor.state(), self.journal.position());
+        let (bucket, journal) = (self.bucket.clone(), self.journal.stream().clone());
+        let answer = async move {
+            let answer = audit::audit(&bucket, &journal, live).await?;
+            Ok(encoding.write(&answer).into())
+        };
+        self.outlet.answer_later(answer, to, encoding).await;
     }
 
     /// Hands on what changed, by the journal messages it is stored in.
@@ -224,14 +244,22 @@ pub async fn send_answer(
         Body::Answer(answer) => answer,
         Body::Later(later) => {
             let history = history.clone();
-            let answer = async move { Ok(history.complete(*later).await) };
+            let answer =
+                async move { Ok(requests::write_about(encoding, &history.complete(*later).await)) };
             return outlet.answer_later(answer, to, encoding).await;
         }
         Body::Shelved(question) => {
             let history = history.clone();
-            let answer = async move { history.look_up(*question).await };
+            let answer = async move {
+                let answer = history.look_up(*question).await?;
+                Ok(requests::write_about(encoding, &answer))
+            };
             return outlet.answer_later(answer, to, encoding).await;
         }
+        Body::Audit => Err(ApiError::new(
+            ErrorKind::Unavailable,
+            "audit: the journal cannot be written now, so memory is what it says",
+        )),
         Body::Cluster(mut statistics) => {
             statistics.journal_sequence = journal_sequence;
             statistics.memory_bytes = resident_bytes();

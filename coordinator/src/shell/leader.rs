@@ -153,6 +153,7 @@ impl Coordinator<'_> {
             actor: Actor::new(state, self.settings(&session), Box::new(JobId::generate), begin()),
             epoch: Instant::now(),
             journal,
+            bucket: session.streams.snapshots.clone(),
             outlet,
             heartbeat: self.config.heartbeat.0,
             snapshots,

@@ -105,9 +105,22 @@ impl Memory {
     ) -> Result<(), Error> {
         let last = follow::tail(stream, self.position).await?;
         let tell_from = tell_from.unwrap_or(u64::MAX).min(last.saturating_sub(RECENT_MESSAGES));
+        self.read(stream, last, tell_from).await
+    }
+
+    /// Reads on to this message, and keeps no changes.
+    ///
+    /// # Errors
+    /// As [`Self::read_to_end`]; [`Error::Unavailable`] when it is not there yet.
+    pub async fn read_upto(&mut self, stream: &Stream, upto: u64) -> Result<(), Error> {
+        follow::tail(stream, self.position).await?;
+        self.read(stream, upto, u64::MAX).await
+    }
+
+    async fn read(&mut self, stream: &Stream, upto: u64, tell_from: u64) -> Result<(), Error> {
         let mut follower = follow::Follower::new(stream.clone());
-        while self.position.sequence < last {
-            let (entry, position) = follower.next_within(self.position, last).await?;
+        while self.position.sequence < upto {
+            let (entry, position) = follower.next_within(self.position, upto).await?;
             let is_recent = position.sequence >= tell_from;
             self.take(&entry, position, is_recent);
         }

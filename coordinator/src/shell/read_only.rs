@@ -111,7 +111,7 @@ impl ReadOnly<'_> {
                 statistics.alarms.push(Alarm { at: since, text });
                 Body::Cluster(statistics)
             }
-            other @ (Body::Answer(_) | Body::Later(_) | Body::Shelved(_)) => other,
+            other @ (Body::Answer(_) | Body::Later(_) | Body::Shelved(_) | Body::Audit) => other,
         };
         // One that is cut off knows too little.
         if self.leadership.is_certain() {

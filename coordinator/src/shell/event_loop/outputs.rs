@@ -18,12 +18,11 @@ use windrow_common::streams::{HEADER_ERROR, HEADER_REASON, HEADER_SUBJECT, Strea
 use windrow_common::subjects::Subjects;
 use windrow_common::wire::agent::{Control, RegisterReply, Session};
 
-use crate::actor::{self, Answered, DeadLetter, Joined, Load, requests};
+use crate::actor::{self, Answered, DeadLetter, Joined, Load};
 use crate::core::state::State;
 use crate::shell::history::History;
 use crate::shell::inputs::{Input, Unacknowledged};
 use crate::shell::journal;
-use crate::view::history::Answer as About;
 
 /// Answers that read the history at the same time; others wait for these.
 const READING_MAX: usize = 64;
@@ -90,10 +89,10 @@ impl Outlet {
         send_reply(&self.client, to, encoding, answer).await;
     }
 
-    /// Answers beside the loop, once the history has given what the answer lacks.
+    /// Answers beside the loop, once what the answer lacks is there.
     pub(super) async fn answer_later(
         &mut self,
-        answer: impl Future<Output = Result<About, ApiError>> + Send + 'static,
+        answer: impl Future<Output = Answered> + Send + 'static,
         to: String,
         encoding: Encoding,
     ) {
@@ -104,8 +103,7 @@ impl Outlet {
         self.waiting.spawn(async move {
             // Never closed: it waits only for its turn.
             let _turn = turns.acquire_owned().await;
-            let answer = answer.await.map(|answer| requests::write_about(encoding, &answer));
-            send_reply(&client, to, encoding, answer).await;
+            send_reply(&client, to, encoding, answer.await).await;
         });
     }
 
