@@ -12,7 +12,6 @@ use windrow_common::ids::LeaseId;
 
 use super::journal::{Error, Position, follow};
 use super::memory::Memory;
-use super::snapshot;
 use crate::core::{State, invariants};
 use crate::view;
 
@@ -88,13 +87,11 @@ pub async fn audit(
         is_compared_whole: live.whole.is_some(),
         ..Default::default()
     };
-    let loaded = snapshot::load(bucket).await.map_err(|e| unavailable(&e))?;
-    let (state, position) = loaded.unwrap_or_default();
-    answer.snapshot_sequence = position.sequence;
-    if position.sequence > upto {
+    let mut memory = Memory::of_snapshot(bucket).await.map_err(|e| unavailable(&e))?;
+    answer.snapshot_sequence = memory.position.sequence;
+    if memory.position.sequence > upto {
         return Err(unavailable(&"a snapshot was taken meanwhile"));
     }
-    let mut memory = Memory::new(state, position, None);
     match memory.read_upto(journal, upto).await.map_err(follow::cold) {
         Ok(()) => {}
         Err(e @ (Error::Unavailable(_) | Error::Unwritable(_))) => return Err(unavailable(&e)),

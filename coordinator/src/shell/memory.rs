@@ -52,6 +52,18 @@ impl Memory {
         Self { state, position, pending, known_from, has_snapshot: true, ..Self::default() }
     }
 
+    /// The newest readable snapshot; the beginning if there is none.
+    ///
+    /// # Errors
+    /// The bucket cannot be read.
+    pub async fn of_snapshot(bucket: &ObjectStore) -> Result<Self, Error> {
+        let loaded = snapshot::load(bucket).await;
+        let loaded = loaded.map_err(|e| Error::Unavailable(e.to_string()))?;
+        let has_snapshot = loaded.is_some();
+        let (state, position) = loaded.unwrap_or_default();
+        Ok(Self { has_snapshot, ..Self::new(state, position, None) })
+    }
+
     /// Reads the newest readable snapshot and the journal after it. Changes are kept from the journal
     /// message `tell_from` on, and of the last messages anyway. With `recover`, what is missing is noted
     /// in `lost` and the rest is taken.
@@ -64,11 +76,7 @@ impl Memory {
         tell_from: Option<u64>,
         recover: bool,
     ) -> Result<Self, Error> {
-        let loaded = snapshot::load(bucket).await;
-        let loaded = loaded.map_err(|e| Error::Unavailable(e.to_string()))?;
-        let has_snapshot = loaded.is_some();
-        let (state, position) = loaded.unwrap_or_default();
-        let mut memory = Self { has_snapshot, ..Self::new(state, position, None) };
+        let mut memory = Self::of_snapshot(bucket).await?;
         match memory.read_to_end(stream, tell_from).await.map_err(follow::cold) {
             Err(Error::Damaged(what)) if recover => memory.lost = Some(what),
             read => read?,
@@ -81,16 +89,8 @@ impl Memory {
     /// # Errors
     /// As [`Self::load`].
     pub async fn replay(bucket: &ObjectStore, stream: &Stream, upto: u64) -> Result<Self, Error> {
-        let loaded = snapshot::load(bucket).await;
-        let loaded = loaded.map_err(|e| Error::Unavailable(e.to_string()))?;
-        let (state, position) = loaded.unwrap_or_default();
-        let mut memory = Self::new(state, position, None);
-        follow::tail(stream, position).await.map_err(follow::cold)?;
-        let mut follower = follow::Follower::new(stream.clone());
-        while memory.position.sequence < upto {
-            let (entry, position) = follower.next_within(memory.position, upto).await?;
-            memory.take(&entry, position, false);
-        }
+        let mut memory = Self::of_snapshot(bucket).await?;
+        memory.read_upto(stream, upto).await.map_err(follow::cold)?;
         Ok(memory)
     }
 
