@@ -1,3 +1,5 @@
+//! Histories written by hand, and what the checker says of each.
+
 use super::*;
 use crate::chaos::history::{Attempt, Fault, Message, Stop};
 
