@@ -91,6 +91,11 @@ fn flatten(path: String, tree: &serde_json::Value, settings: &mut Vec<(String, c
     }
 }
 
+/// How long one server has to take a connection, before the next one is tried.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// A connection without answer to two of these is given up: a server that is cut off says nothing.
+const PING_INTERVAL: Duration = Duration::from_secs(2);
+
 /// How to reach NATS.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -107,7 +112,7 @@ impl Nats {
     /// server's monitoring.
     ///
     /// # Errors
-    /// When the connection is refused, no server answers within 10 seconds, or the credentials file
+    /// When the connection is refused, no server answers within some seconds, or the credentials file
     /// cannot be read.
     pub async fn connect(&self, name: &str) -> Result<async_nats::Client, String> {
         self.connect_with(self.options(name).await?).await
@@ -120,8 +125,8 @@ impl Nats {
     pub async fn options(&self, name: &str) -> Result<async_nats::ConnectOptions, String> {
         let options = async_nats::ConnectOptions::new()
             .name(name)
-            .connection_timeout(Duration::from_secs(10))
-            .ping_interval(Duration::from_secs(5))
+            .connection_timeout(CONNECT_TIMEOUT)
+            .ping_interval(PING_INTERVAL)
             .reconnect_delay_callback(|attempts| {
                 Duration::from_millis((20 << attempts.min(7)).min(2_000))
             });

@@ -86,16 +86,16 @@ impl Streams {
     }
 
     /// Orders to agents: in memory, rebuilt from the journal whenever lost.
-    pub fn leases(&self) -> stream::Config {
+    pub fn leases(&self, retention: &Retention) -> stream::Config {
         stream::Config {
             retention: stream::RetentionPolicy::WorkQueue,
-            ..self.memory("lease", self.subjects.lease_all())
+            ..self.memory("lease", self.subjects.lease_all(), retention)
         }
     }
 
     /// Reports of agents: in memory, as agents keep each until it is confirmed.
-    pub fn reports(&self) -> stream::Config {
-        self.memory("report", self.subjects.report_all())
+    pub fn reports(&self, retention: &Retention) -> stream::Config {
+        self.memory("report", self.subjects.report_all(), retention)
     }
 
     /// Output of jobs.
@@ -143,8 +143,8 @@ impl Streams {
         [
             self.submissions(retention),
             self.journal(retention),
-            self.leases(),
-            self.reports(),
+            self.leases(retention),
+            self.reports(retention),
             self.logs(retention),
             self.events(retention),
             self.history(retention),
@@ -225,11 +225,13 @@ impl Streams {
         }
     }
 
-    fn memory(&self, what: &str, subject: String) -> stream::Config {
+    fn memory(&self, what: &str, subject: String, retention: &Retention) -> stream::Config {
         stream::Config {
             name: self.name(what),
             subjects: vec![subject],
             storage: stream::StorageType::Memory,
+            // Rebuilt when lost, but out of use while the only server that has it is away.
+            num_replicas: retention.replicas,
             // Unread messages older than this belong to agents or coordinators that are gone.
             max_age: Duration::from_secs(3600),
             max_bytes: 512 << 20,

@@ -96,10 +96,12 @@ impl Cluster {
         let subjects = Subjects::new("test".parse().unwrap());
         let streams = Streams::new(subjects.clone());
         let retention = Retention { replicas: 1, log_bytes: 64 << 20, ..Retention::default() };
-        for config in [streams.leases(), streams.reports(), streams.logs(&retention)] {
+        for config in
+            [streams.leases(&retention), streams.reports(&retention), streams.logs(&retention)]
+        {
             jetstream.create_stream(config).await.unwrap();
         }
-        let stream = jetstream.get_stream(streams.reports().name).await.unwrap();
+        let stream = jetstream.get_stream(streams.reports(&retention).name).await.unwrap();
         let consumer = stream.create_consumer(streams.reports_consumer()).await.unwrap();
         let reports = consumer.messages().await.unwrap();
         let registrations = client.subscribe(subjects.agents_all().0).await.unwrap();
@@ -151,7 +153,7 @@ impl Cluster {
         let register: Register = from_msgpack(&message.payload).unwrap();
         assert_eq!(register.agent, self.agent);
         self.session += 1;
-        let leases = self.streams.leases().name;
+        let leases = self.streams.leases(&Retention::default()).name;
         let stream = self.jetstream.get_stream(&leases).await.unwrap();
         let config = self.streams.lease_consumer(&self.environment, &self.agent, self.session);
         let consumer = config.durable_name.clone().unwrap();

@@ -53,8 +53,8 @@ pub async fn open(
         history: ensure(names.history(&retention)).await?,
         leader,
         outlet: OpenStreams {
-            leases: ensure(names.leases()).await?,
-            reports: ensure(names.reports()).await?,
+            leases: ensure(names.leases(&retention)).await?,
+            reports: ensure(names.reports(&retention)).await?,
             names: names.clone(),
         },
     })

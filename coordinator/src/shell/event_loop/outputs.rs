@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::{self, stream::Stream};
+use async_nats::jetstream::stream::{
+    ConsumerError, ConsumerErrorKind, PurgeError, PurgeErrorKind, Stream,
+};
+use async_nats::jetstream::{self, ErrorCode};
 use async_nats::{Client, HeaderMap};
 use bytes::Bytes;
 use tokio::sync::Semaphore;
@@ -173,14 +176,22 @@ impl Outlet {
                 let environment = &agent.environment;
                 let consumer =
                     self.open_session(&joined.agent, environment, *session, joined.before);
-                let consumer = consumer.await.map_err(|e| {
-                    journal::Error::Unavailable(format!("session of agent `{}`: {e}", joined.agent))
-                })?;
+                let consumer = match consumer.await {
+                    Ok(consumer) => consumer,
+                    Err(e) if is_without_leader(&e) => {
+                        warn!(agent = %joined.agent, error = %e, "no session yet; the agent asks again");
+                        return Ok(());
+                    }
+                    Err(e) => {
+                        let reason = format!("session of agent `{}`: {e}", joined.agent);
+                        return Err(journal::Error::Unavailable(reason));
+                    }
+                };
                 info!(agent = %joined.agent, session, resources = %agent.resources, "agent joined");
                 RegisterReply::Accepted(Session {
                     session: *session,
                     term: state.term,
-                    stream: self.streams.names.leases().name,
+                    stream: self.streams.leases.cached_info().config.name.clone(),
                     consumer,
                     heartbeat_millis: u64::try_from(self.heartbeat.as_millis()).unwrap_or(u64::MAX),
                     fenced: fenced.clone(),
@@ -239,6 +250,18 @@ async fn refuse(client: &Client, input: actor::Input, error: ApiError) {
     if let actor::Input::Request { encoding, reply: Some(to), .. } = input {
         send_reply(client, to, encoding, Err(error)).await;
     }
+}
+
+/// Whether the servers are about to choose who leads the stream: starting over would not help.
+fn is_without_leader(error: &async_nats::Error) -> bool {
+    let purge = error.downcast_ref::<PurgeError>().map(PurgeError::kind);
+    let consumer = error.downcast_ref::<ConsumerError>().map(ConsumerError::kind);
+    let answered = match (purge, consumer) {
+        (Some(PurgeErrorKind::JetStream(answer)), _) => Some(answer),
+        (_, Some(ConsumerErrorKind::JetStream(answer))) => Some(answer),
+        _ => None,
+    };
+    answered.is_some_and(|answer| answer.error_code() == ErrorCode::CLUSTER_NOT_AVAILABLE)
 }
 
 async fn send_reply(client: &Client, to: String, encoding: Encoding, answer: Answered) {
