@@ -23,8 +23,10 @@ use windrow_common::wire::agent::{Control, Register, RegisterReply, ReportMessag
 
 mod address;
 
-/// A coordinator answers within milliseconds; while it is being replaced, within seconds.
-const REGISTER_TIMEOUT: Duration = Duration::from_secs(5);
+/// A coordinator answers within milliseconds. While NATS servers choose leaders of streams, a session
+/// takes it some requests that each run into their time-out of 5 seconds; who asks again before that
+/// only makes it begin anew. One that takes over asks by itself.
+const REGISTER_TIMEOUT: Duration = Duration::from_secs(16);
 /// A message of n reports is followed by the next one n times this later at the earliest, within
 /// [`REPORT_PAUSE_MAX`]. A message costs NATS, the coordinator and its confirmation far more than one
 /// more report in it, so a busy agent gathers; an idle one reports at once.

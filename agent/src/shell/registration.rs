@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 use windrow_common::ids::{LeaseId, Name};
 use windrow_common::time::Timestamp;
 use windrow_common::units::Resources;
@@ -14,6 +15,8 @@ use super::link::{Link, jittered};
 
 /// After a NATS server went away all agents come back at once; this spreads them.
 const RECONNECT_SPREAD: Duration = Duration::from_millis(500);
+/// A coordinator that is there answers within this time, unless it waits for NATS.
+const REQUEST_FRESH: Duration = Duration::from_secs(1);
 
 /// What the registrations of a process say.
 #[derive(Clone, Debug)]
@@ -65,16 +68,18 @@ impl Identity {
 pub struct Registration {
     number: u64,
     task: Option<AbortHandle>,
-    /// Whether the try's request was sent; before, it waits.
-    asked: bool,
+    /// When the try's request was sent; before, it waits.
+    asked: Option<Instant>,
     tries: u32,
     accepted_before: bool,
 }
 
 impl Registration {
-    /// Registers now, unless a request is on its way.
+    /// Registers now, unless a request has just been sent. One that is older may have been lost with
+    /// the coordinator that had it.
     pub fn want(&mut self, link: &Link) {
-        if self.task.is_none() || !self.asked {
+        let is_fresh = self.asked.is_some_and(|at| at.elapsed() < REQUEST_FRESH);
+        if self.task.is_none() || !is_fresh {
             self.begin(link, Duration::ZERO);
         }
     }
@@ -95,7 +100,7 @@ impl Registration {
     /// Sends the request of the current try.
     pub fn ask(&mut self, link: &Link, request: Register) {
         self.task = Some(link.register(self.number, request));
-        self.asked = true;
+        self.asked = Some(Instant::now());
     }
 
     /// Whether this number is the current try's.
@@ -120,7 +125,7 @@ impl Registration {
             task.abort();
         }
         self.number += 1;
-        self.asked = false;
+        self.asked = None;
         self.task = Some(link.register_later(self.number, delay));
     }
 }
