@@ -17,11 +17,7 @@ pub fn root() -> &'static Path {
 pub fn directory() -> PathBuf {
     let directory = match std::env::var_os("WINDROW_BIN_DIRECTORY") {
         Some(directory) => PathBuf::from(directory),
-        // The test is `target/PROFILE/deps/NAME`.
-        None => std::env::current_exe()
-            .ok()
-            .and_then(|test| Some(test.parent()?.parent()?.to_owned()))
-            .expect("a test's program has a path"),
+        None => std::env::current_exe().ok().and_then(own).expect("a test's program has a path"),
     };
     assert!(
         directory.join("windrow").exists(),
@@ -29,6 +25,13 @@ pub fn directory() -> PathBuf {
         directory.display()
     );
     directory
+}
+
+/// A program of ours is `target/PROFILE/NAME`, a test `target/PROFILE/deps/NAME`.
+fn own(program: PathBuf) -> Option<PathBuf> {
+    let beside = program.parent()?;
+    let is_deps = beside.file_name().is_some_and(|name| name == "deps");
+    Some(if is_deps { beside.parent()? } else { beside }.to_owned())
 }
 
 /// The NATS server: `WINDROW_NATS_SERVER`, else the one on PATH.

@@ -2,6 +2,8 @@
 //! own host. Nothing restarts what is killed but the test.
 
 use std::ffi::OsString;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,7 +26,10 @@ use crate::{program, wait_until};
 pub const CLUSTER: &str = "chaos";
 /// The queue, its environment and the definition of all jobs.
 pub const NAME: &str = "chaos";
+/// Names a directory where all logs are put at the end, for who looks for a fault.
+const LOGS: &str = "WINDROW_CHAOS_LOGS";
 const CLIENT_PORT: u16 = 4222;
+const MONITOR_PORT: u16 = 8222;
 const ROUTE_PORT: u16 = 6222;
 
 /// What a rig consists of.
@@ -189,6 +194,21 @@ impl Rig {
         self.path(&format!("{name}.log"))
     }
 
+    /// Waits until a server that was started again says that it has caught up with the others.
+    ///
+    /// # Panics
+    /// After two minutes in vain.
+    pub fn wait_for_server(&self, server: usize) {
+        let node = &self.servers[server];
+        wait_until(&format!("server {} to be healthy", node.name), 120, || {
+            let mut stream = TcpStream::connect((node.host.address, MONITOR_PORT)).ok()?;
+            stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").ok()?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).ok()?;
+            answer.contains(" 200 ").then_some(())
+        });
+    }
+
     /// Waits until every agent is up.
     ///
     /// # Panics
@@ -254,6 +274,14 @@ impl Rig {
         });
     }
 
+    fn keep_logs(&mut self, directory: &Path) {
+        std::fs::create_dir_all(directory).expect("a directory for logs");
+        for node in self.nodes() {
+            let file = directory.join(format!("{}.log", node.name));
+            std::fs::write(file, node.log()).expect("write a log");
+        }
+    }
+
     fn print_logs(&mut self) {
         for node in self.nodes() {
             let text = node.log();
@@ -268,6 +296,9 @@ impl Drop for Rig {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.print_logs();
+        }
+        if let Some(directory) = std::env::var_os(LOGS) {
+            self.keep_logs(Path::new(&directory));
         }
         // What the agents have started is on their hosts as well.
         self.nodes().for_each(Node::power_off);
@@ -298,7 +329,7 @@ fn servers(net: &Net, directory: &Path, options: &Options) -> Vec<Node> {
                 "cluster {{ name: chaos, listen: \"0.0.0.0:{ROUTE_PORT}\", routes: [{routes}] }}\n"
             );
             let text = format!(
-                "server_name: \"{name}\"\nlisten: \"0.0.0.0:{CLIENT_PORT}\"\nmax_payload: 1MB\n\
+                "server_name: \"{name}\"\nlisten: \"0.0.0.0:{CLIENT_PORT}\"\nhttp: \"0.0.0.0:{MONITOR_PORT}\"\nmax_payload: 1MB\n\
                  jetstream {{ store_dir: {store:?}, sync_interval: always }}\n{}",
                 if options.servers > 1 { &cluster } else { "" }
             );
