@@ -39,6 +39,7 @@ async fn an_array_runs_and_its_output_arrives() {
     assert_eq!(cluster.ended(1).await.0[&0].exit_code, Some(9));
 }
 
+/// Fault 1.
 #[tokio::test]
 async fn a_killed_agent_adopts_what_runs_and_reports_it_once() {
     let mut cluster = Cluster::start().await;
@@ -182,6 +183,7 @@ async fn fenced_attempts_are_killed() {
     assert!(!process.exists());
 }
 
+/// Fault 25.
 #[tokio::test]
 async fn output_beyond_the_limits_is_left_out_and_counted() {
     let mut cluster = Cluster::start().await;

@@ -110,6 +110,7 @@ fn spawn(directory: &Path, live_restore: bool) -> Child {
     command.spawn().unwrap()
 }
 
+/// Fault 32, without live-restore.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_ends_with_a_restarted_engine_is_lost_with_the_host_and_not_its_own_failure() {
     let Some(mut engine) = Engine::start(false) else { return };
@@ -127,6 +128,7 @@ async fn what_ends_with_a_restarted_engine_is_lost_with_the_host_and_not_its_own
     }
 }
 
+/// Fault 32, with live-restore.
 #[tokio::test(flavor = "multi_thread")]
 async fn with_live_restore_jobs_do_not_notice_a_restarted_engine() {
     let Some(mut engine) = Engine::start(true) else { return };

@@ -45,6 +45,7 @@ async fn runs_a_container_as_asked() {
     wait_for("the container to be removed", || world.containers().is_empty()).await;
 }
 
+/// Faults 27 and 28.
 #[tokio::test]
 async fn tells_out_of_memory_from_other_deaths() {
     if skipped() {
@@ -53,6 +54,8 @@ async fn tells_out_of_memory_from_other_deaths() {
     let mut world = World::new();
     let greedy = world.start(shell("exec tail /dev/zero")).await;
     assert_eq!(world.exit(greedy).await, (137, true));
+    let greedy_child = world.start(shell("tail /dev/zero; exit 0")).await;
+    assert_eq!(world.exit(greedy_child).await, (0, false), "the program itself did well");
     let killed = world.start(shell("echo up; exec sleep 1000")).await;
     world.logged(killed, "up").await;
     world.executor.stop(killed, StopSignal::Kill).await;
@@ -85,6 +88,7 @@ async fn terminate_reaches_the_program_and_a_stopped_start_does_not_begin() {
     );
 }
 
+/// Fault 34.
 #[tokio::test]
 async fn what_cannot_start_says_why_and_leaves_nothing() {
     if skipped() {
@@ -129,6 +133,7 @@ async fn a_missing_program_is_named_in_the_log() {
     assert!(world.log(key).contains("exec no-such-program failed"), "{}", world.log(key));
 }
 
+/// Fault 1, in Docker.
 #[tokio::test]
 async fn a_restarted_agent_adopts_its_containers_with_complete_logs() {
     if skipped() {
@@ -180,6 +185,7 @@ async fn a_restarted_agent_adopts_its_containers_with_complete_logs() {
     assert_eq!(world.log(runs), "before\nafter\n");
 }
 
+/// Fault 31.
 #[tokio::test]
 async fn a_container_that_somebody_removed_is_lost() {
     if skipped() {

@@ -320,6 +320,7 @@ async fn runs_as_another_user() {
     }
 }
 
+/// Fault 29.
 #[tokio::test]
 async fn what_an_attempt_leaves_behind_is_killed_before_its_end_is_told() {
     let mut world = World::new();
@@ -328,6 +329,7 @@ async fn what_an_attempt_leaves_behind_is_killed_before_its_end_is_told() {
     assert!(!is_alive(output.trim().parse().unwrap()), "the background process is gone");
 }
 
+/// Faults 27 and 29.
 #[tokio::test]
 async fn a_control_group_limits_memory_and_lets_nothing_escape() {
     assert!(nix::unistd::geteuid().is_root(), "this test needs root");
@@ -350,6 +352,7 @@ async fn a_control_group_limits_memory_and_lets_nothing_escape() {
     assert!(output.contains("/windrow/") && output.contains("lease_7-4\n"), "{output}");
 }
 
+/// Fault 30.
 #[tokio::test]
 async fn terminate_asks_and_kill_ends() {
     let mut world = World::new();

@@ -122,6 +122,7 @@ fn orders() {
     check("order-1.msgpack", &OrderMessage { version: 1, term: 3, session: 12, specs, orders });
 }
 
+/// Fault 22.
 #[test]
 fn registration() {
     let held = vec![Held { lease: LeaseId(5), children: vec![(0, 3)], ..Held::default() }];
@@ -215,4 +216,18 @@ fn reports() {
     check("beat-1.msgpack", &beat);
     let beat = Beat { number: 41, round_trip_millis: Some(2), ..beat };
     check("beat-2.msgpack", &beat);
+}
+
+/// Fault 22: a newer sender knows more fields; and what it says that has no meaning here is an error for
+/// the receiver to pass over, never a panic.
+#[test]
+fn fields_of_the_future_are_ignored() {
+    let heard = serde_json::json!({
+        "version": 1, "session": 12, "clock": 5, "waiting": 0, "running": 0, "last_lease": 7,
+        "last_report": 8, "load": 150, "of_the_future": { "nested": [1, 2] },
+    });
+    let beat: Beat = from_msgpack(&to_msgpack(&heard)).unwrap();
+    assert_eq!((beat.session, beat.number, beat.round_trip_millis), (12, 0, None));
+    let hint = serde_json::json!({ "OfTheFuture": { "session": 1 } });
+    assert!(from_msgpack::<Control>(&to_msgpack(&hint)).is_err());
 }

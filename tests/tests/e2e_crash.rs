@@ -144,6 +144,7 @@ fn killed_agent_adopts_a_running_job_and_reports_its_exit_code() {
     assert_eq!(job["attempts"][0]["container"]["exitCode"], 7, "{job:#}");
 }
 
+/// Fault 2.
 #[test]
 fn jobs_of_an_agent_that_stays_away_run_elsewhere() {
     let cluster = Cluster::start_with(&[
@@ -164,6 +165,7 @@ fn jobs_of_an_agent_that_stays_away_run_elsewhere() {
     array.assert_complete();
 }
 
+/// Fault 4, keeping the replacement.
 #[test]
 fn late_results_of_an_agent_that_was_given_up_are_fenced() {
     let cluster = Cluster::start_with(&[
