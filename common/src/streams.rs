@@ -53,6 +53,8 @@ pub struct Retention {
     pub history_age: Duration,
     /// Size of all records of finished jobs, in bytes; the oldest go first.
     pub history_bytes: i64,
+    /// Size of all submissions that no coordinator has taken yet, in bytes; more are refused.
+    pub submit_bytes: i64,
 }
 
 impl Streams {
@@ -70,6 +72,7 @@ impl Streams {
         stream::Config {
             retention: stream::RetentionPolicy::WorkQueue,
             discard: stream::DiscardPolicy::New,
+            max_bytes: retention.submit_bytes,
             max_message_size: i32::try_from(REQUEST_BYTES_MAX).expect("small"),
             ..self.file("submit", self.subjects.submit_all(), retention)
         }
@@ -235,8 +238,48 @@ impl Streams {
             // Unread messages older than this belong to agents or coordinators that are gone.
             max_age: Duration::from_secs(3600),
             max_bytes: 512 << 20,
+            // What is full refuses: agents repeat reports, and ask for leases that do not come.
+            discard: stream::DiscardPolicy::New,
             duplicate_window: Duration::from_millis(100),
             ..Default::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Faults 19 and 20.
+    #[test]
+    fn no_stream_grows_without_end_but_the_journal_which_is_trimmed() {
+        let streams = Streams::new(Subjects::new("c".parse().unwrap()));
+        let retention = Retention {
+            replicas: 1,
+            log_age: Duration::from_secs(1),
+            log_bytes: 1,
+            event_age: Duration::from_secs(1),
+            event_bytes: 1,
+            history_age: Duration::from_secs(1),
+            history_bytes: 1,
+            submit_bytes: 1,
+        };
+        let refusing = [streams.submissions(&retention), streams.leases(), streams.reports()];
+        for stream in refusing {
+            assert_eq!(stream.discard, stream::DiscardPolicy::New, "{}", stream.name);
+            assert!(stream.max_bytes > 0, "{}", stream.name);
+        }
+        let ageing = [
+            streams.logs(&retention),
+            streams.events(&retention),
+            streams.history(&retention),
+            streams.dead_letters(&retention),
+        ];
+        for stream in ageing {
+            assert_eq!(stream.discard, stream::DiscardPolicy::Old, "{}", stream.name);
+            assert!(stream.max_bytes > 0 && stream.max_age > Duration::ZERO, "{}", stream.name);
+        }
+        let journal = streams.journal(&retention);
+        assert_eq!((journal.discard, journal.max_bytes), (stream::DiscardPolicy::New, 0));
     }
 }

@@ -42,6 +42,8 @@ finished_keys = 1000000
 # (the oldest first).
 history_age = "7d"
 history_mib = 4096
+# Published submissions that wait for a coordinator; beyond this size the server refuses more.
+submit_mib = 1024
 
 [nats]
 url = "nats://127.0.0.1:4222"
@@ -98,6 +100,7 @@ pub struct Config {
     pub finished_keys: u64,
     pub history_age: HumanDuration,
     pub history_mib: u32,
+    pub submit_mib: u32,
     pub nats: Nats,
     pub limits: Limits,
 }
@@ -186,6 +189,7 @@ impl Config {
             event_bytes: i64::from(self.event_mib) << 20,
             history_age: self.history_age.0,
             history_bytes: i64::from(self.history_mib) << 20,
+            submit_bytes: i64::from(self.submit_mib) << 20,
         }
     }
 }

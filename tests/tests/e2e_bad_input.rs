@@ -130,6 +130,7 @@ async fn requests_that_make_no_sense_are_refused() {
     assert_eq!(cluster.windrow(&["run", "--", "echo", "still here"]).ok(), "still here");
 }
 
+/// Faults 21 and 24.
 #[tokio::test(flavor = "multi_thread")]
 async fn undecodable_requests_are_refused_by_every_operation() {
     let cluster = Cluster::start();
@@ -147,6 +148,7 @@ async fn undecodable_requests_are_refused_by_every_operation() {
     assert_eq!(cluster.windrow(&["run", "--", "echo", "still here"]).ok(), "still here");
 }
 
+/// Fault 20.
 #[tokio::test(flavor = "multi_thread")]
 async fn published_submissions_that_cannot_be_taken_are_dead_letters() {
     let cluster = Cluster::start();

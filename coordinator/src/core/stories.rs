@@ -14,6 +14,7 @@ mod listing;
 pub(super) mod nodes;
 mod policies;
 pub(super) mod quota;
+mod races;
 mod recovery;
 mod rerun;
 mod resources;

@@ -143,6 +143,7 @@ fn definitions_are_described_by_name_revision_status_and_page() {
     );
 }
 
+/// Fault 46.
 #[test]
 fn a_revision_that_goes_inactive_changes_nothing_for_its_jobs() {
     let mut w = World::new();

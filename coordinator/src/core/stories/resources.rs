@@ -46,6 +46,7 @@ fn order(environments: &[&str]) -> Vec<ComputeEnvironmentOrder> {
     (1..).zip(environments).map(entry).collect()
 }
 
+/// Fault 43.
 #[test]
 fn a_disabled_queue_takes_no_jobs_and_goes_on_with_those_it_has() {
     let mut w = World::new();
@@ -62,6 +63,7 @@ fn a_disabled_queue_takes_no_jobs_and_goes_on_with_those_it_has() {
     w.refused(Command::Rerun { id: JobId::from_u128(9), request: Box::new(rerun) });
 }
 
+/// Faults 43 and 46.
 #[test]
 fn a_deleted_queue_is_gone_when_its_last_job_has_ended() {
     let mut w = World::new();
@@ -121,6 +123,7 @@ fn an_empty_queue_is_deleted_at_once_and_many_jobs_end_in_steps() {
     w.check_replay();
 }
 
+/// Fault 43.
 #[test]
 fn a_disabled_environment_gets_nothing_new_and_finishes_what_it_runs() {
     let mut w = World::new();
@@ -137,6 +140,7 @@ fn a_disabled_environment_gets_nothing_new_and_finishes_what_it_runs() {
     assert_eq!(w.status(waits), JobStatus::Starting);
 }
 
+/// Fault 43.
 #[test]
 fn an_environment_goes_only_when_nothing_names_it() {
     let mut w = World::new();
