@@ -82,8 +82,8 @@ impl World {
             value: value.into(),
         };
         let properties = ContainerProperties {
-            command: vec!["true".into()],
-            resource_requirements: vec![need("VCPU", "1"), need("MEMORY", "100")],
+            command: Some(vec!["true".into()]),
+            resource_requirements: Some(vec![need("VCPU", "1"), need("MEMORY", "100")]),
             ..Default::default()
         };
         world.does(&Command::RegisterDefinition(Box::new(RegisterJobDefinition {
