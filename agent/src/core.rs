@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use windrow_common::ids::LeaseId;
+use windrow_common::sabotage;
 use windrow_common::time::{Moment, Timestamp};
 use windrow_common::units::Resources;
 use windrow_common::wire::agent::{EndCause, Held as WireHeld, Report, Session};
@@ -295,6 +296,9 @@ impl Core {
 
     fn record(&mut self, record: Record) {
         self.held.apply(&record);
+        if matches!(record, Record::Starting { .. }) && sabotage::is("start-not-written") {
+            return;
+        }
         self.output.records.push(record);
     }
 
@@ -408,7 +412,9 @@ impl Core {
         if self.is_out_of_reach {
             return;
         }
-        let mut free = self.settings.resources.less(self.attempts.used());
+        let used = self.attempts.used();
+        let used = if sabotage::is("agent-overcommits") { Resources::default() } else { used };
+        let mut free = self.settings.resources.less(used);
         let mut started = Vec::new();
         for &lease in self.queue.keys() {
             // Nothing that needs anything fits any more: do not walk a long queue for nothing.

@@ -8,6 +8,7 @@ pub mod api;
 pub mod codec;
 pub mod config;
 pub mod ids;
+pub mod sabotage;
 pub mod streams;
 pub mod subjects;
 pub mod telemetry;

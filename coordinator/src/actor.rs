@@ -290,7 +290,9 @@ impl Actor {
     fn on_beat(&mut self, agent: &Name, beat: &Beat, at: Now) {
         let known = self.state.agents.get(agent);
         let current = known.is_some_and(|known| {
-            known.session == beat.session && known.status != AgentStatus::Lost
+            known.session == beat.session
+                && (known.status != AgentStatus::Lost
+                    || windrow_common::sabotage::is("lease-extended-after-loss"))
         });
         if !current || self.unregistered.contains(agent) {
             self.turn.register.insert(agent.clone());

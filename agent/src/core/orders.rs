@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use tracing::{debug, error, info, warn};
 use windrow_common::ids::LeaseId;
+use windrow_common::sabotage;
 use windrow_common::time::Moment;
 use windrow_common::wire;
 use windrow_common::wire::agent::{EndCause, Ended, Held as WireHeld, Session};
@@ -77,7 +78,7 @@ impl Core {
 
     fn on_run(&mut self, lease: Lease, now: Moment) {
         let id = lease.id;
-        if id <= self.held.last_lease {
+        if id <= self.held.last_lease && !sabotage::is("repeated-lease-taken") {
             debug!(lease = %id, "a repeated lease is ignored");
             return;
         }
@@ -131,7 +132,8 @@ impl Core {
 
     fn on_confirm(&mut self, upto: u64) {
         let mut done: BTreeMap<LeaseId, Vec<(u32, u32)>> = BTreeMap::new();
-        for item in self.outbox.confirm(upto) {
+        let early = u64::from(sabotage::is("confirmed-too-early"));
+        for item in self.outbox.confirm(upto + early) {
             match item {
                 Item::Started(_) | Item::Leaving => {}
                 Item::Ended(key) => done.entry(key.lease).or_default().push((key.child, 1)),
@@ -152,7 +154,9 @@ impl Core {
             let key = AttemptKey { lease: fenced.lease, child };
             warn!(lease = %key.lease, child, "the coordinator gave this attempt up; it is killed");
             self.attempts.change(key, |attempt| attempt.fenced = true);
-            self.output.stops.push((key, StopSignal::Kill));
+            if !sabotage::is("fenced-attempt-goes-on") {
+                self.output.stops.push((key, StopSignal::Kill));
+            }
         }
         let (lease, children) = (fenced.lease, fenced.children.clone());
         self.record(Record::Forgotten { lease, children });

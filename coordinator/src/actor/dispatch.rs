@@ -155,6 +155,9 @@ fn stop(orders: &mut Orders, state: &State, job: &Job, children: &[std::ops::Ran
 fn again(orders: &mut Orders, state: &State, name: &Name) {
     let agent = &state.agents[name];
     for lease in &agent.leases {
+        if windrow_common::sabotage::is("stop-forgotten-on-registration") {
+            break;
+        }
         let id = state.leases[lease].job;
         let job = &state.jobs[&id];
         let all = 0..job.children.size();

@@ -97,6 +97,9 @@ impl Liveness {
         let silent = |(agent, last): (&Name, &Last)| {
             (now.saturating_sub(last.at) > lost_after(agent)).then(|| agent.clone())
         };
+        if windrow_common::sabotage::is("silence-ignored") {
+            return Vec::new();
+        }
         self.heard.iter().filter_map(silent).collect()
     }
 }

@@ -11,6 +11,7 @@ use rangemap::RangeSet;
 use windrow_common::api::jobs::JobStatus;
 use windrow_common::api::resources::AgentStatus;
 use windrow_common::ids::{JobId, LeaseId, Name};
+use windrow_common::sabotage;
 
 use super::alarms;
 use super::blocked::{self, Blocked};
@@ -30,7 +31,12 @@ const RUN_TIME_WEIGHT: u64 = 16;
 #[expect(clippy::too_many_lines, reason = "one arm for each event")]
 pub fn apply(state: &mut State, event: &Event) {
     match event {
-        Event::TermStarted { term } => state.term = *term,
+        Event::TermStarted { term } => {
+            state.term = *term;
+            if sabotage::is("work-lost-at-restart") {
+                state.work.clear();
+            }
+        }
         Event::QueueSet { name, queue } => set_queue(state, name, queue.clone()),
         Event::QueueDeleting { name } => {
             if let Some(queue) = state.queues.get_mut(name) {
@@ -120,7 +126,9 @@ pub fn apply(state: &mut State, event: &Event) {
         Event::AgentRegistered { agent, registered } => register(state, agent, registered),
         Event::AgentLost { agent } => {
             change_agent(state, agent, |a| a.status = AgentStatus::Lost);
-            state.work.push_back(Work::Abandon(agent.clone()));
+            if !sabotage::is("lost-agent-keeps-leases") {
+                state.work.push_back(Work::Abandon(agent.clone()));
+            }
         }
         Event::AgentDrained { agent, draining } => {
             let status = if *draining { AgentStatus::Draining } else { AgentStatus::Up };
@@ -356,6 +364,9 @@ fn settled(
         disconnect::forget(state, id);
     }
     let Some(dependents) = state.index.dependents.get(&id).cloned() else { return };
+    if sabotage::is("dependents-never-released") {
+        return;
+    }
     for dependent in dependents {
         let Some(waiting) = state.jobs.get(&dependent) else { continue };
         let touched = touched_by(waiting, id, dependent, &children, ended);
@@ -528,6 +539,9 @@ fn settle_lease(state: &mut State, id: LeaseId, children: &[Range<u32>], fate: F
     }
     change_agent(state, &name, |agent| {
         agent.leased.remove(need, count);
+        if sabotage::is("capacity-released-twice") && agent.leased.children >= count {
+            agent.leased.remove(need, count);
+        }
         if over {
             agent.leases.remove(&id);
         }

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use windrow_common::ids::{JobId, LeaseId};
+use windrow_common::sabotage;
 use windrow_common::time::Timestamp;
 use windrow_common::wire::agent::{EndCause, Ended, Report, ReportMessage};
 
@@ -25,7 +26,9 @@ pub(super) fn report(
     now: Timestamp,
 ) -> Decision {
     let known = state.agents.get(&message.agent);
-    let Some(agent) = known.filter(|agent| agent.session == message.session) else {
+    let is_current =
+        |agent: &&Agent| agent.session == message.session || sabotage::is("session-not-checked");
+    let Some(agent) = known.filter(is_current) else {
         // An older session's reports were sent again in the newer one.
         let newer = known.is_some_and(|agent| agent.session > message.session);
         let answer = if newer { Answer::Done } else { Answer::MustRegister };
@@ -35,7 +38,8 @@ pub(super) fn report(
         // Some were lost on the way: registering makes the agent send them again.
         return Decision { events: Vec::new(), answer: Answer::MustRegister };
     }
-    let seen = usize::try_from(agent.confirmed_reports + 1 - message.first).unwrap_or(usize::MAX);
+    let confirmed = if sabotage::is("reports-taken-twice") { 0 } else { agent.confirmed_reports };
+    let seen = usize::try_from((confirmed + 1).saturating_sub(message.first)).unwrap_or(usize::MAX);
     let Some(new) = message.reports.get(seen..).filter(|new| !new.is_empty()) else {
         return Decision::default();
     };
@@ -92,8 +96,8 @@ impl<'a> Taking<'a> {
     fn lease(&mut self, id: LeaseId, job: JobId, child: u32) -> Option<&'a Lease> {
         let lease = self.state.leases.get(&id).filter(|lease| {
             lease.job == job
-                && self.agent.leases.contains(&id)
-                && lease.children.contains(&child)
+                && (self.agent.leases.contains(&id) || sabotage::is("lease-of-another-agent"))
+                && (lease.children.contains(&child) || sabotage::is("fencing-off-by-one"))
                 && !self.settled.contains(&(id, child))
         });
         self.fenced += u64::from(lease.is_none());
@@ -274,7 +278,8 @@ pub(super) struct Failure<'a> {
 
 /// What the retry strategy says of a failure that is charged.
 pub(super) fn next_try(retry: &Retry, failure: &Failure<'_>) -> Then {
-    let left = failure.charged + 1 < retry.attempts_max;
+    let last = if sabotage::is("retry-lost") { 2 } else { 1 };
+    let left = failure.charged + last < retry.attempts_max;
     if left && is_allowed(retry, failure) { Then::Retry } else { Then::Failed }
 }
 

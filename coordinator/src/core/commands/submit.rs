@@ -12,6 +12,7 @@ use windrow_common::api::jobs::{SubmitJob, SubmitJobResponse};
 use windrow_common::api::resources::ResourceState;
 use windrow_common::codec::to_msgpack;
 use windrow_common::ids::{JobId, Name};
+use windrow_common::sabotage;
 use windrow_common::time::Timestamp;
 use windrow_common::wire::lease::SpecDigest;
 
@@ -160,12 +161,27 @@ pub(super) fn from_stream(
     let until = state.submitted_until;
     let came_again = until > Timestamp(0) && published > until;
     if state.submissions.contains(&sequence) && !came_again {
-        return Decision::default();
+        return taken_before(state, limits, id, request, now);
     }
     let mut decision = submit(state, limits, id, request, now)
         .unwrap_or_else(|error| Decision { events: Vec::new(), answer: Answer::Refused(error) });
     decision.events.push(Event::SubmissionTaken { sequence, published });
     decision
+}
+
+/// A submission that comes again after its turn was stored. If it was refused, its dead letter may not
+/// have been: the coordinator can have died in between. One without a key cannot be told from one that
+/// was accepted.
+fn taken_before(
+    state: &State,
+    limits: &Limits,
+    id: JobId,
+    request: &SubmitJob,
+    now: Timestamp,
+) -> Decision {
+    let refused = submit(state, limits, id, request, now).err();
+    let refused = refused.filter(|_| request.idempotency_key.is_some());
+    Decision { events: Vec::new(), answer: refused.map_or(Answer::Done, Answer::Refused) }
 }
 
 fn response(id: JobId, name: &str) -> SubmitJobResponse {
@@ -201,6 +217,9 @@ pub(super) fn key_of(key: Option<&str>, content: &impl Serialize) -> Result<Opti
 /// Errors: that request asked for something else.
 pub(super) fn known_by(state: &State, key: Option<&Key>) -> Result<Option<JobId>, ApiError> {
     let Some((key, digest)) = key else { return Ok(None) };
+    if sabotage::is("submit-dedup-missing") {
+        return Ok(None);
+    }
     let known = state.idempotency.get(key).copied().or_else(|| state.shelf.key(key));
     let Some((job, first)) = known else { return Ok(None) };
     if first == *digest {
