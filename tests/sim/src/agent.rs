@@ -1,0 +1,609 @@
+//! An agent's process: the real core, and around it a model of its shell. The host and the disk live on
+//! when the process dies.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use windrow_agent::core::held::{Held, Record};
+use windrow_agent::core::{Core, Input, Observed, Output, Settings};
+use windrow_agent::executor::ExecutorEvent;
+use windrow_common::codec::{from_msgpack, to_msgpack};
+use windrow_common::units::Resources;
+use windrow_common::wire;
+use windrow_common::wire::agent::{
+    Beat, Control, Executor, Register, RegisterReply, ReportMessage, Session,
+};
+use windrow_common::wire::lease::OrderMessage;
+
+use crate::bus::{Delivery, Demands};
+use crate::coordinator::{HEARTBEAT, millis, moment, wall};
+use crate::host::Host;
+use crate::names;
+use crate::net::{Answer, Message, Net, Node, Op, Timer};
+
+/// How long a registration may go unanswered.
+const REGISTER_TIMEOUT: u64 = 5_000;
+
+/// What an agent is like.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind {
+    pub cpus: u32,
+    pub memory: u32,
+    /// Its name's number: a clone has another's.
+    pub name: u8,
+}
+
+/// An agent with its host.
+pub struct Agent {
+    node: Node,
+    index: u8,
+    kind: Kind,
+    /// Number of the process.
+    pub life: u32,
+    pub clock_offset: i64,
+    pub host: Host,
+    /// What it has written to its disk.
+    disk: Vec<Vec<Record>>,
+    process: Option<Process>,
+    /// Steps until it dies in the middle of something.
+    dies_in: Option<u32>,
+    /// It tells everything twice, and things of leases it never had.
+    pub lies: bool,
+}
+
+struct Process {
+    core: Core,
+    boot: u64,
+    /// Number of the registration under way, and whether it was sent.
+    registration: u64,
+    asked: Option<bool>,
+    tries: u32,
+    accepted_before: bool,
+    /// The consumer that is read.
+    consumer: Option<String>,
+    /// A report message that is not stored yet: its token, session, content and tries.
+    report: Option<(u64, u64, Bytes, u32)>,
+    pauses: bool,
+    beats: u64,
+    deadline: u64,
+    armed: Option<Duration>,
+    closing: bool,
+}
+
+impl Agent {
+    /// A host whose agent does not run yet.
+    pub fn new(index: u8, kind: Kind) -> Self {
+        Self {
+            node: Node::Agent(index),
+            index,
+            kind,
+            life: 0,
+            clock_offset: 0,
+            host: Host::new(index),
+            disk: Vec::new(),
+            process: None,
+            dies_in: None,
+            lies: false,
+        }
+    }
+
+    /// Whether the process runs.
+    pub fn is_running(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// What it believes to hold: leases.
+    pub fn held(&self) -> usize {
+        self.process.as_ref().map_or(0, |process| process.core.held().leases.len())
+    }
+
+    /// Starts the process, with what the disk has.
+    pub fn start(&mut self, net: &mut Net) {
+        self.life += 1;
+        self.dies_in = None;
+        let (now, at) = (moment(net.now, self.clock_offset), wall(net.now, self.clock_offset));
+        net.trace.note(net.now, 31, || format!("{:?} starts", self.node));
+        let mut held = Held::default();
+        self.disk.iter().flatten().for_each(|record| held.apply(record));
+        let mut core = Core::new(self.settings(), held, now);
+        let missing = core.adopt(&self.host.known(), now);
+        self.process = Some(Process {
+            core,
+            boot: net.random.number(),
+            registration: 0,
+            asked: None,
+            tries: 0,
+            accepted_before: false,
+            consumer: None,
+            report: None,
+            pauses: false,
+            beats: 0,
+            deadline: 0,
+            armed: None,
+            closing: false,
+        });
+        net.connect(self.node);
+        let reason = "the attempt ended while its agent was away";
+        let lost = missing.into_iter();
+        let lost = lost.map(|key| ExecutorEvent::Lost { key, at, reason: reason.to_owned() });
+        let events: Vec<_> = lost.chain(self.host.ends()).collect();
+        self.carry_out(net);
+        self.on_events(net, events);
+    }
+
+    fn settings(&self) -> Settings {
+        Settings {
+            resources: self.resources(),
+            gpus: Vec::new(),
+            stop_timeout: Duration::from_secs(3),
+            backlog_limit: Duration::from_secs(5),
+        }
+    }
+
+    fn resources(&self) -> Resources {
+        Resources::new(self.kind.cpus * 1000, self.kind.memory)
+    }
+
+    /// Kills the process; its attempts go on.
+    pub fn kill(&mut self, net: &mut Net) {
+        net.trace.note(net.now, 32, || format!("{:?} is killed", self.node));
+        self.life += 1;
+        self.process = None;
+        net.hang_up(self.node);
+    }
+
+    /// It dies after so many steps more.
+    pub fn die_in(&mut self, steps: u32) {
+        self.dies_in = Some(steps);
+    }
+
+    /// The host dies. Its disk may have lost what was written last, or everything.
+    pub fn lose_host(&mut self, net: &mut Net, disk_is_lost: bool) {
+        net.trace.note(net.now, 33, || format!("host of {:?} dies", self.node));
+        if self.process.is_some() {
+            self.kill(net);
+        }
+        self.host.die(net);
+        if disk_is_lost {
+            self.disk.clear();
+        } else {
+            let lost = net.random.index(self.disk.len().min(4) + 1);
+            self.disk.truncate(self.disk.len() - lost);
+        }
+    }
+
+    /// It does not die in the middle of something.
+    pub fn spare(&mut self) {
+        self.dies_in = None;
+    }
+
+    /// Whether it was told to stop.
+    pub fn is_closing(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| process.closing)
+    }
+
+    /// What it is like.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Takes the disk of another, as a copied machine does.
+    pub fn copy_disk(&mut self, of: &Self) {
+        self.disk.clone_from(&of.disk);
+    }
+
+    /// It is told to stop, with its jobs: the host goes away after this time.
+    pub fn close(&mut self, net: &mut Net, grace: Duration) {
+        if let Some(process) = &mut self.process {
+            process.closing = true;
+            self.decide(net, Input::Close(grace));
+        }
+    }
+
+    /// A step of the process: it may die here.
+    fn dies(&mut self, net: &mut Net) -> bool {
+        match &mut self.dies_in {
+            Some(0) => {
+                net.inject("agent dies between two steps");
+                self.kill(net);
+                let delay = net.random.within(50, 20_000);
+                net.timer(self.node, self.life, delay, Timer::Start);
+                true
+            }
+            Some(left) => {
+                *left -= 1;
+                false
+            }
+            None => false,
+        }
+    }
+
+    fn decide(&mut self, net: &mut Net, input: Input) {
+        let now = moment(net.now, self.clock_offset);
+        if let Some(process) = &mut self.process {
+            process.core.handle(input, now);
+            self.carry_out(net);
+        }
+    }
+
+    /// Carries out what the core wants, in its order. Whether the process lives on.
+    fn carry_out(&mut self, net: &mut Net) -> bool {
+        let Some(process) = &mut self.process else { return false };
+        let Output { records, starts, stops, forgets, register, .. } = process.core.take_output();
+        if !records.is_empty() {
+            if self.dies(net) {
+                return false;
+            }
+            self.disk.push(records);
+            self.compact();
+        }
+        let capacity = (u64::from(self.kind.cpus) * 1000, u64::from(self.kind.memory));
+        for plan in &starts {
+            if self.dies(net) {
+                return false;
+            }
+            self.host.start(net, plan, capacity);
+        }
+        for (key, signal) in stops {
+            self.host.stop(net, key, signal);
+        }
+        for key in forgets {
+            self.host.forget(key);
+        }
+        if register {
+            self.leave_session(net);
+            self.want_registration(net);
+        }
+        self.send_reports(net);
+        self.arm(net);
+        true
+    }
+
+    /// Writes its disk anew when that has grown.
+    fn compact(&mut self) {
+        if let Some(process) = &self.process
+            && self.disk.len() > 200
+        {
+            self.disk = vec![process.core.held().to_records()];
+        }
+    }
+
+    fn arm(&mut self, net: &mut Net) {
+        let (node, life) = (self.node, self.life);
+        let now = Duration::from_millis(net.now);
+        let Some(process) = &mut self.process else { return };
+        let next = process.core.next_deadline();
+        if next == process.armed {
+            return;
+        }
+        process.armed = next;
+        process.deadline += 1;
+        if let Some(at) = next {
+            let delay = millis(at.saturating_sub(now));
+            net.timer(node, life, delay, Timer::Deadline(process.deadline));
+        }
+    }
+
+    fn on_events(&mut self, net: &mut Net, events: Vec<ExecutorEvent>) {
+        if events.is_empty() {
+            return;
+        }
+        let observed = events.into_iter().map(|event| Observed { event, log_bytes: 0 });
+        self.decide(net, Input::Observed(observed.collect()));
+    }
+
+    /// A timer of the host.
+    pub fn on_host_timer(&mut self, net: &mut Net, timer: &Timer) {
+        let now = wall(net.now, self.clock_offset);
+        let event = self.host.on_timer(net, timer, now);
+        if self.process.is_some() {
+            self.on_events(net, event.into_iter().collect());
+        }
+    }
+
+    /// A timer of the process.
+    pub fn on_timer(&mut self, net: &mut Net, timer: &Timer) {
+        match timer {
+            Timer::Tick => self.beat(net),
+            Timer::Deadline(number) => {
+                let is_newest = self.process.as_ref().is_some_and(|p| p.deadline == *number);
+                if is_newest {
+                    if let Some(process) = &mut self.process {
+                        process.armed = None;
+                    }
+                    self.decide(net, Input::Tick);
+                    self.arm(net);
+                }
+            }
+            Timer::Register(number) => self.register(net, *number),
+            Timer::RegisterTimeout(number) if self.is_current(*number) => {
+                let tries = self.process.as_ref().map_or(0, |process| process.tries);
+                let delay = back_off(net, tries);
+                self.register_later(net, delay, tries + 1);
+            }
+            Timer::Report(session) => {
+                if let Some(process) = &mut self.process
+                    && process.core.session().is_some_and(|s| s.session == *session)
+                {
+                    process.pauses = false;
+                    self.repeat_report(net);
+                    self.send_reports(net);
+                }
+            }
+            Timer::Wake(number) => {
+                let is_current = |s: &Session| s.session == *number;
+                let process = self.process.as_ref();
+                if process.and_then(|p| p.core.session()).is_some_and(is_current) {
+                    self.decide(net, Input::SessionLost);
+                }
+            }
+            Timer::Unanswered(token) => self.on_report_answer(net, *token, &Answer::TimedOut),
+            _ => {}
+        }
+    }
+
+    /// Something has reached it.
+    pub fn on_message(&mut self, net: &mut Net, message: Message) {
+        match message {
+            Message::Connected => {
+                net.send(self.node, Op::Subscribe(names::subjects().control(&self.name())));
+                net.send(self.node, Op::Subscribe(format!("{}.*", self.inbox())));
+                let Some(process) = &mut self.process else { return };
+                let spread = if process.accepted_before { net.random.within(0, 500) } else { 0 };
+                self.register_later(net, spread, 0);
+            }
+            // It goes on, and registers when it is connected again.
+            Message::Disconnected => {}
+            Message::Plain { subject, payload, .. } => self.on_plain(net, &subject, &payload),
+            Message::Answer { token, answer } => self.on_report_answer(net, token, &answer),
+            Message::Delivered { consumer, deliveries } => {
+                if self.process.as_ref().is_some_and(|p| p.consumer.as_ref() == Some(&consumer)) {
+                    self.on_orders(net, &consumer, &deliveries);
+                }
+            }
+            Message::PullEnded { consumer } => {
+                let Some(process) = &self.process else { return };
+                if process.consumer.as_ref() == Some(&consumer)
+                    && let Some(session) = process.core.session()
+                {
+                    let delay = net.random.within(100, 200);
+                    net.timer(self.node, self.life, delay, Timer::Wake(session.session));
+                }
+            }
+        }
+    }
+
+    fn name(&self) -> windrow_common::ids::Name {
+        names::agent(self.kind.name)
+    }
+
+    fn inbox(&self) -> String {
+        format!("inbox.{}-{}", self.index, self.life)
+    }
+
+    fn is_current(&self, number: u64) -> bool {
+        let process = self.process.as_ref();
+        process.is_some_and(|p| p.registration == number && p.asked.is_some())
+    }
+
+    fn want_registration(&mut self, net: &mut Net) {
+        if self.process.as_ref().is_some_and(|process| process.asked != Some(true)) {
+            let tries = self.process.as_ref().map_or(0, |process| process.tries);
+            self.register_later(net, 0, tries);
+        }
+    }
+
+    fn register_later(&mut self, net: &mut Net, delay: u64, tries: u32) {
+        let Some(process) = &mut self.process else { return };
+        process.registration += 1;
+        (process.asked, process.tries) = (Some(false), tries);
+        net.timer(self.node, self.life, delay, Timer::Register(process.registration));
+    }
+
+    fn register(&mut self, net: &mut Net, number: u64) {
+        if !self.is_current(number) {
+            return;
+        }
+        self.leave_session(net);
+        let (clock, agent) = (wall(net.now, self.clock_offset), self.name());
+        let (resources, reply) = (self.resources(), format!("{}.{number}", self.inbox()));
+        let Some(process) = &mut self.process else { return };
+        process.asked = Some(true);
+        let held = process.core.begin_registration(moment(net.now, self.clock_offset));
+        let (term_seen, lease_seen) = process.core.seen();
+        let request = Register {
+            version: wire::VERSION,
+            agent: agent.clone(),
+            boot: process.boot,
+            host: format!("host{}", self.index),
+            compute_environment: names::name(names::ENVIRONMENT),
+            resources,
+            executors: vec![Executor::Process],
+            architecture: "X86_64".to_owned(),
+            agent_version: "0".to_owned(),
+            clock,
+            held,
+            address: None,
+            gpus: Vec::new(),
+            term_seen,
+            lease_seen,
+            problems: Vec::new(),
+        };
+        let subject = names::subjects().register(&agent);
+        let payload = to_msgpack(&request).into();
+        net.send(self.node, Op::Publish { subject, reply: Some(reply), payload });
+        net.timer(self.node, self.life, REGISTER_TIMEOUT, Timer::RegisterTimeout(number));
+    }
+
+    fn on_plain(&mut self, net: &mut Net, subject: &str, payload: &[u8]) {
+        if let Some(number) = subject.strip_prefix(&format!("{}.", self.inbox())) {
+            let number = number.parse().unwrap_or(0);
+            if self.is_current(number)
+                && let Ok(reply) = from_msgpack::<RegisterReply>(payload)
+            {
+                self.on_registered(net, reply);
+            }
+        } else {
+            match from_msgpack(payload) {
+                Ok(Control::Register) => self.want_registration(net),
+                Ok(Control::Heard { session, term, number }) => {
+                    self.decide(net, Input::Heard { session, term, number });
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn on_registered(&mut self, net: &mut Net, reply: RegisterReply) {
+        let Some(process) = &mut self.process else { return };
+        match reply {
+            RegisterReply::Accepted(session) => {
+                net.trace.note(net.now, session.session, || {
+                    format!("{:?} joins, session {}", self.node, session.session)
+                });
+                (process.asked, process.tries, process.accepted_before) = (None, 0, true);
+                process.beats += 1;
+                let (stream, consumer) = (session.stream.clone(), session.consumer.clone());
+                process.consumer = Some(consumer.clone());
+                if process.beats == 1 {
+                    let first = net.random.within(1, millis(HEARTBEAT));
+                    net.timer(self.node, self.life, first, Timer::Tick);
+                }
+                self.decide(net, Input::Registered(session));
+                net.send(self.node, Op::Pull { stream, consumer });
+            }
+            RegisterReply::Refused { .. } => {
+                let (delay, tries) = (net.random.within(1000, 3000), process.tries + 1);
+                self.register_later(net, delay, tries);
+            }
+        }
+    }
+
+    fn on_orders(&mut self, net: &mut Net, consumer: &str, deliveries: &[Delivery]) {
+        let orders: Vec<OrderMessage> =
+            deliveries.iter().filter_map(|d| from_msgpack(&d.payload).ok()).collect();
+        let now = moment(net.now, self.clock_offset);
+        let Some(process) = &mut self.process else { return };
+        process.core.handle(Input::Orders(orders), now);
+        if !self.carry_out(net) {
+            return;
+        }
+        for delivery in deliveries {
+            let (stream, consumer) = (names::LEASES.to_owned(), consumer.to_owned());
+            net.send(self.node, Op::Ack { stream, consumer, sequence: delivery.sequence });
+        }
+    }
+
+    fn leave_session(&mut self, net: &mut Net) {
+        let Some(process) = &mut self.process else { return };
+        (process.report, process.pauses) = (None, false);
+        if let Some(consumer) = process.consumer.take() {
+            let stream = names::LEASES.to_owned();
+            net.send(self.node, Op::StopPull { stream, consumer });
+        }
+    }
+
+    fn beat(&mut self, net: &mut Net) {
+        let period = millis(HEARTBEAT);
+        net.timer(self.node, self.life, period, Timer::Tick);
+        let clock = wall(net.now, self.clock_offset);
+        let agent = self.name();
+        let Some(process) = &mut self.process else { return };
+        let Some(session) = process.core.session().map(|session| session.session) else { return };
+        let (number, _) = process.core.beat(moment(net.now, self.clock_offset));
+        let (waiting, running) = process.core.counts();
+        let beat = Beat {
+            version: wire::VERSION,
+            session,
+            clock,
+            waiting,
+            running,
+            last_lease: process.core.held().last_lease,
+            last_report: process.core.last_report(),
+            load: 0,
+            number,
+            round_trip_millis: None,
+        };
+        let (subject, payload) = (names::subjects().beat(&agent), to_msgpack(&beat).into());
+        net.send(self.node, Op::Publish { subject, reply: None, payload });
+    }
+
+    fn send_reports(&mut self, net: &mut Net) {
+        let (agent, now) = (self.name(), moment(net.now, self.clock_offset));
+        let Some(process) = &mut self.process else { return };
+        if process.report.is_some() || process.pauses {
+            return;
+        }
+        let Some(session) = process.core.session().map(|session| session.session) else { return };
+        let Some((first, reports)) = process.core.cut_reports(now) else { return };
+        let message = ReportMessage { version: wire::VERSION, agent, session, first, reports };
+        let payload: Bytes = to_msgpack(&message).into();
+        self.publish_report(net, session, payload, 0);
+        if self.lies {
+            self.lie(net, &message);
+        }
+    }
+
+    fn publish_report(&mut self, net: &mut Net, session: u64, payload: Bytes, tries: u32) {
+        let subject = names::subjects().report(&self.name());
+        let content = payload.clone();
+        let token = net.ask(self.node, self.life, 5_000, |token| Op::Store {
+            subject,
+            payload: content,
+            demands: Demands::default(),
+            token,
+        });
+        if let Some(process) = &mut self.process {
+            process.report = Some((token, session, payload, tries));
+        }
+    }
+
+    fn on_report_answer(&mut self, net: &mut Net, token: u64, answer: &Answer) {
+        let Some(process) = &mut self.process else { return };
+        let Some((_, session, payload, tries)) =
+            process.report.take_if(|(awaited, ..)| *awaited == token)
+        else {
+            return;
+        };
+        process.pauses = true;
+        let delay = match answer {
+            Answer::Stored(Ok(_)) => net.random.within(1, 20),
+            _ => {
+                // Kept, and told again after a while.
+                process.report = Some((0, session, payload, tries + 1));
+                back_off(net, tries)
+            }
+        };
+        net.timer(self.node, self.life, delay, Timer::Report(session));
+    }
+
+    fn repeat_report(&mut self, net: &mut Net) {
+        let Some(process) = &mut self.process else { return };
+        if let Some((_, session, payload, tries)) = process.report.take_if(|(t, ..)| *t == 0) {
+            self.publish_report(net, session, payload, tries);
+        }
+    }
+
+    /// What a broken agent tells besides: everything twice, under other numbers and sessions.
+    fn lie(&mut self, net: &mut Net, message: &ReportMessage) {
+        let mut other = message.clone();
+        match net.random.index(4) {
+            0 => other.session = other.session.saturating_sub(1),
+            1 => other.session += 7,
+            2 => other.first += 1000,
+            _ => {}
+        }
+        net.inject("agent tells twice");
+        let payload: Bytes = match net.random.index(8) {
+            0 => vec![0xc1, 0xff, 0x00].into(),
+            _ => to_msgpack(&other).into(),
+        };
+        let subject = names::subjects().report(&self.name());
+        net.send(self.node, Op::Publish { subject, reply: None, payload });
+    }
+}
+
+fn back_off(net: &mut Net, tries: u32) -> u64 {
+    let most = (100u64 << tries.min(6)).min(5_000);
+    net.random.within(most / 2, most)
+}

@@ -1,0 +1,252 @@
+//! The judge: knows what clients were told, what really ran, and what the journal says, and checks that
+//! they agree. Its own model of jobs ([`model`]) shares no code with the product's state.
+//!
+//! The numbers I1 to I16 are those of the invariants in ARCHITECTURE.md.
+
+mod clients;
+pub mod model;
+mod truth;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use windrow_agent::core::StartPlan;
+use windrow_agent::executor::AttemptKey;
+use windrow_common::ids::JobId;
+use windrow_coordinator::core::{State, apply, invariants};
+use windrow_coordinator::shell::journal::Position;
+use windrow_coordinator::shell::snapshot;
+
+use clients::Clients;
+use model::Model;
+use truth::Truth;
+
+/// Journal messages between two checks of the whole state.
+const CHECK_EVERY: u64 = 16;
+
+/// The judge.
+#[derive(Default)]
+pub struct Oracle {
+    failure: Option<String>,
+    pub model: Model,
+    truth: Truth,
+    pub clients: Clients,
+    /// What the product's `apply` makes of the journal.
+    state: State,
+    position: Position,
+    /// Every message that was ever stored, by number; later ones replace those that were lost.
+    messages: BTreeMap<u64, Bytes>,
+    /// The last message that a coordinator knew to be stored: what follows from it may be known outside.
+    acknowledged: u64,
+    /// Messages that were decided, by chain value.
+    decided: BTreeMap<[u8; 32], Bytes>,
+}
+
+impl Oracle {
+    /// What is wrong, if something is.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
+    }
+
+    /// Something is wrong; the first one counts.
+    pub fn fail(&mut self, what: String) {
+        self.failure.get_or_insert(what);
+    }
+
+    fn check(&mut self, result: Result<(), String>) {
+        if let Err(what) = result {
+            self.fail(what);
+        }
+    }
+
+    /// A journal message is stored.
+    pub fn on_journal(&mut self, now: u64, sequence: u64, payload: &Bytes) {
+        if sequence <= self.position.sequence {
+            if sequence <= self.acknowledged {
+                let known = self.acknowledged;
+                return self.fail(format!(
+                    "I1: message {sequence} is replaced, and up to {known} was acted upon"
+                ));
+            }
+            self.rewind(sequence - 1);
+        }
+        self.messages.insert(sequence, payload.clone());
+        let result = self.take(now, sequence, payload);
+        self.check(result);
+        if sequence.is_multiple_of(CHECK_EVERY) {
+            self.check_state();
+        }
+    }
+
+    fn take(&mut self, now: u64, sequence: u64, payload: &Bytes) -> Result<(), String> {
+        let checked = self.position.check(sequence, payload);
+        let (entry, position) = checked.map_err(|e| format!("I16: journal: {e}"))?;
+        self.position = position;
+        for event in &entry.events {
+            apply(&mut self.state, event);
+            self.state.index.changed.clear();
+            self.model.take(event, now, &self.truth)?;
+        }
+        Ok(())
+    }
+
+    /// The journal was put back to this message; what came after is forgotten.
+    fn rewind(&mut self, upto: u64) {
+        self.messages.split_off(&(upto + 1));
+        (self.state, self.position) = (State::default(), Position::default());
+        self.model = Model::default();
+        let messages = self.messages.clone();
+        for (sequence, payload) in &messages {
+            if let Err(what) = self.take(0, *sequence, payload) {
+                self.fail(format!("after a rewind: {what}"));
+            }
+        }
+    }
+
+    /// A coordinator knows that this message is stored.
+    pub fn on_acknowledged(&mut self, sequence: u64) {
+        self.acknowledged = self.acknowledged.max(sequence);
+    }
+
+    /// A leader has decided this, and will store it as this message.
+    pub fn on_decided(&mut self, position: Position, payload: &Bytes) {
+        self.decided.insert(position.chain, payload.clone());
+    }
+
+    /// A journal that had lost messages goes on behind this one, from a snapshot of this state.
+    pub fn on_healed(&mut self, now: u64, state: &State, position: Position) {
+        if position.sequence < self.acknowledged {
+            let (at, known) = (position.sequence, self.acknowledged);
+            return self.fail(format!("I1: healed at {at}, and up to {known} was acted upon"));
+        }
+        if position.sequence < self.position.sequence {
+            self.rewind(position.sequence);
+        }
+        // A turn that was decided and not stored, and that nobody was told of, is part of what is saved.
+        if let Some(payload) = self.decided.get(&position.chain).cloned()
+            && position.sequence == self.position.sequence + 1
+        {
+            self.messages.insert(position.sequence, payload.clone());
+            let result = self.take(now, position.sequence, &payload);
+            self.check(result);
+        }
+        if position != self.position || *state != self.state {
+            let at = self.position.sequence;
+            self.fail(format!("I16: healed at {}, the journal was at {at}", position.sequence));
+        }
+    }
+
+    /// A leader stores a snapshot.
+    pub fn on_snapshot(&mut self, state: &State, position: Position, bytes: &[u8]) {
+        if position != self.position {
+            return;
+        }
+        if *state != self.state {
+            let what = difference(state, &self.state);
+            return self.fail(format!("I16: a replay gives another state: {what}"));
+        }
+        match snapshot::decode(bytes) {
+            Ok((read, at)) if read == self.state && at == position => {}
+            Ok(_) => self.fail("I16: a snapshot gives another state".to_owned()),
+            Err(e) => self.fail(format!("I16: a snapshot is unreadable: {e}")),
+        }
+    }
+
+    /// A leader is looked at while all it knows is stored.
+    pub fn compare(&mut self, state: &State, position: Position) {
+        if position == self.position && *state != self.state {
+            self.fail(format!(
+                "I16: a replay gives another state: {}",
+                difference(state, &self.state)
+            ));
+        }
+    }
+
+    fn check_state(&mut self) {
+        let result = invariants::check(&self.state);
+        self.check(result);
+        let result = self.model.compare(&self.state);
+        self.check(result);
+    }
+
+    /// An executor is told to run an attempt.
+    pub fn on_attempt(&mut self, now: u64, host: u8, plan: &StartPlan, capacity: (u64, u64)) {
+        let result = self.truth.start(now, host, plan, capacity, &self.model);
+        self.check(result);
+    }
+
+    /// An attempt is over: it ended with this code, or died with its host.
+    pub fn on_attempt_over(&mut self, now: u64, host: u8, key: AttemptKey, code: Option<i32>) {
+        if let Some(0 | 1) = code {
+            let result = self.model.may_run_on(key, now);
+            self.check(result);
+        }
+        self.truth.end(host, key, code);
+    }
+
+    /// A message goes to the dead letters.
+    pub fn on_dead_letter(&mut self, payload: Bytes) {
+        self.clients.dead.insert(payload.to_vec());
+    }
+
+    /// A machine is copied: what it runs may run twice, under one lease.
+    pub fn on_clone(&mut self) {
+        self.truth.has_clones = true;
+    }
+
+    /// A host's disk is lost.
+    pub fn on_disk_lost(&mut self, host: u8) {
+        self.truth.on_host_lost(host);
+    }
+
+    /// A submission was answered.
+    pub fn submitted(&mut self, key: &str, is_other: bool, job: JobId) -> Result<(), String> {
+        self.clients.submitted(key, is_other, job, &self.model)
+    }
+
+    /// Whether everything that was accepted has ended and nothing runs any more.
+    pub fn is_over(&self) -> bool {
+        self.model.all_ended() && self.truth.running() == 0
+    }
+
+    /// The present term.
+    pub fn term(&self) -> u64 {
+        self.state.term
+    }
+
+    /// What is not over, for people.
+    pub fn unfinished(&self) -> String {
+        format!("{}; {} attempts run", self.model.unfinished(), self.truth.running())
+    }
+
+    /// Results accepted so far.
+    pub fn results(&self) -> u64 {
+        self.model.results
+    }
+
+    /// Attempts that really ran.
+    pub fn attempts(&self) -> u64 {
+        self.truth.attempts()
+    }
+
+    /// Everything is over: what clients were told is so.
+    pub fn judge_end(&mut self) {
+        self.check_state();
+        let result = self.clients.judge(&self.model);
+        self.check(result);
+        let result = self.truth.judge(&self.model);
+        self.check(result);
+        if !self.state.leases.is_empty() {
+            self.fail("I12: a lease is left when all is over".to_owned());
+        }
+    }
+}
+
+/// Where two states begin to differ, for people.
+fn difference(one: &State, other: &State) -> String {
+    let (one, other) = (format!("{one:?}"), format!("{other:?}"));
+    let same = one.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
+    let from = same.saturating_sub(120);
+    let part = |text: &str| text.get(from..text.len().min(same + 80)).unwrap_or("").to_owned();
+    format!("`{}` and `{}`", part(&one), part(&other))
+}

@@ -1,0 +1,123 @@
+//! What really ran.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use windrow_agent::core::StartPlan;
+use windrow_agent::executor::AttemptKey;
+use windrow_common::ids::JobId;
+
+use super::model::Model;
+
+#[derive(Clone, Debug)]
+struct Attempt {
+    host: u8,
+    job: JobId,
+    child: u32,
+    cpu: u64,
+    memory: u64,
+}
+
+/// Every attempt that was started, on whichever host.
+#[derive(Clone, Debug, Default)]
+pub struct Truth {
+    live: BTreeMap<(u8, AttemptKey), Attempt>,
+    /// How each ended; `None`: with its host. An attempt that was copied with its host has several.
+    ended: BTreeMap<AttemptKey, Vec<Option<i32>>>,
+    started: u64,
+    /// A machine was copied.
+    pub(super) has_clones: bool,
+    /// Hosts that have died.
+    died: BTreeSet<u8>,
+}
+
+impl Truth {
+    pub(super) fn start(
+        &mut self,
+        now: u64,
+        host: u8,
+        plan: &StartPlan,
+        capacity: (u64, u64),
+        model: &Model,
+    ) -> Result<(), String> {
+        let (key, lease) = (plan.key, &plan.lease);
+        self.started += 1;
+        model.may_start(key, lease).map_err(|why| format!("at {now}: P5: {key:?}: {why}"))?;
+        // A host that lost power may have lost that it had started something, which died with it.
+        let may_repeat = self.has_clones || self.died.contains(&host);
+        if self.live.contains_key(&(host, key)) || self.ended.contains_key(&key) && !may_repeat {
+            return Err(format!("I6: {key:?} is started a second time"));
+        }
+        let others = self.live.iter().filter(|(_, other)| {
+            other.job == lease.job && other.child == key.child && !self.has_clones
+        });
+        for ((_, other), _) in others {
+            // What was given up may still run where nobody can be told; what was not must not be
+            // started elsewhere.
+            if model.lease_of(lease.job, key.child) == Some(other.lease) {
+                return Err(format!("I6: {key:?} starts while {other:?} is the one that counts"));
+            }
+        }
+        let attempt = Attempt {
+            host,
+            job: lease.job,
+            child: key.child,
+            cpu: lease.resources.cpu.0.into(),
+            memory: lease.resources.memory.0.into(),
+        };
+        self.live.insert((host, key), attempt);
+        let here = || self.live.values().filter(|attempt| attempt.host == host);
+        let cpu: u64 = here().map(|attempt| attempt.cpu).sum();
+        let memory: u64 = here().map(|attempt| attempt.memory).sum();
+        if cpu > capacity.0 || memory > capacity.1 {
+            return Err(format!("I7: host {host} runs {cpu} / {memory} of {capacity:?}"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_host_lost(&mut self, host: u8) {
+        self.died.insert(host);
+    }
+
+    pub(super) fn end(&mut self, host: u8, key: AttemptKey, code: Option<i32>) {
+        self.live.remove(&(host, key));
+        if code.is_none() {
+            self.died.insert(host);
+        }
+        self.ended.entry(key).or_default().push(code);
+    }
+
+    /// A child that is handed back has no result, unless its host or its agent's disk was lost.
+    pub(super) fn is_not_lost(&self, key: AttemptKey) -> Result<(), String> {
+        let by_itself = |end: &Option<i32>| matches!(end, Some(0 | 1));
+        let has_result = self.ended.get(&key).is_some_and(|ends| ends.iter().any(by_itself));
+        match has_result && self.died.is_empty() && !self.has_clones {
+            true => Err(format!("I4: {key:?} has ended, and its result is lost")),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether an attempt ended like this.
+    pub(super) fn has_ended(&self, key: AttemptKey, code: i32) -> bool {
+        self.ended.get(&key).is_some_and(|ends| ends.contains(&Some(code)))
+    }
+
+    pub(super) fn running(&self) -> usize {
+        self.live.len()
+    }
+
+    pub(super) fn attempts(&self) -> u64 {
+        self.started
+    }
+
+    /// What SUCCEEDED has run to a good end.
+    pub(super) fn judge(&self, model: &Model) -> Result<(), String> {
+        for (key, job, child) in model.successes() {
+            if !self.has_ended(key, 0) {
+                return Err(format!(
+                    "I4: child {child} of {job} SUCCEEDED by {key:?}, which did not"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
