@@ -264,7 +264,11 @@ mod tests {
             history_bytes: 1,
             submit_bytes: 1,
         };
-        let refusing = [streams.submissions(&retention), streams.leases(&retention), streams.reports(&retention)];
+        let refusing = [
+            streams.submissions(&retention),
+            streams.leases(&retention),
+            streams.reports(&retention),
+        ];
         for stream in refusing {
             assert_eq!(stream.discard, stream::DiscardPolicy::New, "{}", stream.name);
             assert!(stream.max_bytes > 0, "{}", stream.name);
