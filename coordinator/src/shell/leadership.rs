@@ -7,12 +7,15 @@ use std::time::Duration;
 use async_nats::jetstream::kv::{Store, UpdateErrorKind};
 use async_nats::jetstream::stream::RawMessageErrorKind;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{info, warn};
 
 use super::election::{Action, Candidate, Election, Record, Role, Seen, Written};
 use super::journal::{Error, Position};
 
+/// How long it may be uncertain who leads. The bucket is in memory: when NATS has lost it, starting
+/// over makes it anew.
+const CERTAIN_LIMIT: Duration = Duration::from_secs(2);
 /// Silence after which a standby counts as gone: three of its signs of life.
 const STANDBY_SILENCE: Duration = Duration::from_secs(4);
 /// Standbys known.
@@ -113,14 +116,20 @@ impl Leadership {
         }
         warn!("the lease has run out; looking whether another leads");
         let mut role = self.role.subscribe();
+        let end = Instant::now() + CERTAIN_LIMIT;
         loop {
+            if Instant::now() > end {
+                let reason = "it cannot be told who leads: the bucket of the election is lost";
+                return Err(Error::Unavailable(reason.to_owned()));
+            }
             if self.election().is_certain(self.now()) {
                 return Ok(());
             }
             if self.election().role() == Role::Standby {
                 return Err(Error::Fenced { sequence: position.sequence + 1 });
             }
-            role.changed().await.expect("the sender is in self");
+            // Told after each step of the election, so it never waits long.
+            timeout_at(end, role.changed()).await.ok();
         }
     }
 
