@@ -135,3 +135,27 @@ fn every_module_says_what_it_is_for() {
         assert!(text.starts_with("//!"), "{path} does not open with `//!`");
     }
 }
+
+/// The table of faults in ARCHITECTURE.md names tests that there are: `file::test` is a function of a
+/// file of that name, or of one in a folder of that name.
+#[test]
+fn the_tests_of_the_fault_table_exist() {
+    let architecture = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let (_, table) = architecture.split_once("\n## Faults\n").expect("the table");
+    let (table, _) = table.split_once("\n## ").expect("what follows it");
+    let sources = sources(".rs");
+    let mut seen = 0;
+    for cell in table.lines().filter_map(|line| line.split(" | ").nth(3)) {
+        for named in cell.split('`').filter(|word| word.contains("::")) {
+            let (file, test) = named.split_once("::").expect("it was looked for");
+            let (name, folder) = (format!("/{file}.rs"), format!("/{file}/"));
+            let is_there = sources.iter().any(|(path, text)| {
+                let is_file = path.ends_with(&name) || path.contains(&folder);
+                is_file && text.contains(&format!("fn {test}("))
+            });
+            assert!(is_there, "ARCHITECTURE.md names `{named}`, which is not there");
+            seen += 1;
+        }
+    }
+    assert!(seen >= 40, "only {seen} tests named");
+}
