@@ -185,7 +185,7 @@ fn what_happens_to_agents_that_cannot_be_heard_is_asked_for_in_times_people_writ
     let update = server.windrow(&["ce", "update", "e", "--stop-after", "0", "--no-strict"]);
     assert_eq!(code(&update), 0);
     let table = server.windrow(&["ce", "list"]);
-    assert!(text(&table.stdout).contains("lost after 90s, keeps originals"), "{table:?}");
+    assert!(text(&table.stdout).contains("lost after 90s,keeps originals"), "{table:?}");
 }
 
 #[test]
