@@ -92,6 +92,8 @@ impl Streams {
     pub fn leases(&self, retention: &Retention) -> stream::Config {
         stream::Config {
             retention: stream::RetentionPolicy::WorkQueue,
+            // One an agent. Since 2.15 a server allows 1,000 unless the stream says more.
+            max_consumers: 100_000,
             ..self.memory("lease", self.subjects.lease_all(), retention)
         }
     }
