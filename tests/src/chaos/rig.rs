@@ -30,6 +30,8 @@ pub const NAME: &str = "chaos";
 const LOGS: &str = "WINDROW_CHAOS_LOGS";
 const CLIENT_PORT: u16 = 4222;
 const MONITOR_PORT: u16 = 8222;
+/// Streams reserve their limits, of which little is used here: the disk of this machine need not have it.
+const SPACE: &str = "max_file_store: 200GB, max_memory_store: 20GB";
 const ROUTE_PORT: u16 = 6222;
 
 /// What a rig consists of.
@@ -330,7 +332,7 @@ fn servers(net: &Net, directory: &Path, options: &Options) -> Vec<Node> {
             );
             let text = format!(
                 "server_name: \"{name}\"\nlisten: \"0.0.0.0:{CLIENT_PORT}\"\nhttp: \"0.0.0.0:{MONITOR_PORT}\"\nmax_payload: 1MB\n\
-                 jetstream {{ store_dir: {store:?}, sync_interval: always }}\n{}",
+                 jetstream {{ store_dir: {store:?}, sync_interval: always, {SPACE} }}\n{}",
                 if options.servers > 1 { &cluster } else { "" }
             );
             let config = directory.join(format!("{name}.conf"));
