@@ -9,6 +9,7 @@ use async_nats::jetstream::stream::{
 use async_nats::jetstream::{self, ErrorCode};
 use async_nats::{Client, HeaderMap};
 use bytes::Bytes;
+use futures::TryStreamExt;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Sender;
 use tokio::task::JoinSet;
@@ -219,8 +220,28 @@ impl Outlet {
         }
         self.streams.leases.purge().filter(config.filter_subject.clone()).await?;
         let name = config.durable_name.clone().expect("lease consumers are durable");
-        self.streams.leases.create_consumer(config).await?;
+        match self.streams.leases.create_consumer(config.clone()).await {
+            Err(e) if is_in_the_way(&e) => {
+                self.remove_sessions(agent).await?;
+                self.streams.leases.create_consumer(config).await?;
+            }
+            created => drop(created?),
+        }
         Ok(name)
+    }
+
+    /// Removes every session's consumer of an agent: one is left, and in the way of the next, when a
+    /// coordinator died, or NATS did not answer, between a session's entry in the journal and here.
+    async fn remove_sessions(&self, agent: &Name) -> Result<(), async_nats::Error> {
+        let mut names = self.streams.leases.consumer_names();
+        while let Some(name) = names.try_next().await? {
+            let session = name.strip_prefix(agent.as_str()).and_then(|rest| rest.strip_prefix('-'));
+            if session.is_some_and(|session| session.parse::<u64>().is_ok()) {
+                warn!(%agent, consumer = name, "an old session is in the way and is removed");
+                self.streams.leases.delete_consumer(&name).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes taken reports from their stream, now and then and beside the loop.
@@ -250,6 +271,12 @@ async fn refuse(client: &Client, input: actor::Input, error: ApiError) {
     if let actor::Input::Request { encoding, reply: Some(to), .. } = input {
         send_reply(client, to, encoding, Err(error)).await;
     }
+}
+
+/// Whether another consumer reads the same orders.
+fn is_in_the_way(error: &ConsumerError) -> bool {
+    matches!(error.kind(), ConsumerErrorKind::JetStream(answer)
+        if answer.error_code() == ErrorCode::CONSUMER_WQ_CONSUMER_NOT_UNIQUE)
 }
 
 /// Whether the servers are about to choose who leads the stream: starting over would not help.
