@@ -20,7 +20,7 @@ use windrow_common::time::Timestamp;
 pub use chain::{Chain, Entry, Group, Position, Sealed};
 
 /// How long one append may go unanswered before the tail is looked at.
-const APPEND_TIMEOUT: Duration = Duration::from_secs(3);
+const APPEND_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an append is tried. The stream choosing a new leader takes about five seconds, in which
 /// nothing can be written and nobody else could do better.
 const APPEND_LIMIT: Duration = Duration::from_secs(12);

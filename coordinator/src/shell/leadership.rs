@@ -1,11 +1,13 @@
 //! Takes part in the election: does what [`Election`] wants done to its key, and tells who leads.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::kv::{Store, UpdateErrorKind};
-use async_nats::jetstream::stream::RawMessageErrorKind;
+use async_nats::jetstream::stream::{RawMessageError, RawMessageErrorKind};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{info, warn};
@@ -13,9 +15,9 @@ use tracing::{info, warn};
 use super::election::{Action, Candidate, Election, Record, Role, Seen, Written};
 use super::journal::{Error, Position};
 
-/// How long it may be uncertain who leads. The bucket is in memory: when NATS has lost it, starting
-/// over makes it anew.
-const CERTAIN_LIMIT: Duration = Duration::from_secs(2);
+/// How long it may be uncertain who leads, before everything is looked at anew. Longer than replicas
+/// take to choose a leader.
+const CERTAIN_LIMIT: Duration = Duration::from_secs(10);
 /// Silence after which a standby counts as gone: three of its signs of life.
 const STANDBY_SILENCE: Duration = Duration::from_secs(4);
 /// Standbys known.
@@ -37,6 +39,8 @@ pub struct Leadership {
     nonce: u64,
     /// Those that stand by, and when each was last heard.
     standbys: Arc<Mutex<BTreeMap<String, Instant>>>,
+    /// The bucket is gone, as it is in memory; starting over makes it anew.
+    is_bucket_lost: Arc<AtomicBool>,
 }
 
 impl Leadership {
@@ -47,7 +51,8 @@ impl Leadership {
         let election = Arc::new(Mutex::new(Election::new(candidate, lease)));
         let role = Arc::new(watch::Sender::new(Role::Standby));
         let standbys = Arc::default();
-        Self { election, role, epoch: Instant::now(), name, nonce, standbys }
+        let is_bucket_lost = Arc::default();
+        Self { election, role, epoch: Instant::now(), name, nonce, standbys, is_bucket_lost }
     }
 
     /// A coordinator was heard that stands by.
@@ -118,7 +123,7 @@ impl Leadership {
         let mut role = self.role.subscribe();
         let end = Instant::now() + CERTAIN_LIMIT;
         loop {
-            if Instant::now() > end {
+            if Instant::now() > end || self.is_bucket_lost.load(Ordering::Relaxed) {
                 let reason = "it cannot be told who leads: the bucket of the election is lost";
                 return Err(Error::Unavailable(reason.to_owned()));
             }
@@ -136,6 +141,7 @@ impl Leadership {
     /// Takes part until dropped.
     pub async fn run(self, store: Store) {
         let mut is_first = true;
+        self.is_bucket_lost.store(false, Ordering::Relaxed);
         loop {
             let action = self.election().next(self.now());
             let asked = self.now();
@@ -151,7 +157,12 @@ impl Leadership {
                                 self.election().on_holder_gone();
                             }
                         }
-                        Ok(Err(_)) | Err(_) => self.election().on_unanswered(self.now()),
+                        Ok(Err(e)) => {
+                            let is_lost = matches!(e.kind(), RawMessageErrorKind::JetStream(e) if e.error_code() == ErrorCode::STREAM_NOT_FOUND);
+                            self.is_bucket_lost.store(is_lost, Ordering::Relaxed);
+                            self.election().on_unanswered(self.now());
+                        }
+                        Err(_) => self.election().on_unanswered(self.now()),
                     }
                     self.tell();
                 }
@@ -197,7 +208,7 @@ impl Leadership {
             if let Some(Action::Write { expected, record }) = action {
                 self.write(store, self.now(), expected, record).await;
             }
-            Ok::<(), async_nats::Error>(())
+            Ok::<(), RawMessageError>(())
         };
         if !matches!(timeout(RELEASE_LIMIT, released).await, Ok(Ok(()))) {
             info!("the lease was not given back; it runs out by itself");
@@ -205,16 +216,17 @@ impl Leadership {
     }
 }
 
-async fn look(store: &Store) -> Result<Option<Seen>, async_nats::Error> {
+async fn look(store: &Store) -> Result<Option<Seen>, RawMessageError> {
     // Of the stream's leader: a replica might be behind.
     let subject = format!("{}{KEY}", store.prefix);
     match store.stream.get_last_raw_message_by_subject(&subject).await {
         Ok(message) => {
-            let record = serde_json::from_slice(&message.payload)?;
+            let record = serde_json::from_slice(&message.payload)
+                .map_err(|e| RawMessageError::with_source(RawMessageErrorKind::Other, e))?;
             Ok(Some(Seen { revision: message.sequence, record }))
         }
         Err(e) if e.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
-        Err(e) => Err(e.into()),
+        Err(e) => Err(e),
     }
 }
 
