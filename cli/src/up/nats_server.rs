@@ -121,6 +121,8 @@ jetstream {{
   store_dir: {store}
   # What was acknowledged is on disk.
   sync_interval: always
+  # Streams have limits of their own, and what they may hold is more than what a small disk has.
+  max_file_store: 1TB
 }}
 "
     );
