@@ -98,7 +98,9 @@ impl Drop for Engine {
 fn spawn(directory: &Path, live_restore: bool) -> Child {
     let of = |name: &str| directory.join(name).display().to_string();
     let log = File::options().create(true).append(true).open(of("log")).unwrap();
-    let mut command = Command::new("dockerd");
+    // In a network of its own: an engine without a bridge removes the bridge that it finds.
+    let mut command = Command::new("unshare");
+    command.args(["--net", "dockerd"]);
     command.args(["--host", &format!("unix://{}", of("docker.sock"))]);
     command.args(["--data-root", &of("data"), "--exec-root", &of("exec"), "--pidfile", &of("pid")]);
     // Nothing of the machine's own engine or network is touched.
