@@ -109,6 +109,21 @@ async fn results_are_sent_again_until_they_are_confirmed() {
     assert!(held.iter().all(|held| held.lease != lease.id), "{held:?}");
 }
 
+/// Fault 6: a coordinator dies with a registration in hand, and the next one asks for it at once. The
+/// limit is well below the time that a request has.
+#[tokio::test]
+async fn a_registration_that_died_with_its_coordinator_is_repeated_for_the_next_one() {
+    let mut cluster = Cluster::start().await;
+    let _agent = cluster.start_agent(&[]);
+    assert!(cluster.leave_unanswered(Duration::from_secs(30)).await);
+    cluster.ask_to_register().await;
+    assert!(cluster.leave_unanswered(Duration::from_secs(10)).await, "it asks again");
+    cluster.ask_to_register().await;
+    cluster.accept(Vec::new()).await;
+    cluster.lease("true", 1).await;
+    cluster.ended(1).await;
+}
+
 #[tokio::test]
 async fn orders_to_stop_end_what_runs_and_what_waits() {
     let mut cluster = Cluster::start().await;

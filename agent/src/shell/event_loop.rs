@@ -208,6 +208,9 @@ impl EventLoop {
                 self.registration.restart(&self.parts.link);
             }
             FromNats::RegisterWanted => self.registration.want(&self.parts.link),
+            FromNats::StillWanted(number) if self.registration.is_current(number) => {
+                self.registration.want(&self.parts.link);
+            }
             FromNats::Heard { session, term, number } => {
                 self.decide(Input::Heard { session, term, number }, Vec::new()).await?;
             }
@@ -229,7 +232,8 @@ impl EventLoop {
                 self.decide(Input::SessionLost, Vec::new()).await?;
             }
             FromNats::ReportSent(session) if self.is_session(session) => self.reporter = None,
-            FromNats::RegisterNow(_)
+            FromNats::StillWanted(_)
+            | FromNats::RegisterNow(_)
             | FromNats::Registered(..)
             | FromNats::Orders(..)
             | FromNats::PullEnded(_)

@@ -51,6 +51,8 @@ pub enum FromNats {
     Registered(u64, Result<RegisterReply, String>),
     /// The coordinator asks for a registration.
     RegisterWanted,
+    /// It did so right after the request of this number was sent.
+    StillWanted(u64),
     /// The coordinator of this term has heard a heartbeat: its session and number.
     Heard {
         /// The heartbeat's session.
@@ -148,6 +150,15 @@ impl Link {
             tokio::time::sleep(delay).await;
             link.tell(FromNats::RegisterNow(number)).await;
         })
+    }
+
+    /// Sends [`FromNats::StillWanted`] after a while.
+    pub fn want_later(&self, number: u64, delay: Duration) {
+        let link = self.clone();
+        spawn(async move {
+            tokio::time::sleep(delay).await;
+            link.tell(FromNats::StillWanted(number)).await;
+        });
     }
 
     /// Asks to join. Fills in this host's address when none is configured.

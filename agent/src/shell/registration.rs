@@ -75,12 +75,13 @@ pub struct Registration {
 }
 
 impl Registration {
-    /// Registers now, unless a request has just been sent. One that is older may have been lost with
-    /// the coordinator that had it.
+    /// Registers now; while a request has just been sent, only when that stays unanswered: it may have
+    /// been lost with the coordinator that had it.
     pub fn want(&mut self, link: &Link) {
-        let is_fresh = self.asked.is_some_and(|at| at.elapsed() < REQUEST_FRESH);
-        if self.task.is_none() || !is_fresh {
-            self.begin(link, Duration::ZERO);
+        let age = self.asked.filter(|_| self.task.is_some()).map(|at| at.elapsed());
+        match age.and_then(|age| REQUEST_FRESH.checked_sub(age)) {
+            Some(left) if !left.is_zero() => link.want_later(self.number, left),
+            Some(_) | None => self.begin(link, Duration::ZERO),
         }
     }
 

@@ -176,6 +176,11 @@ impl Cluster {
         register
     }
 
+    /// Lets a registration go unanswered, as a coordinator that dies does. Whether one came in time.
+    pub(crate) async fn leave_unanswered(&mut self, limit: Duration) -> bool {
+        tokio::time::timeout(limit, self.registrations.next()).await.is_ok()
+    }
+
     pub(crate) async fn ask_to_register(&self) {
         let subject = self.subjects.control(&self.agent);
         self.client.publish(subject, to_msgpack(&Control::Register).into()).await.unwrap();
