@@ -157,10 +157,15 @@ impl Streams {
         ]
     }
 
+    /// Name of the bucket of snapshots.
+    pub fn snapshots_bucket(&self) -> String {
+        self.name("snapshots")
+    }
+
     /// The bucket of snapshots.
     pub fn snapshots(&self, retention: &Retention) -> object_store::Config {
         object_store::Config {
-            bucket: self.name("snapshots"),
+            bucket: self.snapshots_bucket(),
             num_replicas: retention.replicas,
             ..Default::default()
         }

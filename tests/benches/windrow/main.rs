@@ -13,10 +13,12 @@ mod floor;
 mod latency;
 mod machine;
 mod options;
+mod recovery;
 mod report;
 mod rig;
 mod statistics;
 mod submit;
+mod zero;
 
 use options::{Bench, Mode, Options};
 use report::Results;
@@ -38,6 +40,7 @@ fn measure(options: &Options) -> anyhow::Result<()> {
         match bench {
             Bench::Array => results.array = Some(runtime.block_on(array::run(options))?),
             Bench::Latency => results.latency = Some(runtime.block_on(latency::run(options))?),
+            Bench::Recovery => results.recovery = Some(runtime.block_on(recovery::run(options))?),
             Bench::SubmitMillion => results.submit = Some(runtime.block_on(submit::run(options))?),
         }
     }

@@ -28,10 +28,12 @@ pub(crate) enum Bench {
     Latency,
     /// Time and memory of submitting an array of a million.
     SubmitMillion,
+    /// From the end of a coordinator to the first job started by its successor.
+    Recovery,
 }
 
 impl Bench {
-    const ALL: [Self; 3] = [Self::Array, Self::Latency, Self::SubmitMillion];
+    const ALL: [Self; 4] = [Self::Array, Self::Latency, Self::SubmitMillion, Self::Recovery];
 
     /// As on the command line.
     pub(crate) fn name(self) -> &'static str {
@@ -39,6 +41,7 @@ impl Bench {
             Self::Array => "array",
             Self::Latency => "latency",
             Self::SubmitMillion => "submit-million",
+            Self::Recovery => "recovery",
         }
     }
 }
@@ -55,6 +58,10 @@ pub(crate) struct Options {
     pub(crate) tries: u32,
     /// Arrays of a million.
     pub(crate) submissions: u32,
+    /// Single jobs queued, and children of the array, of `recovery`.
+    pub(crate) jobs: u32,
+    /// Times that `recovery` kills the coordinator in each state.
+    pub(crate) restarts: u32,
     /// Where results go: this with `.json` and `.md` added.
     pub(crate) results: Option<PathBuf>,
     /// Commit that is measured, for the results.
@@ -69,6 +76,8 @@ impl Default for Options {
             pairs: 5,
             tries: 100,
             submissions: 20,
+            jobs: 1_000_000,
+            restarts: 5,
             results: None,
             commit: None,
         }
@@ -89,6 +98,8 @@ pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> anyhow::Result<M
             "--pairs" => options.pairs = number(&value()?)?,
             "--tries" => options.tries = number(&value()?)?,
             "--submissions" => options.submissions = number(&value()?)?,
+            "--jobs" => options.jobs = number(&value()?)?,
+            "--restarts" => options.restarts = number(&value()?)?,
             "--results" => options.results = Some(value()?.into()),
             "--commit" => options.commit = Some(value()?),
             // `cargo bench` adds it.
@@ -96,8 +107,9 @@ pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> anyhow::Result<M
             name => match Bench::ALL.into_iter().find(|bench| bench.name() == name) {
                 Some(bench) => options.benches.push(bench),
                 None => bail!(
-                    "unknown argument `{name}`; use array, latency, submit-million, --children N, \
-                     --pairs N, --tries N, --submissions N, --results PREFIX, --commit ID"
+                    "unknown argument `{name}`; use array, latency, submit-million, recovery, \
+                     --children N, --pairs N, --tries N, --submissions N, --jobs N, --restarts N, \
+                     --results PREFIX, --commit ID"
                 ),
             },
         }

@@ -10,7 +10,7 @@ use windrow_common::time::wall_clock;
 use super::latency::Milliseconds;
 use super::machine::Machine;
 use super::options::Options;
-use super::{array, latency, submit};
+use super::{array, latency, recovery, submit};
 
 /// Of one run.
 #[derive(Clone, Debug, Serialize)]
@@ -22,6 +22,7 @@ pub(crate) struct Results {
     pub(crate) array: Option<array::Outcome>,
     pub(crate) latency: Option<latency::Outcome>,
     pub(crate) submit: Option<submit::Outcome>,
+    pub(crate) recovery: Option<recovery::Outcome>,
 }
 
 impl Results {
@@ -34,6 +35,7 @@ impl Results {
             array: None,
             latency: None,
             submit: None,
+            recovery: None,
         })
     }
 
@@ -60,6 +62,7 @@ impl Results {
         let _ = self.array.as_ref().map(|found| array_tables(&mut text, found));
         let _ = self.latency.as_ref().map(|found| latency_table(&mut text, found));
         let _ = self.submit.as_ref().map(|found| submit_table(&mut text, found));
+        let _ = self.recovery.as_ref().map(|found| recovery_table(&mut text, found));
         text
     }
 }
@@ -135,6 +138,35 @@ fn submit_table(text: &mut String, found: &submit::Outcome) -> std::fmt::Result 
         found.busy
     )?;
     milliseconds_table(text, &[("array of 1,000,000", found.million), ("array of 2", found.two)])
+}
+
+fn recovery_table(text: &mut String, found: &recovery::Outcome) -> std::fmt::Result {
+    writeln!(
+        text,
+        "\n## recovery: `kill -9` of the coordinator, {} times in each state\n\nFrom the kill to the \
+         first answer of its successor, and to the first child that starts after it; the ratio is to \
+         the median with nothing queued. Target: below 5 s. All cores were {:.2} busy.\n\n| state | \
+         answers again after, p50 / max ms | schedules again after, p50 / max ms | ratio | longest \
+         answer before, ms | snapshot, KiB | memory, MiB |\n|---|---|---|---|---|---|---|",
+        found.restarts, found.busy
+    )?;
+    let base = found.cases.first().map_or(f64::NAN, |case| case.scheduled.p50);
+    for case in &found.cases {
+        writeln!(
+            text,
+            "| {} | {:.0} / {:.0} | {:.0} / {:.0} | {:.2} | {:.0} | {} | {} |",
+            case.what,
+            case.answered.p50,
+            case.answered.max,
+            case.scheduled.p50,
+            case.scheduled.max,
+            case.scheduled.p50 / base,
+            case.longest_answer_ms,
+            case.snapshot_bytes >> 10,
+            case.memory_bytes >> 20
+        )?;
+    }
+    Ok(())
 }
 
 fn milliseconds_table(text: &mut String, rows: &[(&str, Milliseconds)]) -> std::fmt::Result {

@@ -1,33 +1,52 @@
 //! A cluster and a client of it in this process.
 
+use std::ops::Deref;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use async_nats::client::Request;
+use async_nats::jetstream;
 use futures::StreamExt;
 use windrow_common::api::events::ended;
 use windrow_common::api::jobs::{
     ArrayProperties, ContainerOverrides, DescribeJobs, JobStatus, SubmitJob,
 };
+use windrow_common::api::resources::DescribeCluster;
 use windrow_common::api::{ApiError, Operation};
 use windrow_common::ids::JobId;
-use windrow_common::streams::HEADER_ERROR;
+use windrow_common::streams::{HEADER_ERROR, Streams};
 use windrow_common::subjects::Subjects;
 use windrow_tests::Cluster;
 
 /// Prefix that `windrow up` gives a cluster by default.
-const CLUSTER: &str = "windrow";
+pub(crate) const CLUSTER: &str = "windrow";
 /// What `windrow up` creates.
 pub(crate) const QUEUE: &str = "default";
 const DEFINITION: &str = "adhoc";
 /// Longest time that one request or one job of a bench takes, on a very busy machine.
 const LIMIT: Duration = Duration::from_secs(300);
+/// A coordinator that is there answers within this time.
+const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
 /// A running cluster with one agent, and a connection to it.
 pub(crate) struct Rig {
     pub(crate) cluster: Cluster,
+    client: Client,
+}
+
+/// A connection to a cluster.
+pub(crate) struct Client {
     nats: async_nats::Client,
+    jetstream: jetstream::Context,
     subjects: Subjects,
+}
+
+impl Deref for Rig {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
 }
 
 impl Rig {
@@ -35,10 +54,46 @@ impl Rig {
     pub(crate) async fn start() -> anyhow::Result<Self> {
         let vcpus = super::floor::THREADS.to_string();
         let cluster = Cluster::start_with(&["--agents", "1", "--vcpus-per-agent", &vcpus]);
+        let client = Client::connect(&cluster.nats_url()).await?;
+        Ok(Self { cluster, client })
+    }
+}
+
+impl Client {
+    /// Connects to the server with this address.
+    pub(crate) async fn connect(url: &str) -> anyhow::Result<Self> {
         let options = async_nats::ConnectOptions::new().request_timeout(Some(LIMIT));
-        let nats = options.connect(cluster.nats_url()).await.context("connect to the cluster")?;
+        let nats = options.connect(url).await.context("connect to the cluster")?;
         let subjects = Subjects::new(CLUSTER.parse().context("the cluster's name")?);
-        Ok(Self { cluster, nats, subjects })
+        let jetstream = jetstream::new(nats.clone());
+        Ok(Self { nats, jetstream, subjects })
+    }
+
+    /// Publishes a job; it is in the submission stream when this ends.
+    pub(crate) async fn publish(&self, queue: &str, payload: Vec<u8>) -> anyhow::Result<()> {
+        let queue = queue.parse().context("the queue's name")?;
+        let stored = self.jetstream.publish(self.subjects.submit(&queue), payload.into()).await?;
+        stored.await.context("publish a job")?;
+        Ok(())
+    }
+
+    /// Whether a coordinator answers, and that soon.
+    pub(crate) async fn is_answering(&self) -> bool {
+        let asked = self.call(&DescribeCluster {});
+        matches!(tokio::time::timeout(ANSWER_LIMIT, asked).await, Ok(Ok(_)))
+    }
+
+    /// Size of the newest snapshot; 0 if there is none.
+    pub(crate) async fn snapshot_bytes(&self) -> anyhow::Result<u64> {
+        let bucket = Streams::new(self.subjects.clone()).snapshots_bucket();
+        let bucket = self.jetstream.get_object_store(bucket).await?;
+        let mut list = bucket.list().await?;
+        let mut newest = (String::new(), 0);
+        while let Some(snapshot) = list.next().await {
+            let snapshot = snapshot?;
+            newest = newest.max((snapshot.name, u64::try_from(snapshot.size)?));
+        }
+        Ok(newest.1)
     }
 
     /// One request of the API. Errors: no answer, or an error as answer.
