@@ -7,11 +7,14 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
+use futures::TryStreamExt;
 use tempfile::TempDir;
+use tokio::time::timeout;
 use windrow_common::streams::{MESSAGE_BYTES_MAX, Retention, Streams};
 use windrow_common::subjects::Subjects;
 use windrow_common::time::Timestamp;
 use windrow_coordinator::core::event::Event;
+use windrow_coordinator::shell::journal::follow::Follower;
 use windrow_coordinator::shell::journal::{Error, Journal, Position};
 
 /// A nats-server whose store can be put back to an older copy.
@@ -189,4 +192,24 @@ async fn a_store_put_back_to_an_older_copy_is_noticed() {
     append(&mut other, 14..18).await;
     let what = damage(&server, snapshot).await;
     assert!(what.contains("put back to an older copy"), "{what}");
+}
+
+/// A reader whose consumer vanishes before its first message goes on where it was to begin: the client
+/// library begins at the beginning then.
+#[tokio::test]
+async fn a_consumer_that_vanishes_is_made_anew_where_it_was_to_begin() {
+    let server = Server::start();
+    let mut journal = server.journal(Position::default()).await;
+    append(&mut journal, 1..4).await;
+    let position = journal.position();
+    let stream = journal.stream().clone();
+    let mut follower = Follower::new(stream.clone());
+    let silence = Duration::from_millis(300);
+    assert!(timeout(silence, follower.next(position)).await.is_err(), "nothing follows");
+    let names: Vec<String> = stream.consumer_names().try_collect().await.unwrap();
+    stream.delete_consumer(&names[0]).await.unwrap();
+    assert!(timeout(silence, follower.next(position)).await.is_err(), "nothing follows");
+    append(&mut journal, 4..5).await;
+    let (entry, next) = follower.next(position).await.unwrap();
+    assert_eq!((entry.events, next), (vec![term(4)], journal.position()));
 }

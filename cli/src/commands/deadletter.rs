@@ -83,6 +83,11 @@ async fn read(client: &Client, limit: u64) -> Result<Vec<DeadLetter>> {
         let Some(message) = messages.next().await else { break };
         let message = message.map_err(|e| failed(&e))?;
         let Ok(info) = message.info() else { break };
+        // A consumer that fails before its first message is made anew by the client library, from the
+        // stream's beginning.
+        if info.stream_sequence < start_sequence {
+            continue;
+        }
         left = info.pending;
         let nanos = info.published.unix_timestamp_nanos();
         let millis = u64::try_from(nanos / 1_000_000).unwrap_or_default();

@@ -1,5 +1,6 @@
 //! Reading the journal: to its end, or along with whoever writes it. Every message is checked.
 
+use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
 use async_nats::jetstream::stream::Stream;
@@ -90,6 +91,22 @@ impl Follower {
     /// # Errors
     /// It is not the next one, or the stream cannot be read.
     pub async fn next(&mut self, position: Position) -> Result<(Entry, Position), Error> {
+        loop {
+            let message = self.next_message(position).await?;
+            self.has_come = true;
+            let sequence = message.info().map_err(unavailable)?.stream_sequence;
+            // When a consumer fails before its first message, the client library makes it anew from the
+            // stream's beginning, not from where it was to begin.
+            if sequence <= position.sequence {
+                self.messages = None;
+                continue;
+            }
+            let checked = position.check(sequence, &message.payload);
+            return checked.map_err(|e| Error::Damaged(e.to_string()));
+        }
+    }
+
+    async fn next_message(&mut self, position: Position) -> Result<Message, Error> {
         if self.messages.is_none() {
             let start_sequence = position.sequence + 1;
             let config = OrderedConfig {
@@ -102,21 +119,13 @@ impl Follower {
             self.messages = Some(messages.map_err(unavailable)?.map_err(unavailable)?);
         }
         let messages = self.messages.as_mut().expect("made above");
-        let message = match messages.next().await {
-            Some(Ok(message)) => message,
-            Some(Err(e)) => {
-                self.messages = None;
-                return Err(unavailable(e));
-            }
-            None => {
-                self.messages = None;
-                return Err(Error::Unavailable("the reader has ended".to_owned()));
-            }
+        let failed = match messages.next().await {
+            Some(Ok(message)) => return Ok(message),
+            Some(Err(e)) => unavailable(e),
+            None => Error::Unavailable("the reader has ended".to_owned()),
         };
-        self.has_come = true;
-        let sequence = message.info().map_err(unavailable)?.stream_sequence;
-        let checked = position.check(sequence, &message.payload);
-        checked.map_err(|e| Error::Damaged(e.to_string()))
+        self.messages = None;
+        Err(failed)
     }
 
     /// The same for a message that is known to be there, as the stream's last is `last`.
