@@ -101,6 +101,8 @@ pub struct Election {
     is_in_doubt: bool,
     /// Not to ask again before, after no answer came.
     not_before: Duration,
+    /// The record's revision whose holder is known to have ended.
+    gone: Option<u64>,
 }
 
 /// What is known of the key.
@@ -128,6 +130,7 @@ impl Election {
             written: Duration::ZERO,
             is_in_doubt: true,
             not_before: Duration::ZERO,
+            gone: None,
         }
     }
 
@@ -157,7 +160,7 @@ impl Election {
     /// The record of the leader, if there is one and it was not released.
     pub fn leader(&self) -> Option<&Record> {
         match &self.known {
-            Known::Seen { seen, .. } if !seen.record.released => Some(&seen.record),
+            Known::Seen { seen, .. } if !self.is_free(seen) => Some(&seen.record),
             Known::Seen { .. } | Known::Nothing | Known::Absent { .. } => None,
         }
     }
@@ -197,9 +200,14 @@ impl Election {
             // The bucket is in memory. When NATS starts again, the former leader goes first.
             Known::Absent { since, had_one: true } => *since + self.lease,
             Known::Absent { since, had_one: false } => *since,
-            Known::Seen { seen, .. } if seen.record.released => Duration::ZERO,
+            Known::Seen { seen, .. } if self.is_free(seen) => Duration::ZERO,
             Known::Seen { since, .. } => *since + self.lease,
         }
+    }
+
+    /// Whether nobody needs to wait for the end of this record's lease.
+    fn is_free(&self, seen: &Seen) -> bool {
+        seen.record.released || self.gone == Some(seen.revision)
     }
 
     fn write(&mut self, released: bool) -> Action {
@@ -263,8 +271,8 @@ impl Election {
 
     /// The holder that was seen has no process any more: nobody needs to wait for its lease.
     pub fn on_holder_gone(&mut self) {
-        if let Known::Seen { seen, .. } = &mut self.known {
-            seen.record.released = true;
+        if let Known::Seen { seen, .. } = &self.known {
+            self.gone = Some(seen.revision);
         }
     }
 

@@ -32,8 +32,10 @@ const IN_FLIGHT: usize = 512;
 const PROBE_EVERY: Duration = Duration::from_millis(5);
 /// Pause between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
-/// Longest time that anything takes.
+/// Longest time in which a state comes about.
 const LIMIT: Duration = Duration::from_secs(1800);
+/// Longest time in which a coordinator starts.
+const RESTART_LIMIT: Duration = Duration::from_secs(120);
 
 /// What was found.
 #[derive(Clone, Debug, Serialize)]
@@ -52,7 +54,8 @@ pub(crate) struct Case {
     pub(crate) what: String,
     /// Kill to the first answer of its successor, which is started at once.
     pub(crate) answered: Milliseconds,
-    /// Kill to the first child started after it.
+    /// Kill to the first lease that the successor gives. What agents have been given before goes on
+    /// without a coordinator.
     pub(crate) scheduled: Milliseconds,
     /// Longest time to an answer while the state came about.
     pub(crate) longest_answer_ms: f64,
@@ -84,6 +87,7 @@ enum State {
 }
 
 async fn case(options: &Options, what: &str, state: State) -> anyhow::Result<Case> {
+    eprintln!("    {what}");
     let is_empty = matches!(state, State::Nothing);
     let rig = Rig::start().await?;
     create_queue(&rig).await?;
@@ -93,16 +97,16 @@ async fn case(options: &Options, what: &str, state: State) -> anyhow::Result<Cas
     match state {
         State::Nothing => {}
         State::Queued(jobs) => {
-            zero.hold();
+            zero.hold_after(0);
             submit_singles(&rig, jobs).await?;
             until(&rig, |cluster| cluster.jobs >= u64::from(jobs)).await?;
         }
         State::HalfDone(size) => {
+            zero.hold_after(u64::from(size / 2));
             rig.submit(&job(ZERO, &[PROGRAM], Some(size))).await?;
             let half = u64::from(size / 2);
             until(&rig, |cluster| cluster.children.get("SUCCEEDED").is_some_and(|n| *n >= half))
                 .await?;
-            zero.hold();
         }
     }
     let (built_seconds, longest_answer_ms) = (begun.elapsed().as_secs_f64(), probe.stop()?);
@@ -110,7 +114,7 @@ async fn case(options: &Options, what: &str, state: State) -> anyhow::Result<Cas
     for _ in 0..options.restarts {
         // It starts what it has been given, and then has nothing to start.
         settle(&zero).await;
-        let (pid, before) = (rig.cluster.pid("coordinator"), zero.started());
+        let (pid, before) = (rig.cluster.pid("coordinator"), zero.lease());
         signal(pid, Signal::SIGKILL);
         let killed = Instant::now();
         zero.release();
@@ -119,10 +123,12 @@ async fn case(options: &Options, what: &str, state: State) -> anyhow::Result<Cas
         }
         let [mut answer, mut start] = [None; 2];
         while answer.is_none() || start.is_none() {
-            anyhow::ensure!(killed.elapsed() < LIMIT, "the coordinator does not come back");
-            if start.is_none() && zero.started() > before {
+            anyhow::ensure!(
+                killed.elapsed() < RESTART_LIMIT,
+                "no lease came after the coordinator was killed: is there nothing left to start?"
+            );
+            if start.is_none() && zero.lease() > before {
                 start = Some(killed.elapsed());
-                zero.hold();
             }
             if answer.is_none() && rig.is_answering().await {
                 answer = Some(killed.elapsed());

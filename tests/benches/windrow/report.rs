@@ -144,7 +144,7 @@ fn recovery_table(text: &mut String, found: &recovery::Outcome) -> std::fmt::Res
     writeln!(
         text,
         "\n## recovery: `kill -9` of the coordinator, {} times in each state\n\nFrom the kill to the \
-         first answer of its successor, and to the first child that starts after it; the ratio is to \
+         first answer of its successor, and to the first lease that it gives; the ratio is to \
          the median with nothing queued. Target: below 5 s. All cores were {:.2} busy.\n\n| state | \
          answers again after, p50 / max ms | schedules again after, p50 / max ms | ratio | longest \
          answer before, ms | snapshot, KiB | memory, MiB |\n|---|---|---|---|---|---|---|",

@@ -2,7 +2,7 @@
 //! once. What is measured with it is everything but the jobs. It has a thread and a connection of its own.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -26,12 +26,15 @@ use windrow_common::wire::agent::{Beat, Executor, RegisterReply, ReportMessage};
 /// A worker; it ends with this process.
 pub(crate) struct Zero(Arc<Shared>);
 
-#[derive(Default)]
 struct Shared {
-    /// What it starts does not end.
-    holds: AtomicBool,
+    /// What it starts after so many does not end.
+    holds_after: AtomicU64,
     released: Notify,
     started: AtomicU64,
+    /// The highest lease that has come.
+    lease: AtomicU64,
+    /// With a lease above this one, it holds again.
+    holds_above: AtomicU64,
 }
 
 impl Zero {
@@ -40,7 +43,13 @@ impl Zero {
     /// # Errors
     /// The address or a name cannot be used.
     pub(crate) fn start(url: &str, environment: &str, vcpus: u32) -> anyhow::Result<Self> {
-        let shared = Arc::<Shared>::default();
+        let shared = Arc::new(Shared {
+            holds_after: AtomicU64::new(u64::MAX),
+            released: Notify::new(),
+            started: AtomicU64::new(0),
+            lease: AtomicU64::new(0),
+            holds_above: AtomicU64::new(u64::MAX),
+        });
         let (nats, told) =
             (Nats { url: url.to_owned(), credentials: String::new() }, shared.clone());
         let name = |text: &str| text.parse::<Name>().context("a name of the zero worker");
@@ -59,15 +68,21 @@ impl Zero {
         Ok(Self(shared))
     }
 
-    /// From now on what it starts goes on for ever.
-    pub(crate) fn hold(&self) {
-        self.0.holds.store(true, Ordering::SeqCst);
+    /// What it starts after so many, in all, goes on for ever.
+    pub(crate) fn hold_after(&self, started: u64) {
+        self.0.holds_after.store(started, Ordering::SeqCst);
     }
 
-    /// All that it holds ends, and what it starts ends at once.
+    /// All that it holds ends, and so does what it starts, at once, until the next lease comes.
     pub(crate) fn release(&self) {
-        self.0.holds.store(false, Ordering::SeqCst);
+        self.0.holds_above.store(self.lease(), Ordering::SeqCst);
+        self.hold_after(u64::MAX);
         self.0.released.notify_one();
+    }
+
+    /// The highest lease that has come: it rises with each that a coordinator decides on.
+    pub(crate) fn lease(&self) -> u64 {
+        self.0.lease.load(Ordering::SeqCst)
     }
 
     /// Children started so far.
@@ -172,6 +187,7 @@ impl Worker {
                 let read = |m: &async_nats::jetstream::Message| from_msgpack(&m.payload).ok();
                 let orders = messages.iter().filter_map(read).collect();
                 self.core.handle(Input::Orders(orders), moment());
+                self.note_lease();
                 for message in messages {
                     // It comes again, and is then known to be old.
                     message.ack().await.ok();
@@ -190,6 +206,15 @@ impl Worker {
         }
     }
 
+    fn note_lease(&self) {
+        let lease = self.core.held().last_lease.0;
+        self.shared.lease.store(lease, Ordering::SeqCst);
+        if lease > self.shared.holds_above.load(Ordering::SeqCst) {
+            self.shared.holds_above.store(u64::MAX, Ordering::SeqCst);
+            self.shared.holds_after.store(0, Ordering::SeqCst);
+        }
+    }
+
     fn carry_out(&mut self) {
         loop {
             let output = self.core.take_output();
@@ -201,8 +226,8 @@ impl Worker {
                 return;
             }
             let count = u64::try_from(output.starts.len()).unwrap_or(u64::MAX);
-            self.shared.started.fetch_add(count, Ordering::SeqCst);
-            if self.shared.holds.load(Ordering::SeqCst) {
+            let before = self.shared.started.fetch_add(count, Ordering::SeqCst);
+            if before >= self.shared.holds_after.load(Ordering::SeqCst) {
                 let at = moment().wall;
                 let started = |plan: &StartPlan| ExecutorEvent::Started { key: plan.key, at };
                 let started = output.starts.iter().map(started).collect();

@@ -176,6 +176,10 @@ fn a_process_that_is_known_to_be_gone_is_not_waited_for() {
     assert_eq!(b.next(w.now), Action::Look);
     b.on_seen(w.now, w.now, w.key.clone());
     b.on_holder_gone();
+    // It has much to read first, and looks meanwhile.
+    b.set_ready(None);
+    w.run(LEASE / 2, &mut [&mut b]);
+    b.set_ready(Some((1, Position::default())));
     w.act(&mut b);
     assert_eq!(b.role(), Role::Leader);
 }
