@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
+use async_nats::jetstream::stream::Stream;
 use futures::TryStreamExt;
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -16,6 +17,7 @@ use windrow_common::time::Timestamp;
 use windrow_coordinator::core::event::Event;
 use windrow_coordinator::shell::journal::follow::Follower;
 use windrow_coordinator::shell::journal::{Error, Journal, Position};
+use windrow_coordinator::shell::nats::NatsJournal;
 
 /// A nats-server whose store can be put back to an older copy.
 struct Server {
@@ -61,14 +63,19 @@ impl Server {
     }
 
     /// The journal for a writer that has read up to `position`.
-    async fn journal(&self, position: Position) -> Journal {
+    async fn journal(&self, position: Position) -> Journal<NatsJournal> {
+        let (context, stream, subject) = self.stream().await;
+        Journal::new(NatsJournal::new(context, stream, subject), 7, position)
+    }
+
+    async fn stream(&self) -> (jetstream::Context, Stream, String) {
         let client = async_nats::connect(format!("nats://127.0.0.1:{}", self.port)).await.unwrap();
         let context = jetstream::new(client);
         let subjects = Subjects::new("test".parse().unwrap());
         let retention = Retention { replicas: 1, ..Retention::default() };
         let config = Streams::new(subjects.clone()).journal(&retention);
         let stream = context.get_or_create_stream(config).await.unwrap();
-        Journal::new(context, stream, subjects.journal(), 7, position)
+        (context, stream, subjects.journal())
     }
 }
 
@@ -88,7 +95,7 @@ fn term(term: u64) -> Event {
     Event::TermStarted { term }
 }
 
-async fn append(journal: &mut Journal, terms: std::ops::Range<u64>) {
+async fn append(journal: &mut Journal<NatsJournal>, terms: std::ops::Range<u64>) {
     for number in terms {
         journal.append(1, Timestamp(number), &[vec![term(number)]]).await.unwrap();
     }
@@ -163,10 +170,11 @@ async fn a_missing_message_is_noticed() {
     let server = Server::start();
     let mut journal = server.journal(Position::default()).await;
     append(&mut journal, 1..6).await;
-    journal.stream().delete_message(3).await.unwrap();
+    let (_, stream, _) = server.stream().await;
+    stream.delete_message(3).await.unwrap();
     let what = damage(&server, Position::default()).await;
     assert!(what.contains("message 4 follows on message 2"), "{what}");
-    journal.stream().purge().sequence(4).await.unwrap();
+    stream.purge().sequence(4).await.unwrap();
     let what = damage(&server, Position::default()).await;
     assert!(what.contains("are gone and no snapshot has them"), "{what}");
 }
@@ -202,8 +210,8 @@ async fn a_consumer_that_vanishes_is_made_anew_where_it_was_to_begin() {
     let mut journal = server.journal(Position::default()).await;
     append(&mut journal, 1..4).await;
     let position = journal.position();
-    let stream = journal.stream().clone();
-    let mut follower = Follower::new(stream.clone());
+    let (_, stream, _) = server.stream().await;
+    let mut follower = Follower::new(journal.stream().clone());
     let silence = Duration::from_millis(300);
     assert!(timeout(silence, follower.next(position)).await.is_err(), "nothing follows");
     let names: Vec<String> = stream.consumer_names().try_collect().await.unwrap();

@@ -1,8 +1,6 @@
 //! The audit: builds the state once more from the newest snapshot and the journal after it, beside the
 //! loop, checks the invariants on it, and compares it with what the leader remembers.
 
-use async_nats::jetstream::object_store::ObjectStore;
-use async_nats::jetstream::stream::Stream;
 use sha2::{Digest, Sha256};
 use windrow_common::api::ApiError;
 use windrow_common::api::ErrorKind;
@@ -12,6 +10,7 @@ use windrow_common::ids::LeaseId;
 
 use super::journal::{Error, Position, follow};
 use super::memory::Memory;
+use super::outside::{JournalStream, SnapshotBucket};
 use crate::core::{State, invariants};
 use crate::view;
 
@@ -77,8 +76,8 @@ impl Remembered {
 /// # Errors
 /// It cannot be read now. What is wrong with it is no error but what was asked for.
 pub async fn audit(
-    bucket: &ObjectStore,
-    journal: &Stream,
+    bucket: &impl SnapshotBucket,
+    journal: &impl JournalStream,
     live: Remembered,
 ) -> Result<AuditClusterResponse, ApiError> {
     let upto = live.position.sequence;

@@ -20,6 +20,7 @@ use super::inputs::{Input, Unacknowledged};
 use super::journal::{self, Journal, Stored};
 use super::leadership::Leadership;
 use super::memory::{Memory, Pending};
+use super::nats::NatsJournal;
 use crate::actor::archiving::Batch;
 use crate::actor::{self, Actor, Body, Effects, Now, Reply, requests};
 use crate::view::changes::Change;
@@ -36,7 +37,7 @@ pub struct EventLoop {
     pub actor: Actor,
     /// What the actor's monotonic time counts from.
     pub epoch: Instant,
-    pub journal: Journal,
+    pub journal: Journal<NatsJournal>,
     /// Where snapshots are.
     pub bucket: ObjectStore,
     pub outlet: Outlet,

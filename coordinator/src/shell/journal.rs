@@ -9,13 +9,11 @@ pub mod follow;
 
 use std::time::Duration;
 
-use async_nats::jetstream::context::PublishError;
-use async_nats::jetstream::stream::{InfoError, Stream};
-use async_nats::jetstream::{self, ErrorCode, message::PublishMessage};
 use bytes::Bytes;
-use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 use windrow_common::time::Timestamp;
+
+use super::outside::{AppendError, Clock, Extent, JournalStream, timeout};
 
 pub use chain::{Chain, Entry, Group, Position, Sealed};
 
@@ -65,24 +63,16 @@ pub struct Stored {
 
 /// The journal, open for appending.
 #[derive(Debug)]
-pub struct Journal {
-    context: jetstream::Context,
-    stream: Stream,
-    subject: String,
+pub struct Journal<J> {
+    stream: J,
     nonce: u64,
     position: Position,
 }
 
-impl Journal {
+impl<J: JournalStream> Journal<J> {
     /// Opens the stream for a writer with this nonce that has read up to `position`.
-    pub fn new(
-        context: jetstream::Context,
-        stream: Stream,
-        subject: String,
-        nonce: u64,
-        position: Position,
-    ) -> Self {
-        Self { context, stream, subject, nonce, position }
+    pub fn new(stream: J, nonce: u64, position: Position) -> Self {
+        Self { stream, nonce, position }
     }
 
     /// The last message read or written.
@@ -133,21 +123,17 @@ impl Journal {
 
     async fn store(&self, sealed: &Sealed) -> Result<(), Error> {
         let next = sealed.position.sequence;
-        let end = Instant::now() + APPEND_LIMIT;
+        let clock = self.stream.clock();
+        let end = clock.elapsed() + APPEND_LIMIT;
         loop {
-            let message = PublishMessage::build()
-                .payload(sealed.payload.clone())
-                .expected_last_sequence(self.position.sequence);
-            let sent = self.context.send_publish(self.subject.clone(), message);
-            let reason = match timeout(APPEND_TIMEOUT, async { sent.await?.await }).await {
-                Ok(Ok(ack)) if ack.sequence == next => return Ok(()),
-                Ok(Ok(ack)) => return Err(Error::Fenced { sequence: ack.sequence }),
-                Ok(Err(e)) => match refusal(&e) {
-                    Some(reason) => return Err(Error::Unwritable(reason)),
-                    // The answer to an earlier try may have been lost, which is looked at below.
-                    None => e.to_string(),
-                },
-                Err(_) => format!("no answer within {APPEND_TIMEOUT:?}"),
+            let sent = self.stream.append(sealed.payload.clone(), self.position.sequence);
+            let reason = match timeout(clock, APPEND_TIMEOUT, sent).await {
+                Some(Ok(sequence)) if sequence == next => return Ok(()),
+                Some(Ok(sequence)) => return Err(Error::Fenced { sequence }),
+                Some(Err(AppendError::Refused(reason))) => return Err(Error::Unwritable(reason)),
+                // The answer to an earlier try may have been lost, which is looked at below.
+                Some(Err(AppendError::Failed(reason))) => reason,
+                None => format!("no answer within {APPEND_TIMEOUT:?}"),
             };
             warn!(reason, sequence = next, "journal append failed, looking at the tail");
             match self.find(next, &sealed.payload).await {
@@ -156,10 +142,10 @@ impl Journal {
                 Err(Error::Unavailable(reason)) => warn!(reason, "the tail cannot be looked at"),
                 Err(e) => return Err(e),
             }
-            if Instant::now() > end {
+            if clock.elapsed() > end {
                 return Err(Error::Unwritable(format!("{reason}, for {APPEND_LIMIT:?}")));
             }
-            sleep(APPEND_PAUSE).await;
+            clock.sleep(APPEND_PAUSE).await;
         }
     }
 
@@ -178,65 +164,51 @@ impl Journal {
         }
     }
 
-    /// Removes messages that a snapshot up to `sequence` makes needless. The last one stays, as its
-    /// chain value ties the snapshot to the journal.
-    pub async fn trim(stream: &Stream, sequence: u64) {
-        match stream.purge().sequence(sequence).await {
-            Ok(purged) => info!(messages = purged.purged, "journal trimmed behind the snapshot"),
-            Err(e) => warn!(error = %e, "journal trim failed; the next snapshot tries again"),
-        }
-    }
-
-    /// Lets the stream go on behind `sequence`, without what it holds: a snapshot has all of it.
-    ///
-    /// # Errors
-    /// It does not.
-    pub async fn jump(stream: &Stream, sequence: u64) -> Result<(), Error> {
-        let purged = timeout(ASK_TIMEOUT, stream.purge().sequence(sequence + 1)).await;
-        purged.map_err(unavailable)?.map_err(unavailable)?;
-        let last = info(stream).await?.state.last_sequence;
-        match last == sequence {
-            true => Ok(()),
-            false => Err(Error::Unavailable(format!("it goes on at {last} instead of {sequence}"))),
-        }
-    }
-
-    /// The stream, for trimming beside the loop.
-    pub fn stream(&self) -> &Stream {
+    /// The stream, for what goes on beside the loop.
+    pub fn stream(&self) -> &J {
         &self.stream
     }
 }
 
-/// What the server says when it does not want to store; `None` when it may be of passing nature.
-fn refusal(error: &PublishError) -> Option<String> {
-    let source = std::error::Error::source(error)?.downcast_ref::<jetstream::Error>()?;
-    let is_lasting = [
-        ErrorCode::STREAM_STORE_FAILED,
-        ErrorCode::INSUFFICIENT_RESOURCES,
-        ErrorCode::STORAGE_RESOURCES_EXCEEDED,
-        ErrorCode::ACCOUNT_RESOURCES_EXCEEDED,
-    ]
-    .contains(&source.error_code());
-    is_lasting.then(|| source.to_string())
+/// Removes messages that a snapshot up to `sequence` makes needless. The last one stays, as its
+/// chain value ties the snapshot to the journal.
+pub async fn trim(stream: &impl JournalStream, sequence: u64) {
+    match stream.purge_before(sequence).await {
+        Ok(messages) => info!(messages, "journal trimmed behind the snapshot"),
+        Err(e) => warn!(error = e, "journal trim failed; the next snapshot tries again"),
+    }
+}
+
+/// Lets the stream go on behind `sequence`, without what it holds: a snapshot has all of it.
+///
+/// # Errors
+/// It does not.
+pub async fn jump(stream: &impl JournalStream, sequence: u64) -> Result<(), Error> {
+    answered(stream, stream.purge_before(sequence + 1)).await?;
+    let last = extent(stream).await?.last;
+    match last == sequence {
+        true => Ok(()),
+        false => Err(Error::Unavailable(format!("it goes on at {last} instead of {sequence}"))),
+    }
 }
 
 /// The stream as it is now.
-async fn info(stream: &Stream) -> Result<jetstream::stream::Info, Error> {
-    let answered = timeout(ASK_TIMEOUT, stream.get_info()).await.map_err(unavailable)?;
-    answered.map_err(|e: InfoError| {
-        let source = std::error::Error::source(&e).map(ToString::to_string).unwrap_or_default();
-        match source.contains("stream not found") || e.to_string().contains("stream not found") {
-            true => Error::RolledBack("the stream is gone".to_owned()),
-            false => unavailable(e),
-        }
-    })
+async fn extent(stream: &impl JournalStream) -> Result<Extent, Error> {
+    let extent = answered(stream, stream.extent()).await?;
+    extent.ok_or_else(|| Error::RolledBack("the stream is gone".to_owned()))
 }
 
-async fn raw(stream: &Stream, sequence: u64) -> Result<Bytes, Error> {
-    let read = timeout(ASK_TIMEOUT, stream.get_raw_message(sequence)).await;
-    Ok(read.map_err(unavailable)?.map_err(unavailable)?.payload)
+async fn raw(stream: &impl JournalStream, sequence: u64) -> Result<Bytes, Error> {
+    answered(stream, stream.message(sequence)).await
 }
 
-fn unavailable(e: impl std::fmt::Display) -> Error {
-    Error::Unavailable(e.to_string())
+/// The answer to a question about the stream.
+async fn answered<T>(
+    stream: &impl JournalStream,
+    question: impl Future<Output = Result<T, String>>,
+) -> Result<T, Error> {
+    match timeout(stream.clock(), ASK_TIMEOUT, question).await {
+        Some(answer) => answer.map_err(Error::Unavailable),
+        None => Err(Error::Unavailable(format!("no answer within {ASK_TIMEOUT:?}"))),
+    }
 }

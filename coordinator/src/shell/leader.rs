@@ -24,14 +24,14 @@ use super::inputs::{self, Input};
 use super::journal::{Error, Journal};
 use super::leadership::Leadership;
 use super::memory::Memory;
+use super::nats::{Nats, NatsJournal};
+use super::phases::Phases;
 use super::read_only::ReadOnly;
 use super::snapshot_task::Snapshots;
 use super::streams::{Opened, open};
-use super::{repair, snapshot};
 use crate::actor::archiving::Keep;
 use crate::actor::{Actor, Now, Settings};
 use crate::config::Config;
-use crate::core::{Command, apply, decide};
 
 /// How long to wait before starting over.
 const RETRY_DELAY: Duration = Duration::from_millis(300);
@@ -40,11 +40,7 @@ const RETRY_DELAY: Duration = Duration::from_millis(300);
 pub struct Coordinator<'a> {
     pub(super) config: &'a Config,
     pub(super) stop: CancellationToken,
-    pub(super) leadership: Leadership,
-    /// What it has read; kept over connections.
-    pub(super) memory: Option<Memory>,
-    /// An operator has decided to go on without what is missing.
-    pub(super) recover: bool,
+    pub(super) phases: Phases,
 }
 
 /// A connection and what is open on it.
@@ -53,6 +49,7 @@ pub(super) struct Session {
     pub(super) context: jetstream::Context,
     pub(super) subjects: Subjects,
     pub(super) streams: Opened,
+    pub(super) nats: Nats,
     /// Ended with the session.
     pub(super) tasks: JoinSet<()>,
     pub(super) sender: mpsc::Sender<Input>,
@@ -65,9 +62,9 @@ pub(super) struct Session {
 /// # Errors
 /// The journal is damaged: a person has to act.
 pub async fn run(config: &Config, recover: bool, stop: CancellationToken) -> anyhow::Result<()> {
-    let leadership = Leadership::new(config.leader_lease.0);
-    let mut coordinator =
-        Coordinator { config, stop: stop.clone(), leadership, memory: None, recover };
+    let leadership = Leadership::of_process(config.leader_lease.0);
+    let phases = Phases::new(leadership, config.limits.clone(), recover);
+    let mut coordinator = Coordinator { config, stop: stop.clone(), phases };
     while !stop.is_cancelled() {
         match coordinator.serve().await {
             Ok(()) => return Ok(()),
@@ -102,24 +99,33 @@ impl Coordinator<'_> {
         let context = jetstream::new(client.clone());
         let subjects = Subjects::new(self.config.cluster.clone());
         let streams = open(&context, self.config, &Streams::new(subjects.clone())).await?;
+        let journal = streams.journal.clone();
+        let nats = Nats {
+            client: client.clone(),
+            subjects: subjects.clone(),
+            journal: NatsJournal::new(context.clone(), journal, subjects.journal()),
+            snapshots: streams.snapshots.clone(),
+            events: streams.events.clone(),
+        };
         let tasks = JoinSet::new();
         let mut session =
-            Session { client, context, subjects, streams, tasks, sender, inputs, over };
+            Session { client, context, subjects, streams, nats, tasks, sender, inputs, over };
         let bucket = session.streams.leader.clone();
-        session.tasks.spawn(self.leadership.clone().run(bucket.clone()));
-        if !self.stand_by(&mut session).await? {
+        session.tasks.spawn(self.phases.leadership.clone().run(bucket.clone()));
+        let failed = until_failed(&mut session.inputs);
+        if !self.phases.stand_by(&session.nats, failed, &self.stop).await? {
             return Ok(());
         }
         let led = self.lead(session).await;
         if self.stop.is_cancelled() {
-            self.leadership.release(&bucket).await;
+            self.phases.leadership.release(&bucket).await;
         }
         led
     }
 
     /// Takes over: reads the rest, begins a term, runs the loop.
     async fn lead(&mut self, mut session: Session) -> Result<(), Error> {
-        let was_repaired = self.read_the_rest(&mut session).await?;
+        let was_repaired = self.phases.read_the_rest(&session.nats).await?;
         let history = History::new(
             session.context.clone(),
             session.streams.history.clone(),
@@ -135,7 +141,7 @@ impl Coordinator<'_> {
         let journal = self.start_term(&mut session, &mut outlet, &history).await?;
         // After that, as a disk that is full takes no events either.
         let events = self.publish_events(&mut session, was_repaired).await?;
-        let memory = self.memory.take().expect("the rest was read into it");
+        let memory = self.phases.memory.take().expect("the rest was read into it");
         let (state, position) = (memory.state, memory.position);
         info!(term = state.term, jobs = state.jobs.len(), agents = state.agents.len(), "leading");
         read_all(&mut session).await?;
@@ -143,8 +149,7 @@ impl Coordinator<'_> {
         let storing = history.clone().run(to_store, session.sender.clone());
         inputs::spawn(&mut session.tasks, "history", session.sender.clone(), storing);
         let snapshots = Snapshots::new(
-            session.streams.snapshots.clone(),
-            session.streams.journal.clone(),
+            session.nats.clone(),
             self.config.snapshot_every,
             position.sequence,
             events.published(),
@@ -161,11 +166,11 @@ impl Coordinator<'_> {
             history,
             batches,
             inputs: session.sender.clone(),
-            leadership: self.leadership.clone(),
+            leadership: self.phases.leadership.clone(),
             pending: None,
         };
         let (memory, ended) = event_loop.run(session.inputs, session.over.clone()).await;
-        self.memory = Some(memory);
+        self.phases.memory = Some(memory);
         session.tasks.shutdown().await;
         ended
     }
@@ -185,23 +190,6 @@ impl Coordinator<'_> {
         }
     }
 
-    /// Reads the journal to its end, and puts it right if it was put back. Whether that was so.
-    async fn read_the_rest(&mut self, session: &mut Session) -> Result<bool, Error> {
-        let memory = self.memory.as_mut().expect("a standby has read it");
-        if memory.lost.is_none() {
-            match memory.read_to_end(&session.streams.journal, Some(0)).await {
-                Err(Error::RolledBack(what)) => memory.lost = Some(what),
-                read => read?,
-            }
-        }
-        if memory.lost.is_none() {
-            return Ok(false);
-        }
-        repair::repair(memory, session, self.config, &self.leadership, self.recover).await?;
-        self.recover = false;
-        Ok(true)
-    }
-
     /// Starts the publisher of events, on a connection of its own, as many records must not hold up the
     /// journal; and gives it what the last leader had not published.
     async fn publish_events(
@@ -211,7 +199,7 @@ impl Coordinator<'_> {
     ) -> Result<EventStream, Error> {
         let client = self.config.nats.connect("windrow-coordinator events").await;
         let client = client.map_err(Error::Unavailable)?;
-        let memory = self.memory.as_mut().expect("the rest was read into it");
+        let memory = self.phases.memory.as_mut().expect("the rest was read into it");
         let streams = &session.streams;
         let (last, kept) = (memory.position.sequence, (wall_clock(), self.config.event_age.0));
         let subjects = session.subjects.clone();
@@ -221,7 +209,7 @@ impl Coordinator<'_> {
         let from = events.missing_from().max(1);
         if !was_repaired && !memory.knows_from(from) {
             info!(from, "reading the journal again for events that were not published");
-            let (bucket, journal) = (&streams.snapshots, &streams.journal);
+            let (bucket, journal) = (&session.nats.snapshots, &session.nats.journal);
             *memory = Memory::load(bucket, journal, Some(from), false).await?;
         }
         if !memory.knows_from(from) {
@@ -242,48 +230,39 @@ impl Coordinator<'_> {
         session: &mut Session,
         outlet: &mut Outlet,
         history: &History,
-    ) -> Result<Journal, Error> {
-        let memory = self.memory.as_mut().expect("the rest was read into it");
-        let limits = &self.config.limits;
-        let decision = decide(&memory.state, limits, &Command::StartTerm, wall_clock())
-            .expect("a term can always be started");
-        let groups = [decision.events];
-        let mut journal = Journal::new(
-            session.context.clone(),
-            session.streams.journal.clone(),
-            session.subjects.journal(),
-            self.leadership.nonce(),
-            memory.position,
-        );
-        let term = memory.state.term + 1;
-        match journal.append(term, wall_clock(), &groups).await {
+    ) -> Result<Journal<NatsJournal>, Error> {
+        let mut starting = self.phases.starting(&session.nats);
+        match starting.write().await {
             Err(Error::Unwritable(reason)) => {
                 error!(reason, "ALARM: the journal cannot be written; only questions are answered");
+                let memory = self.phases.memory.as_mut().expect("the rest was read into it");
                 let state = std::mem::take(&mut memory.state);
                 let settings = self.settings(session);
                 let actor = Actor::new(state, settings, Box::new(JobId::generate), begin());
-                let leadership = &self.leadership;
+                let leadership = &self.phases.leadership;
                 let (stop, epoch) = (&self.stop, Instant::now());
                 let mut waits = ReadOnly { actor, outlet, history, leadership, stop, epoch };
-                let written = waits.run(session, &mut journal, (term, &groups), reason).await;
-                let memory = self.memory.as_mut().expect("it was there above");
-                memory.state = waits.actor.into_state();
+                let written = waits.run(session, &mut starting, reason).await;
+                let state = waits.actor.into_state();
+                self.phases.memory.as_mut().expect("it was there above").state = state;
                 written?;
-                info!("the journal can be written again");
             }
-            written => drop(written?),
+            written => written?,
         }
-        let memory = self.memory.as_mut().expect("it was there above");
-        groups.iter().flatten().for_each(|event| apply(&mut memory.state, event));
-        memory.position = journal.position();
-        if !memory.has_snapshot {
-            // Before anything is accepted, so that a journal that is deleted is always missed.
-            let bytes = snapshot::encode(&memory.state, memory.position);
-            let stored = snapshot::store(&session.streams.snapshots, &bytes, memory.position).await;
-            stored.map_err(|e| Error::Unavailable(e.to_string()))?;
-            memory.has_snapshot = true;
+        self.phases.started(&session.nats, starting).await
+    }
+}
+
+/// Takes inputs until one tells that the connection is lost, or a reader has failed.
+async fn until_failed(inputs: &mut mpsc::Receiver<Input>) -> String {
+    loop {
+        match inputs.recv().await {
+            Some(Input::ReaderFailed(reason)) => return reason,
+            Some(
+                Input::Actor(_) | Input::Submission(..) | Input::Loaded(..) | Input::Standby(_),
+            ) => {}
+            None => return "the mailbox is closed".to_owned(),
         }
-        Ok(journal)
     }
 }
 

@@ -5,15 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use async_nats::jetstream::ErrorCode;
-use async_nats::jetstream::kv::{Store, UpdateErrorKind};
-use async_nats::jetstream::stream::{RawMessageError, RawMessageErrorKind};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{info, warn};
 
-use super::election::{Action, Candidate, Election, Record, Role, Seen, Written};
+use super::election::{Action, Candidate, Election, Record, Role};
 use super::journal::{Error, Position};
+use super::nats::SystemClock;
+use super::outside::{Clock, KeyError, LeaderKey, timeout};
 
 /// How long it may be uncertain who leads, before everything is looked at anew. Longer than replicas
 /// take to choose a leader.
@@ -22,8 +20,6 @@ const CERTAIN_LIMIT: Duration = Duration::from_secs(10);
 const STANDBY_SILENCE: Duration = Duration::from_secs(4);
 /// Standbys known.
 const STANDBYS_MAX: usize = 100;
-/// The key of the record.
-const KEY: &str = "leader";
 /// How long a read or write of the key may go unanswered.
 const ASK_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a stopping leader tries to say that it leaves.
@@ -31,44 +27,52 @@ const RELEASE_LIMIT: Duration = Duration::from_millis(500);
 
 /// This process's part in the election. It outlives connections.
 #[derive(Clone)]
-pub struct Leadership {
+pub struct Leadership<C = SystemClock> {
     election: Arc<Mutex<Election>>,
     role: Arc<watch::Sender<Role>>,
-    epoch: Instant,
+    clock: C,
     name: Arc<str>,
     nonce: u64,
     /// Those that stand by, and when each was last heard.
-    standbys: Arc<Mutex<BTreeMap<String, Instant>>>,
+    standbys: Arc<Mutex<BTreeMap<String, Duration>>>,
     /// The bucket is gone, as it is in memory; starting over makes it anew.
     is_bucket_lost: Arc<AtomicBool>,
 }
 
 impl Leadership {
+    /// This process, as a standby.
+    pub fn of_process(lease: Duration) -> Self {
+        Self::new(candidate(), lease, SystemClock::default())
+    }
+}
+
+impl<C: Clock> Leadership<C> {
     /// A standby.
-    pub fn new(lease: Duration) -> Self {
-        let candidate = candidate();
+    pub fn new(candidate: Candidate, lease: Duration, clock: C) -> Self {
         let (name, nonce) = (candidate.holder.as_str().into(), candidate.nonce);
         let election = Arc::new(Mutex::new(Election::new(candidate, lease)));
         let role = Arc::new(watch::Sender::new(Role::Standby));
         let standbys = Arc::default();
         let is_bucket_lost = Arc::default();
-        Self { election, role, epoch: Instant::now(), name, nonce, standbys, is_bucket_lost }
+        Self { election, role, clock, name, nonce, standbys, is_bucket_lost }
     }
 
     /// A coordinator was heard that stands by.
     pub fn note_standby(&self, name: String) {
         let mut standbys = self.standbys.lock().expect("nobody panics with it");
+        let now = self.now();
         // Whoever may publish here could make up names.
         if standbys.len() < STANDBYS_MAX {
-            standbys.insert(name, Instant::now());
+            standbys.insert(name, now);
         }
-        standbys.retain(|_, heard| heard.elapsed() < STANDBY_SILENCE);
+        standbys.retain(|_, heard| now < *heard + STANDBY_SILENCE);
     }
 
     /// Names of those that stand by.
     pub fn standbys(&self) -> Vec<String> {
         let standbys = self.standbys.lock().expect("nobody panics with it");
-        let heard = standbys.iter().filter(|(_, heard)| heard.elapsed() < STANDBY_SILENCE);
+        let now = self.now();
+        let heard = standbys.iter().filter(|(_, heard)| now < **heard + STANDBY_SILENCE);
         heard.map(|(name, _)| name.clone()).collect()
     }
 
@@ -87,7 +91,7 @@ impl Leadership {
     }
 
     fn now(&self) -> Duration {
-        self.epoch.elapsed()
+        self.clock.elapsed()
     }
 
     /// What it is, and when that may have changed.
@@ -121,9 +125,9 @@ impl Leadership {
         }
         warn!("the lease has run out; looking whether another leads");
         let mut role = self.role.subscribe();
-        let end = Instant::now() + CERTAIN_LIMIT;
+        let end = self.now() + CERTAIN_LIMIT;
         loop {
-            if Instant::now() > end || self.is_bucket_lost.load(Ordering::Relaxed) {
+            if self.now() > end || self.is_bucket_lost.load(Ordering::Relaxed) {
                 let reason = "it cannot be told who leads: the bucket of the election is lost";
                 return Err(Error::Unavailable(reason.to_owned()));
             }
@@ -134,58 +138,60 @@ impl Leadership {
                 return Err(Error::Fenced { sequence: position.sequence + 1 });
             }
             // Told after each step of the election, so it never waits long.
-            timeout_at(end, role.changed()).await.ok();
+            let left = end.saturating_sub(self.now());
+            timeout(&self.clock, left, role.changed()).await;
         }
     }
 
     /// Takes part until dropped.
-    pub async fn run(self, store: Store) {
+    pub async fn run(self, key: impl LeaderKey) {
         let mut is_first = true;
         self.is_bucket_lost.store(false, Ordering::Relaxed);
         loop {
             let action = self.election().next(self.now());
             let asked = self.now();
             match action {
-                Action::Wait { until } => sleep(until.saturating_sub(asked)).await,
+                Action::Wait { until } => self.clock.sleep(until.saturating_sub(asked)).await,
                 Action::Look => {
-                    match timeout(ASK_TIMEOUT, look(&store)).await {
-                        Ok(Ok(seen)) => {
-                            let gone = seen.as_ref().is_some_and(|s| is_gone(&s.record.process));
+                    match self.answered(key.look()).await {
+                        Ok(seen) => {
+                            let gone =
+                                seen.as_ref().is_some_and(|s| key.is_gone(&s.record.process));
                             self.election().on_seen(asked, self.now(), seen);
                             // Others go by the lease, as those on other machines do.
                             if std::mem::take(&mut is_first) && gone {
                                 self.election().on_holder_gone();
                             }
                         }
-                        Ok(Err(e)) => {
-                            let is_lost = matches!(e.kind(), RawMessageErrorKind::JetStream(e) if e.error_code() == ErrorCode::STREAM_NOT_FOUND);
+                        Err(e) => {
+                            let is_lost = e == KeyError::BucketLost;
                             self.is_bucket_lost.store(is_lost, Ordering::Relaxed);
                             self.election().on_unanswered(self.now());
                         }
-                        Err(_) => self.election().on_unanswered(self.now()),
                     }
                     self.tell();
                 }
                 Action::Write { expected, record } => {
-                    self.write(&store, asked, expected, record).await;
+                    self.write(&key, asked, expected, record).await;
                     self.tell();
                 }
             }
         }
     }
 
-    async fn write(&self, store: &Store, asked: Duration, expected: u64, record: Record) {
-        let value = serde_json::to_vec(&record).expect("a record has a JSON form");
-        let written = timeout(ASK_TIMEOUT, store.update(KEY, value.into(), expected)).await;
-        match written {
-            Ok(Ok(revision)) => {
-                self.election().on_written(asked, record, Written::Stored(revision));
-            }
-            Ok(Err(e)) if e.kind() == UpdateErrorKind::WrongLastRevision => {
-                self.election().on_written(asked, record, Written::Refused);
-            }
-            Ok(Err(_)) | Err(_) => self.election().on_unanswered(self.now()),
+    async fn write(&self, key: &impl LeaderKey, asked: Duration, expected: u64, record: Record) {
+        match self.answered(key.write(expected, &record)).await {
+            Ok(written) => self.election().on_written(asked, record, written),
+            Err(_) => self.election().on_unanswered(self.now()),
         }
+    }
+
+    async fn answered<T>(
+        &self,
+        question: impl Future<Output = Result<T, KeyError>>,
+    ) -> Result<T, KeyError> {
+        let answered = timeout(&self.clock, ASK_TIMEOUT, question).await;
+        answered.unwrap_or(Err(KeyError::Unanswered))
     }
 
     /// Tells what it is now: those who wait look every time.
@@ -198,35 +204,21 @@ impl Leadership {
     }
 
     /// Leaves in order: a standby need not wait for the lease.
-    pub async fn release(&self, store: &Store) {
+    pub async fn release(&self, key: &impl LeaderKey) {
         let released = async {
             // A renewal may have been under way.
             let asked = self.now();
-            let seen = look(store).await?;
+            let seen = self.answered(key.look()).await?;
             self.election().on_seen(asked, self.now(), seen);
             let action = self.election().release();
             if let Some(Action::Write { expected, record }) = action {
-                self.write(store, self.now(), expected, record).await;
+                self.write(key, self.now(), expected, record).await;
             }
-            Ok::<(), RawMessageError>(())
+            Ok::<(), KeyError>(())
         };
-        if !matches!(timeout(RELEASE_LIMIT, released).await, Ok(Ok(()))) {
+        if !matches!(timeout(&self.clock, RELEASE_LIMIT, released).await, Some(Ok(()))) {
             info!("the lease was not given back; it runs out by itself");
         }
-    }
-}
-
-async fn look(store: &Store) -> Result<Option<Seen>, RawMessageError> {
-    // Of the stream's leader: a replica might be behind.
-    let subject = format!("{}{KEY}", store.prefix);
-    match store.stream.get_last_raw_message_by_subject(&subject).await {
-        Ok(message) => {
-            let record = serde_json::from_slice(&message.payload)
-                .map_err(|e| RawMessageError::with_source(RawMessageErrorKind::Other, e))?;
-            Ok(Some(Seen { revision: message.sequence, record }))
-        }
-        Err(e) if e.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
-        Err(e) => Err(e),
     }
 }
 
@@ -259,7 +251,7 @@ fn machine() -> String {
 }
 
 /// Whether this names a process of this machine that has ended.
-fn is_gone(named: &str) -> bool {
+pub(super) fn is_gone(named: &str) -> bool {
     let Some(rest) = named.strip_prefix(&machine()) else { return false };
     let pid = rest.split_whitespace().next().and_then(|pid| pid.parse().ok());
     pid.is_some_and(|pid| process(pid) != named)

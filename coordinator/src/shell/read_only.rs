@@ -3,28 +3,22 @@
 //! wait in their streams and at the agents; jobs run on. The first write that succeeds ends it.
 
 use std::sync::Mutex;
-use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 use windrow_common::api::resources::Alarm;
 use windrow_common::api::{ApiError, ErrorKind};
 use windrow_common::time::{Timestamp, wall_clock};
 
-use super::election::Role;
 use super::event_loop::{Outlet, send_answer};
 use super::history::History;
 use super::inputs::{self, Input};
-use super::journal::{Error, Group, Journal};
+use super::journal::Error;
 use super::leader::Session;
 use super::leadership::Leadership;
+use super::nats::NatsJournal;
+use super::phases::Starting;
 use crate::actor::{self, Actor, Body, Now, Reply};
-
-/// The first pause between two tries to write.
-const PAUSE_MIN: Duration = Duration::from_secs(1);
-/// The longest one.
-const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// What it takes to answer.
 pub(super) struct ReadOnly<'a> {
@@ -37,15 +31,14 @@ pub(super) struct ReadOnly<'a> {
 }
 
 impl ReadOnly<'_> {
-    /// Answers questions until the groups are written.
+    /// Answers questions until the term is written.
     ///
     /// # Errors
     /// Another leads, the connection fails, or it is to stop.
     pub(super) async fn run(
         &mut self,
         session: &mut Session,
-        journal: &mut Journal,
-        (term, groups): (u64, &[Group]),
+        starting: &mut Starting<NatsJournal>,
         reason: String,
     ) -> Result<(), Error> {
         let since = wall_clock();
@@ -55,32 +48,13 @@ impl ReadOnly<'_> {
         let mut reader = tokio::task::JoinSet::new();
         let requests = inputs::read_requests(client, subjects, session.sender.clone());
         inputs::spawn(&mut reader, "requests", session.sender.clone(), requests);
-        let write = async {
-            let mut pause = PAUSE_MIN;
-            loop {
-                sleep(pause).await;
-                match journal.append(term, wall_clock(), groups).await {
-                    Err(Error::Unwritable(again)) => {
-                        warn!(reason = again, "the journal still cannot be written");
-                        set_reason(again);
-                    }
-                    written => return written.map(drop),
-                }
-                pause = (pause * 2).min(PAUSE_MAX);
-            }
-        };
+        let write = starting.write_at_last(self.leadership, set_reason);
         tokio::pin!(write);
-        let mut role = self.leadership.watch();
         loop {
             tokio::select! {
                 written = &mut write => return written,
                 () = self.stop.cancelled() => {
                     return Err(Error::Unavailable("stopping".to_owned()));
-                }
-                _ = role.changed() => {
-                    if *role.borrow() == Role::Standby {
-                        return Err(Error::Fenced { sequence: 0 });
-                    }
                 }
                 input = session.inputs.recv() => match input {
                     Some(Input::Actor(input)) => {

@@ -3,32 +3,31 @@
 //! never given.
 
 use tracing::{error, info};
-use windrow_common::time::wall_clock;
 
-use super::journal::{Error, Journal, Position, follow};
-use super::leader::Session;
+use super::journal::{Error, Position, follow, jump};
 use super::leadership::Leadership;
 use super::memory::Memory;
+use super::outside::{Clock, Outside};
 use super::snapshot;
-use crate::config::Config;
 use crate::core::alarms::Numbers;
+use crate::core::limits::Limits;
 use crate::core::{Command, apply, decide};
 
 /// Repairs what `memory.lost` tells of.
 ///
 /// # Errors
 /// It could not be done, and is to be tried again; or another leads.
-pub(super) async fn repair(
+pub(super) async fn repair<O: Outside>(
     memory: &mut Memory,
-    session: &Session,
-    config: &Config,
-    leadership: &Leadership,
+    outside: &O,
+    limits: &Limits,
+    leadership: &Leadership<O::Clock>,
     is_cold: bool,
 ) -> Result<(), Error> {
     leadership.make_certain(memory.position).await?;
     let Some(what) = memory.lost.clone() else { return Ok(()) };
-    let streams = &session.streams;
-    let last = follow::last(&streams.journal).await?;
+    let (bucket, journal) = (outside.snapshots(), outside.journal());
+    let last = follow::last(journal).await?;
     // A turn that could not be stored is in the state; nobody was told of it, so it may have happened.
     if let Some(pending) = memory.pending.take() {
         let sealed =
@@ -45,10 +44,10 @@ pub(super) async fn repair(
         ),
     };
     error!(text, "ALARM: the journal is being put right");
-    let (now, seen) = (wall_clock(), Numbers::default());
+    let (now, seen) = (outside.clock().wall(), Numbers::default());
     let command = Command::Recover { seen, text };
     let decision =
-        decide(&memory.state, &config.limits, &command, now).expect("a recovery is never refused");
+        decide(&memory.state, limits, &command, now).expect("a recovery is never refused");
     decision.events.iter().for_each(|event| apply(&mut memory.state, event));
     // Behind every number that any history has given.
     let before = Position { sequence: upto.max(last), ..memory.position };
@@ -57,9 +56,9 @@ pub(super) async fn repair(
 
     let (state, position) = (&memory.state, memory.position);
     let bytes = tokio::task::block_in_place(|| snapshot::encode(state, position));
-    let stored = snapshot::store(&streams.snapshots, &bytes, position).await;
+    let stored = snapshot::store(bucket, &bytes, position).await;
     stored.map_err(|e| Error::Unavailable(e.to_string()))?;
-    Journal::jump(&streams.journal, position.sequence).await?;
+    jump(journal, position.sequence).await?;
     memory.lost = None;
     memory.has_snapshot = true;
     info!(sequence = position.sequence, "the journal goes on from a snapshot");

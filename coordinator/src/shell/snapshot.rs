@@ -5,16 +5,12 @@
 //! MessagePack.
 //! One that is unreadable, of a newer version or half written is passed over for the one before it.
 
-use std::pin::pin;
-
-use async_nats::jetstream::object_store::ObjectStore;
-use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tokio::io::AsyncReadExt;
 use tracing::{info, warn};
 
 use super::journal::Position;
+use super::outside::SnapshotBucket;
 use crate::core::State;
 
 /// Version of the form; a reader passes over higher ones. In version 1 the hash was of the state only.
@@ -83,9 +79,9 @@ pub fn decode(bytes: &[u8]) -> Result<(State, Position), Error> {
 ///
 /// # Errors
 /// The bucket cannot be read.
-pub async fn load(bucket: &ObjectStore) -> Result<Option<(State, Position)>, Error> {
+pub async fn load(bucket: &impl SnapshotBucket) -> Result<Option<(State, Position)>, Error> {
     for name in names(bucket).await?.iter().rev() {
-        match read(bucket, name).await.and_then(|bytes| decode(&bytes)) {
+        match bucket.get(name).await.map_err(Error).and_then(|bytes| decode(&bytes)) {
             Ok(found) => {
                 info!(name, sequence = found.1.sequence, "snapshot loaded");
                 return Ok(Some(found));
@@ -102,36 +98,23 @@ pub async fn load(bucket: &ObjectStore) -> Result<Option<(State, Position)>, Err
 /// # Errors
 /// It could not be stored; the older ones are as they were.
 pub async fn store(
-    bucket: &ObjectStore,
+    bucket: &impl SnapshotBucket,
     bytes: &[u8],
     position: Position,
 ) -> Result<Option<u64>, Error> {
-    let failed = |e: &dyn std::fmt::Display| Error(e.to_string());
     // Fixed width, so that names sort by sequence.
     let name = format!("{:020}", position.sequence);
-    let mut data = bytes;
-    bucket.put(name.as_str(), &mut data).await.map_err(|e| failed(&e))?;
+    bucket.put(&name, bytes).await.map_err(Error)?;
     let names = names(bucket).await?;
     let (old, kept) = names.split_at(names.len().saturating_sub(KEPT));
     for name in old {
-        bucket.delete(name).await.map_err(|e| failed(&e))?;
+        bucket.delete(name).await.map_err(Error)?;
     }
     Ok(kept.first().and_then(|name| name.parse().ok()))
 }
 
-async fn names(bucket: &ObjectStore) -> Result<Vec<String>, Error> {
-    let mut list = pin!(bucket.list().await.map_err(|e| Error(e.to_string()))?);
-    let mut names = Vec::new();
-    while let Some(object) = list.next().await {
-        names.push(object.map_err(|e| Error(e.to_string()))?.name);
-    }
+async fn names(bucket: &impl SnapshotBucket) -> Result<Vec<String>, Error> {
+    let mut names = bucket.names().await.map_err(Error)?;
     names.sort();
     Ok(names)
-}
-
-async fn read(bucket: &ObjectStore, name: &str) -> Result<Vec<u8>, Error> {
-    let mut object = bucket.get(name).await.map_err(|e| Error(e.to_string()))?;
-    let mut bytes = Vec::new();
-    object.read_to_end(&mut bytes).await.map_err(|e| Error(e.to_string()))?;
-    Ok(bytes)
 }

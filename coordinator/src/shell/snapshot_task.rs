@@ -4,19 +4,17 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use async_nats::jetstream::object_store::ObjectStore;
-use async_nats::jetstream::stream::Stream;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::journal::{Error, Journal};
 use super::memory::Memory;
-use super::snapshot;
+use super::nats::Nats;
+use super::outside::Outside;
+use super::{journal, snapshot};
 
 /// Decides when, and does it.
 pub struct Snapshots {
-    bucket: ObjectStore,
-    journal: Stream,
+    nats: Nats,
     /// Journal messages between two snapshots.
     every: u64,
     last: u64,
@@ -28,14 +26,8 @@ pub struct Snapshots {
 impl Snapshots {
     /// Snapshots every `every` journal messages; the last one covers up to `last`. None is stored
     /// before all events up to it are `published`: a replay from it could not tell them again.
-    pub fn new(
-        bucket: ObjectStore,
-        journal: Stream,
-        every: u64,
-        last: u64,
-        published: watch::Receiver<u64>,
-    ) -> Self {
-        Self { bucket, journal, every, last, busy: Arc::default(), published }
+    pub fn new(nats: Nats, every: u64, last: u64, published: watch::Receiver<u64>) -> Self {
+        Self { nats, every, last, busy: Arc::default(), published }
     }
 
     /// Starts a snapshot if one is due and none is under way.
@@ -45,36 +37,37 @@ impl Snapshots {
         }
         self.last = position;
         let busy = self.busy.clone();
-        let (bucket, journal) = (self.bucket.clone(), self.journal.clone());
+        let nats = self.nats.clone();
         let mut published = self.published.clone();
         tokio::spawn(async move {
             let told = published.wait_for(|upto| *upto >= position).await.is_ok();
             // Else the publisher has failed, and the coordinator starts over.
             if told {
-                take(bucket, journal, position).await;
+                // On a thread of its own, as it takes time in proportion to the state.
+                let runtime = tokio::runtime::Handle::current();
+                let taken = move || runtime.block_on(take(&nats, position));
+                if let Err(e) = tokio::task::spawn_blocking(taken).await {
+                    warn!(error = %e, "no snapshot made; the journal is kept");
+                }
             }
             busy.store(false, Ordering::Release);
         });
     }
 }
 
-async fn take(bucket: ObjectStore, journal: Stream, upto: u64) {
-    let runtime = tokio::runtime::Handle::current();
-    let (from, read) = (bucket.clone(), journal.clone());
-    let made = tokio::task::spawn_blocking(move || {
-        let memory = runtime.block_on(Memory::replay(&from, &read, upto))?;
-        Ok::<_, Error>((snapshot::encode(&memory.state, memory.position), memory.position))
-    });
-    let (bytes, position) = match made.await {
-        Ok(Ok(made)) => made,
-        Ok(Err(e)) => return warn!(error = %e, "no snapshot made; the journal is kept"),
+/// Makes and stores a snapshot up to this journal message, and trims the journal.
+pub async fn take(outside: &impl Outside, upto: u64) {
+    let (bucket, journal) = (outside.snapshots(), outside.journal());
+    let (state, position) = match Memory::replay(bucket, journal, upto).await {
+        Ok(memory) => (memory.state, memory.position),
         Err(e) => return warn!(error = %e, "no snapshot made; the journal is kept"),
     };
-    match snapshot::store(&bucket, &bytes, position).await {
+    let bytes = snapshot::encode(&state, position);
+    match snapshot::store(bucket, &bytes, position).await {
         Ok(trim) => {
             info!(sequence = position.sequence, bytes = bytes.len(), "snapshot stored");
             if let Some(sequence) = trim {
-                Journal::trim(&journal, sequence).await;
+                journal::trim(journal, sequence).await;
             }
         }
         Err(e) => warn!(error = %e, "snapshot not stored; the journal is kept"),

@@ -1,36 +1,43 @@
 //! Standing by: follows the journal, so that the state is warm when the lease becomes free.
 
+use std::pin::pin;
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
-use windrow_common::ids::Name;
 
 use super::election::Role;
-use super::event_stream;
-use super::inputs::Input;
 use super::journal::Error;
 use super::journal::follow::{Follower, tail};
-use super::leader::{Coordinator, Session};
 use super::memory::Memory;
+use super::outside::{Clock, Outside};
+use super::phases::Phases;
 
 /// How often a standby says that it is there, and looks whether silence is right.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long a journal that is not the one remembered is left to its leader, who can put it right.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-impl Coordinator<'_> {
-    /// Stands by until this coordinator has the lease; `false` when it is to stop.
-    pub(super) async fn stand_by(&mut self, session: &mut Session) -> Result<bool, Error> {
-        self.remember(session).await?;
+impl<C: Clock> Phases<C> {
+    /// Stands by until this coordinator has the lease; `false` when it is to stop. `failed` tells that the
+    /// connection is lost.
+    ///
+    /// # Errors
+    /// The journal is damaged, or cannot be read: it is to start over.
+    pub async fn stand_by<O: Outside<Clock = C>>(
+        &mut self,
+        outside: &O,
+        failed: impl Future<Output = String>,
+        stop: &CancellationToken,
+    ) -> Result<bool, Error> {
+        let mut failed = pin!(failed);
+        self.remember(outside).await?;
         let mut role = self.leadership.watch();
-        let mut follower = Follower::new(session.streams.journal.clone());
-        let mut tick = interval(LOOK_EVERY);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (journal, clock) = (outside.journal(), outside.clock());
+        let mut follower = Follower::new(journal.clone());
         let mut lost_since = None;
-        let name: Option<Name> = self.leadership.name().parse().ok();
-        let subject = name.map(|name| session.subjects.standby(&name));
         info!(name = self.leadership.name(), "ready to take over");
+        let mut look = pin!(clock.sleep(Duration::ZERO));
         loop {
             let memory = self.memory.as_mut().expect("remembered above");
             self.leadership.set_ready(Some((memory.state.term, memory.position)));
@@ -39,47 +46,46 @@ impl Coordinator<'_> {
                 return Ok(true);
             }
             tokio::select! {
+                // In this order, and not at random, so that a simulation can be repeated.
+                biased;
+                () = stop.cancelled() => return Ok(false),
+                reason = &mut failed => return Err(Error::Unavailable(reason)),
                 _ = role.changed() => {}
-                () = self.stop.cancelled() => return Ok(false),
-                input = session.inputs.recv() => {
-                    if let Some(Input::ReaderFailed(reason)) = input {
-                        return Err(Error::Unavailable(reason));
+                () = &mut look => {
+                    look.set(clock.sleep(LOOK_EVERY));
+                    let looked = match is_lost {
+                        true => tail(journal, at).await.map(drop),
+                        false => follower.look_behind(at).await,
+                    };
+                    match looked {
+                        Ok(()) => (memory.lost, lost_since) = (None, None),
+                        Err(Error::RolledBack(what)) => {
+                            let since = *lost_since.get_or_insert(clock.elapsed());
+                            self.on_lost(what, clock.elapsed().saturating_sub(since))?;
+                        }
+                        Err(other) => return self.forget(other),
                     }
+                    self.look_around(outside).await;
                 }
                 next = follower.next(at), if !is_lost => match next {
                     Ok((entry, position)) => memory.take(&entry, position, true),
                     // It may have been put back: looked at before anything else is thought of it.
-                    Err(e @ Error::Damaged(_)) => match tail(&session.streams.journal, at).await {
+                    Err(e @ Error::Damaged(_)) => match tail(journal, at).await {
                         Ok(_) => return Err(e),
                         Err(Error::RolledBack(what)) => memory.lost = Some(what),
                         Err(other) => return self.forget(other),
                     },
                     Err(e) => return Err(e),
                 },
-                _ = tick.tick() => {
-                    let looked = match is_lost {
-                        true => tail(&session.streams.journal, at).await.map(drop),
-                        false => follower.look_behind(at).await,
-                    };
-                    match looked {
-                        Ok(()) => (memory.lost, lost_since) = (None, None),
-                        Err(Error::RolledBack(what)) => {
-                            let since = *lost_since.get_or_insert_with(Instant::now);
-                            self.on_lost(what, since)?;
-                        }
-                        Err(other) => return self.forget(other),
-                    }
-                    self.look_around(session, subject.as_deref()).await;
-                }
             }
         }
     }
 
     /// Sees to it that there is a memory that the journal agrees with, or one that has what it lost.
-    async fn remember(&mut self, session: &Session) -> Result<(), Error> {
-        let streams = &session.streams;
+    async fn remember<O: Outside<Clock = C>>(&mut self, outside: &O) -> Result<(), Error> {
+        let (bucket, journal) = (outside.snapshots(), outside.journal());
         if let Some(memory) = &mut self.memory {
-            match tail(&streams.journal, memory.position).await {
+            match tail(journal, memory.position).await {
                 // What could not be stored did not happen.
                 Ok(_) if memory.pending.is_some() => self.memory = None,
                 Ok(_) => memory.lost = None,
@@ -94,10 +100,9 @@ impl Coordinator<'_> {
         if self.memory.is_none() {
             // In no condition to lead until it has read everything.
             self.leadership.set_ready(None);
-            let (bucket, journal) = (&streams.snapshots, &streams.journal);
+            // Events are published after the journal has what they follow from; so this comes first.
+            let told = outside.told_before().await.map_err(Error::Unavailable)?;
             let mut memory = Memory::load(bucket, journal, None, self.recover).await?;
-            // Events are published after the journal has what they follow from.
-            let told = event_stream::published_before(&streams.events).await?;
             let last = memory.position.sequence;
             if told > last && memory.lost.is_none() {
                 let what = format!(
@@ -116,14 +121,14 @@ impl Coordinator<'_> {
 
     /// The journal is not the one that was read. Whoever gets the lease puts it right; if another that
     /// leads does not, it has gone on without what is remembered here.
-    fn on_lost(&mut self, what: String, since: Instant) -> Result<(), Error> {
+    fn on_lost(&mut self, what: String, since: Duration) -> Result<(), Error> {
         let memory = self.memory.as_mut().expect("it was followed");
         if memory.lost.is_none() {
             error!(what, "ALARM: the journal was put back or deleted");
         }
         memory.lost = Some(what);
         match self.leadership.other_leader() {
-            Some(leader) if since.elapsed() > PATIENCE => {
+            Some(leader) if since > PATIENCE => {
                 let upto = memory.position.sequence;
                 error!(
                     leader = leader.holder,
@@ -146,14 +151,11 @@ impl Coordinator<'_> {
     }
 
     /// Says that it is there, and drops the changes that the leader has published.
-    async fn look_around(&mut self, session: &Session, subject: Option<&str>) {
-        if let Some(subject) = subject {
-            session.client.publish(subject.to_owned(), Default::default()).await.ok();
-        }
+    async fn look_around<O: Outside<Clock = C>>(&mut self, outside: &O) {
+        let Some(memory) = &mut self.memory else { return };
+        outside.announce(self.leadership.name(), memory.position).await;
         // Not knowing it costs memory only.
-        if let (Some(memory), Ok(sequence)) =
-            (&mut self.memory, event_stream::published_before(&session.streams.events).await)
-        {
+        if let Ok(sequence) = outside.told_before().await {
             memory.published_before(sequence);
         }
     }

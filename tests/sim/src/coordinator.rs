@@ -1,25 +1,29 @@
-//! A coordinator's process: the real election, journal chain, core and actor, and around them a model of
-//! the shell that asks the server step by step, so that it can die between any two of them.
+//! A coordinator's process: the product's own election, phases, journal, core and actor, polled here by
+//! hand whenever something comes in for them. It can die between any two things that it sends.
 
-mod follower;
 mod leading;
+mod life;
+mod port;
 
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use windrow_common::time::{Moment, Timestamp};
+use windrow_coordinator::actor::Settings;
 use windrow_coordinator::actor::archiving::Keep;
-use windrow_coordinator::actor::{Now, Settings};
-use windrow_coordinator::core::State;
 use windrow_coordinator::core::limits::Limits;
-use windrow_coordinator::shell::election::{
-    Action, Candidate, Election, Record, Role, Seen, Written,
-};
-use windrow_coordinator::shell::journal::Position;
+use windrow_coordinator::shell::election::Candidate;
+use windrow_coordinator::shell::leadership::Leadership;
+use windrow_coordinator::shell::phases::Phases;
 
 use crate::names;
-use crate::net::{Answer, Message, Net, Node, Op, Timer};
-use follower::Follower;
-pub use leading::Leader;
+use crate::net::{Message, Net, Node, Op, Timer};
+pub use leading::Leading;
+use life::Life;
+use port::{Port, Want};
 
 /// How often agents send a heartbeat.
 pub const HEARTBEAT: Duration = Duration::from_millis(2000);
@@ -27,29 +31,8 @@ pub const HEARTBEAT: Duration = Duration::from_millis(2000);
 pub const LEASE_TTL: Duration = Duration::from_secs(12);
 /// How long a leader may be silent.
 const LEADER_LEASE: Duration = Duration::from_secs(3);
-/// How long a request to the server may go unanswered.
-pub const REQUEST_TIMEOUT: u64 = 5_000;
 /// Wall clocks begin here.
 const EPOCH: u64 = 1_700_000_000_000;
-/// The key of the election.
-const KEY: &str = "leader";
-
-/// What follows from something for the process.
-#[derive(Debug)]
-enum Next {
-    Stay,
-    /// Everything anew, from the connection on.
-    StartOver(&'static str),
-    /// Another coordinator has written: back to following.
-    Fenced,
-    /// The journal is not what it was, and nobody remembers more.
-    Damaged(String),
-    /// The term is stored and the streams are read.
-    Lead,
-    /// The process dies here.
-    Die,
-}
-
 /// A coordinator.
 pub struct Coordinator {
     node: Node,
@@ -82,12 +65,21 @@ enum Process {
 
 /// A running process.
 struct Up {
-    election: Election,
-    /// What the election waits for: token, what was asked, and when.
-    asked: Option<(u64, Action, Duration)>,
-    elect: u64,
-    follower: Follower,
-    leader: Option<Box<Leader>>,
+    port: Port,
+    leading: Leading,
+    life: Pin<Box<dyn Future<Output = String>>>,
+    beside: Vec<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// Something in it wants to be polled once more.
+    again: Arc<Again>,
+}
+
+#[derive(Default)]
+struct Again(AtomicBool);
+
+impl Wake for Again {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Coordinator {
@@ -115,12 +107,17 @@ impl Coordinator {
         matches!(self.process, Process::Alarmed)
     }
 
-    /// The leader it is, if it is one as far as it knows.
-    pub fn leader(&self) -> Option<&Leader> {
+    /// What it leads with; it may not lead.
+    pub fn leading(&self) -> Option<&Leading> {
         match &self.process {
-            Process::Up(up) => up.leader.as_deref(),
+            Process::Up(up) => Some(&up.leading),
             Process::Down | Process::Alarmed => None,
         }
+    }
+
+    /// Whether it leads, as far as it knows.
+    pub fn leads(&self) -> bool {
+        self.leading().is_some_and(Leading::is_on)
     }
 
     /// Starts the process.
@@ -131,13 +128,22 @@ impl Coordinator {
         self.held_up.clear();
         net.trace.note(net.now, 11, || format!("{:?} starts", self.node));
         let nonce = net.random.number();
-        let me = Candidate { holder: format!("{:?}", self.node), nonce, process: String::new() };
-        let follower = Follower::new(self.node, self.life, self.snapshot_every, nonce);
-        let election = Election::new(me, LEADER_LEASE);
-        let up = Up { election, asked: None, elect: 0, follower, leader: None };
-        self.process = Process::Up(Box::new(up));
-        net.connect(self.node);
-        net.timer(self.node, self.life, millis(HEARTBEAT), Timer::Tick);
+        let Node::Coordinator(index) = self.node else { return };
+        let holder = format!("c{index}-{}", self.life);
+        let me = Candidate { holder, nonce, process: String::new() };
+        let port = Port::new(self.life);
+        port.set_time(net.now, self.clock_offset);
+        let leadership = Leadership::new(me, LEADER_LEASE, port.clone());
+        let leading = Leading::default();
+        let life = Life {
+            port: port.clone(),
+            phases: Phases::new(leadership, Limits::default(), false),
+            leading: leading.clone(),
+            snapshot_every: self.snapshot_every,
+        };
+        let (life, beside, again) = (Box::pin(life.live()), Vec::new(), Arc::default());
+        self.process = Process::Up(Box::new(Up { port, leading, life, beside, again }));
+        self.go_on(net);
     }
 
     /// Kills the process.
@@ -179,47 +185,15 @@ impl Coordinator {
         }
     }
 
-    fn now(&self, net: &Net) -> Now {
-        let wall = wall(net.now, self.clock_offset);
-        Now { wall, monotonic: Duration::from_millis(net.now) }
-    }
-
     /// Something has reached it.
     pub fn on_message(&mut self, net: &mut Net, message: Message) {
         if self.is_frozen {
             return self.held_up.push(Wakeup::Message(message));
         }
-        let now = self.now(net);
-        let Process::Up(up) = &mut self.process else { return };
-        let next = match message {
-            Message::Connected => {
-                up.follower.on_connected(net);
-                up.asked = None;
-                up.election.on_unanswered(now.monotonic);
-                Next::Stay
-            }
-            Message::Disconnected => {
-                up.leave(net);
-                Next::Stay
-            }
-            Message::Answer { token, answer } => match up.asked.take_if(|(t, ..)| *t == token) {
-                Some((_, action, asked)) => {
-                    up.on_election(action, asked, now.monotonic, answer);
-                    Next::Stay
-                }
-                None => match &mut up.leader {
-                    Some(leader) => leader.on_answer(net, token, answer, now),
-                    None => up.follower.on_answer(net, token, answer, now),
-                },
-            },
-            Message::Plain { .. } | Message::Delivered { .. } | Message::PullEnded { .. } => {
-                match &mut up.leader {
-                    Some(leader) => leader.on_message(net, message),
-                    None => Next::Stay,
-                }
-            }
-        };
-        self.go_on(net, next);
+        let Process::Up(up) = &self.process else { return };
+        if up.port.on_message(message) {
+            self.go_on(net);
+        }
     }
 
     /// A timer of its own.
@@ -227,148 +201,81 @@ impl Coordinator {
         if self.is_frozen {
             return self.held_up.push(Wakeup::Timer(timer.clone()));
         }
-        if let Timer::Unanswered(token) = timer {
-            return self.on_message(net, Message::timed_out(*token));
+        let (Process::Up(up), Timer::Wake(number)) = (&self.process, timer) else { return };
+        if up.port.on_woken(*number) {
+            self.go_on(net);
         }
-        let now = self.now(net);
-        if *timer == Timer::Tick {
-            net.timer(self.node, self.life, millis(HEARTBEAT), Timer::Tick);
-        }
-        let Process::Up(up) = &mut self.process else { return };
-        match (&mut up.leader, timer) {
-            (Some(leader), Timer::Tick) => leader.on_tick(),
-            (Some(leader), Timer::Deadline(number)) => leader.on_deadline(*number),
-            (None, Timer::Wake(number)) => up.follower.on_wake(net, *number),
-            (_, _) => {}
-        }
-        let _ = now;
-        self.go_on(net, Next::Stay);
     }
 
-    fn go_on(&mut self, net: &mut Net, next: Next) {
-        let now = self.now(net);
+    /// Lets it go as far as it can without waiting.
+    fn go_on(&mut self, net: &mut Net) {
         let Process::Up(up) = &mut self.process else { return };
-        let next = match next {
-            Next::Stay => up.go_on(net, now, &mut self.dies_in),
-            other => other,
-        };
-        match next {
-            Next::Stay => up.elect(net, now.monotonic),
-            Next::Die => {
-                net.inject("coordinator dies between two steps");
-                self.kill(net);
-                let delay = net.random.within(50, 4000);
-                net.timer(self.node, self.life, delay, Timer::Start);
-            }
-            Next::StartOver(why) => {
-                net.trace.note(net.now, 13, || format!("{:?} starts over: {why}", self.node));
-                up.leave(net);
-                net.connect(self.node);
-            }
-            Next::Fenced => {
-                net.trace.note(net.now, 14, || format!("{:?} is fenced", self.node));
-                net.inject("coordinator fenced");
-                up.leave(net);
-                net.connect(self.node);
-            }
-            Next::Damaged(what) => {
-                net.trace.note(net.now, 15, || format!("{:?} ALARM: {what}", self.node));
-                net.hang_up(self.node);
-                self.process = Process::Alarmed;
-            }
-            Next::Lead => {
-                net.trace.note(net.now, 16, || format!("{:?} leads", self.node));
-                let parts = up.follower.hand_over(net, now);
-                up.leader = Some(Box::new(Leader::new(parts)));
-                self.go_on(net, Next::Stay);
-            }
+        up.port.set_time(net.now, self.clock_offset);
+        let alarm = up.poll();
+        while let Process::Up(up) = &self.process
+            && let Some(want) = up.port.next_want()
+        {
+            self.do_what_it_wants(net, want);
         }
+        if let Some(what) = alarm
+            && self.is_running()
+        {
+            net.trace.note(net.now, 15, || format!("{:?} ALARM: {what}", self.node));
+            net.hang_up(self.node);
+            self.process = Process::Alarmed;
+        }
+    }
+
+    fn do_what_it_wants(&mut self, net: &mut Net, want: Want) {
+        let (node, now) = (self.node, net.now);
+        match want {
+            Want::Connect => net.connect(node),
+            Want::Send(op) => {
+                // The election never rests, and would use the steps up.
+                let counts = !matches!(op, Op::Look { .. } | Op::Set { .. });
+                match &mut self.dies_in {
+                    Some(0) if counts => return self.die(net),
+                    Some(left) if counts => *left -= 1,
+                    Some(_) | None => {}
+                }
+                net.send(node, op);
+            }
+            Want::Wake { delay, number } => {
+                net.timer(node, self.life, delay, Timer::Wake(number));
+            }
+            Want::Note(number, text) => net.trace.note(now, number, || format!("{node:?} {text}")),
+            Want::Leads => net.trace.note(now, 16, || format!("{node:?} leads")),
+            Want::Decided(position, payload) => net.oracle.on_decided(position, &payload),
+            Want::Acknowledged(sequence) => net.oracle.on_acknowledged(sequence),
+            Want::DeadLetter(payload) => net.oracle.on_dead_letter(payload),
+        }
+    }
+
+    fn die(&mut self, net: &mut Net) {
+        net.inject("coordinator dies between two steps");
+        self.kill(net);
+        let delay = net.random.within(50, 4000);
+        net.timer(self.node, self.life, delay, Timer::Start);
     }
 }
 
 impl Up {
-    /// Leads no more, and knows only what it knew when its state was as stored.
-    fn leave(&mut self, net: &mut Net) {
-        if let Some(leader) = self.leader.take() {
-            self.follower.take_back(leader.into_known());
-        }
-        self.follower.pause(net);
-        self.election.set_ready(None);
-        self.asked = None;
-    }
-
-    fn go_on(&mut self, net: &mut Net, now: Now, dies_in: &mut Option<u32>) -> Next {
-        let leads = self.election.role() == Role::Leader;
-        match &mut self.leader {
-            Some(_) if !leads => Next::Fenced,
-            // It stood still, or is cut off: another may lead.
-            Some(_) if !self.election.is_certain(now.monotonic) => Next::Stay,
-            Some(leader) => {
-                let at = leader.position();
-                self.election.set_ready(Some((leader.term(), at)));
-                leader.go_on(net, now, dies_in)
+    /// Polls everything until all of it waits; the alarm it has stopped with.
+    fn poll(&mut self) -> Option<String> {
+        let waker = Waker::from(self.again.clone());
+        let mut context = Context::from_waker(&waker);
+        loop {
+            self.again.0.store(false, Ordering::Relaxed);
+            if let Poll::Ready(what) = self.life.as_mut().poll(&mut context) {
+                return Some(what);
             }
-            None => {
-                self.election.set_ready(self.follower.ready());
-                let leads = self.election.is_certain(now.monotonic);
-                match leads && self.follower.is_idle() {
-                    true => self.follower.take_over(net, now),
-                    false => Next::Stay,
-                }
+            self.beside.extend(self.port.take_background());
+            self.beside.retain_mut(|work| work.as_mut().poll(&mut context).is_pending());
+            if !self.again.0.load(Ordering::Relaxed) {
+                return None;
             }
         }
     }
-
-    fn on_election(&mut self, action: Action, asked: Duration, now: Duration, answer: Answer) {
-        match (action, answer) {
-            (Action::Look, Answer::Value(value)) => {
-                let seen = value.and_then(|(revision, bytes)| {
-                    let record: Record = serde_json::from_slice(&bytes).ok()?;
-                    Some(Seen { revision, record })
-                });
-                self.election.on_seen(asked, now, seen);
-            }
-            (Action::Write { record, .. }, Answer::Revision(revision)) => {
-                let written = revision.map_or(Written::Refused, Written::Stored);
-                self.election.on_written(asked, record, written);
-            }
-            (_, _) => self.election.on_unanswered(now),
-        }
-    }
-
-    /// Does what the election wants next.
-    fn elect(&mut self, net: &mut Net, now: Duration) {
-        let (node, life) = (self.follower.node(), self.follower.life());
-        if self.asked.is_some() || !net.is_connected(node) {
-            return;
-        }
-        let action = self.election.next(now);
-        let key = KEY.to_owned();
-        let token = match &action {
-            Action::Wait { until } => {
-                // Waking up is free of effects; the newest wait is enough.
-                self.elect += 1;
-                let delay = millis(until.saturating_sub(now)).max(1);
-                return net.timer(node, life, delay, Timer::Elect(self.elect));
-            }
-            Action::Look => net.ask(node, life, 1000, |token| Op::Look { key, token }),
-            Action::Write { expected, record } => {
-                let value = serde_json::to_vec(record).expect("a record has a JSON form").into();
-                let revision = *expected;
-                net.ask(node, life, 1000, |token| Op::Set { key, value, revision, token })
-            }
-        };
-        self.asked = Some((token, action, now));
-    }
-}
-
-/// What a former leader knows.
-struct Known {
-    state: State,
-    /// What the state is of, once the last turn is stored; it may be or not.
-    position: Position,
-    /// What is stored for certain.
-    stored: Position,
 }
 
 /// What the simulated coordinators go by.

@@ -9,10 +9,13 @@ pub const LEASES: &str = "SIM_LEASE";
 pub const REPORTS: &str = "SIM_REPORT";
 pub const HISTORY: &str = "SIM_HISTORY";
 pub const DEAD: &str = "SIM_DEAD";
+pub const EVENTS: &str = "SIM_EVENTS";
 pub const SNAPSHOTS: &str = "SIM_SNAPSHOTS";
 pub const LEADER: &str = "SIM_LEADER";
 /// Where the journal is published.
 pub const JOURNAL_SUBJECT: &str = "sim.journal";
+/// Where the marks of published events are.
+pub const EVENTS_SUBJECT: &str = "sim.events";
 /// The one compute environment and the queues on it.
 pub const ENVIRONMENT: &str = "e";
 

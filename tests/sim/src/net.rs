@@ -75,8 +75,6 @@ pub enum Timer {
     Step(usize),
     /// A client's request was not answered.
     Unanswered(u64),
-    /// The election wants to be asked again.
-    Elect(u64),
 }
 
 /// An entry of the queue.
@@ -145,6 +143,8 @@ pub struct Net {
     /// Who reads a consumer, and on which connection: by stream and consumer.
     readers: BTreeMap<(String, String), (Node, u32)>,
     server_is_up: bool,
+    /// Reads of the journal that wait for its next message.
+    reads: Vec<server::PendingRead>,
     /// When consumers are looked at again for messages that were not acknowledged.
     redeliveries: BTreeMap<(String, String), u64>,
 }
@@ -165,6 +165,7 @@ impl Net {
             links: BTreeMap::new(),
             readers: BTreeMap::new(),
             server_is_up: true,
+            reads: Vec::new(),
             redeliveries: BTreeMap::new(),
         }
     }

@@ -13,7 +13,9 @@ use bytes::Bytes;
 use windrow_agent::core::StartPlan;
 use windrow_agent::executor::AttemptKey;
 use windrow_common::ids::JobId;
-use windrow_coordinator::core::{State, apply, invariants};
+use windrow_coordinator::core::alarms::Numbers;
+use windrow_coordinator::core::limits::Limits;
+use windrow_coordinator::core::{Command, State, apply, decide, invariants};
 use windrow_coordinator::shell::journal::Position;
 use windrow_coordinator::shell::snapshot;
 
@@ -34,12 +36,24 @@ pub struct Oracle {
     /// What the product's `apply` makes of the journal.
     state: State,
     position: Position,
-    /// Every message that was ever stored, by number; later ones replace those that were lost.
+    /// Messages that were stored after the base, by number; later ones replace those that were lost.
     messages: BTreeMap<u64, Bytes>,
+    /// From where the journal can be replayed: its beginning, or where it went on from a snapshot.
+    base: Base,
+    /// What snapshots are compared with, as they come some time after the messages they are of.
+    behind: (State, Position),
     /// The last message that a coordinator knew to be stored: what follows from it may be known outside.
     acknowledged: u64,
     /// Messages that were decided, by chain value.
     decided: BTreeMap<[u8; 32], Bytes>,
+}
+
+/// A place in the journal, and what it was there.
+#[derive(Clone, Default)]
+struct Base {
+    state: State,
+    position: Position,
+    model: Model,
 }
 
 impl Oracle {
@@ -92,9 +106,15 @@ impl Oracle {
 
     /// The journal was put back to this message; what came after is forgotten.
     fn rewind(&mut self, upto: u64) {
+        if upto < self.base.position.sequence {
+            let at = self.base.position.sequence;
+            return self
+                .fail(format!("I1: the journal is put back to {upto}, and was healed at {at}"));
+        }
         self.messages.split_off(&(upto + 1));
-        (self.state, self.position) = (State::default(), Position::default());
-        self.model = Model::default();
+        let Base { state, position, model } = self.base.clone();
+        (self.state, self.position, self.model) = (state, position, model);
+        self.behind = (self.state.clone(), self.position);
         let messages = self.messages.clone();
         for (sequence, payload) in &messages {
             if let Err(what) = self.take(0, *sequence, payload) {
@@ -113,42 +133,84 @@ impl Oracle {
         self.decided.insert(position.chain, payload.clone());
     }
 
-    /// A journal that had lost messages goes on behind this one, from a snapshot of this state.
-    pub fn on_healed(&mut self, now: u64, state: &State, position: Position) {
-        if position.sequence < self.acknowledged {
-            let (at, known) = (position.sequence, self.acknowledged);
-            return self.fail(format!("I1: healed at {at}, and up to {known} was acted upon"));
+    /// A journal that had lost messages goes on behind this one, from this snapshot: it must be what some
+    /// history gave that has everything that was acted upon, and the fact of the recovery.
+    pub fn on_jump(&mut self, now: u64, sequence: u64, snapshot: Option<&[u8]>) {
+        let decoded = snapshot.map(snapshot::decode);
+        let Some(Ok((state, position))) = decoded else {
+            return self.fail(format!("I1: the journal goes on at {sequence} without a snapshot"));
+        };
+        if position.sequence != sequence {
+            return self.fail(format!("I16: snapshot {sequence} is of {}", position.sequence));
         }
-        if position.sequence < self.position.sequence {
-            self.rewind(position.sequence);
-        }
-        // A turn that was decided and not stored, and that nobody was told of, is part of what is saved.
-        if let Some(payload) = self.decided.get(&position.chain).cloned()
-            && position.sequence == self.position.sequence + 1
-        {
-            self.messages.insert(position.sequence, payload.clone());
-            let result = self.take(now, position.sequence, &payload);
+        // What was decided and not stored, and nobody was told of, may have happened.
+        while let Some(payload) = self.decided_next() {
+            let next = self.position.sequence + 1;
+            self.messages.insert(next, payload.clone());
+            let result = self.take(now, next, &payload);
             self.check(result);
         }
-        if position != self.position || *state != self.state {
-            let at = self.position.sequence;
-            self.fail(format!("I16: healed at {}, the journal was at {at}", position.sequence));
+        while !self.is_recovered_to(&state) {
+            let upto = self.position.sequence;
+            if upto <= self.acknowledged.max(self.base.position.sequence) {
+                let known = self.acknowledged;
+                return self.fail(format!(
+                    "I1: healed with another state than any that has all up to {known}, which was acted upon"
+                ));
+            }
+            self.rewind(upto - 1);
         }
+        self.state = state;
+        self.position = position;
+        self.messages.clear();
+        let (state, model) = (self.state.clone(), self.model.clone());
+        self.behind = (state.clone(), position);
+        self.base = Base { state, position, model };
     }
 
-    /// A leader stores a snapshot.
-    pub fn on_snapshot(&mut self, state: &State, position: Position, bytes: &[u8]) {
-        if position != self.position {
+    /// A message that was decided to follow on the last one.
+    fn decided_next(&self) -> Option<Bytes> {
+        let next = self.position.sequence + 1;
+        let follows = |payload: &&Bytes| self.position.check(next, payload).is_ok();
+        self.decided.values().find(follows).cloned()
+    }
+
+    /// Whether this is the present state after a recovery, with the same alarm.
+    fn is_recovered_to(&self, state: &State) -> bool {
+        let Some(alarm) = state.alarms.last() else { return false };
+        let (seen, text) = (Numbers::default(), alarm.text.clone());
+        let command = Command::Recover { seen, text };
+        let Ok(decision) = decide(&self.state, &Limits::default(), &command, alarm.at) else {
+            return false;
+        };
+        let mut recovered = self.state.clone();
+        decision.events.iter().for_each(|event| apply(&mut recovered, event));
+        recovered.index.changed.clear();
+        recovered == *state
+    }
+
+    /// A snapshot is stored. It may be one of a history that was lost, which is nobody's matter.
+    pub fn on_snapshot(&mut self, bytes: &[u8]) {
+        let (read, at) = match snapshot::decode(bytes) {
+            Ok(decoded) => decoded,
+            Err(e) => return self.fail(format!("I16: a snapshot is unreadable: {e}")),
+        };
+        let is_of = |payload: &Bytes| at.is_of(payload);
+        if at.sequence <= self.behind.1.sequence
+            || !self.messages.get(&at.sequence).is_some_and(is_of)
+        {
             return;
         }
-        if *state != self.state {
-            let what = difference(state, &self.state);
-            return self.fail(format!("I16: a replay gives another state: {what}"));
+        let (state, position) = &mut self.behind;
+        for (sequence, payload) in self.messages.range(position.sequence + 1..=at.sequence) {
+            let Ok((entry, next)) = position.check(*sequence, payload) else { return };
+            *position = next;
+            entry.events.iter().for_each(|event| apply(state, event));
+            state.index.changed.clear();
         }
-        match snapshot::decode(bytes) {
-            Ok((read, at)) if read == self.state && at == position => {}
-            Ok(_) => self.fail("I16: a snapshot gives another state".to_owned()),
-            Err(e) => self.fail(format!("I16: a snapshot is unreadable: {e}")),
+        if read != *state {
+            let what = difference(&read, state);
+            self.fail(format!("I16: a snapshot gives another state: {what}"));
         }
     }
 

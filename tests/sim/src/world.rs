@@ -79,6 +79,7 @@ impl World {
             (names::SUBMIT, "sim.submit.*", false, true),
             (names::HISTORY, "sim.history.>", false, false),
             (names::DEAD, "sim.dead.*", false, false),
+            (names::EVENTS, names::EVENTS_SUBJECT, false, false),
         ] {
             let spec = StreamSpec::file(name, subject);
             let spec = StreamSpec { memory: is_memory, work_queue: is_queue, ..spec };
@@ -164,11 +165,8 @@ impl World {
     fn fail_to_end(&mut self) {
         let waits = self.clients.iter().find(|client| !client.is_done());
         let waits = waits.map(Client::waits_for).unwrap_or_default();
-        let roles: Vec<_> = self
-            .coordinators
-            .iter()
-            .map(|c| (c.is_running(), c.leader().is_some(), c.is_alarmed()))
-            .collect();
+        let roles: Vec<_> =
+            self.coordinators.iter().map(|c| (c.is_running(), c.leads(), c.is_alarmed())).collect();
         let what = self.net.oracle.unfinished();
         let text = format!("I11: it does not come to an end: {what}; {waits}; {roles:?}");
         self.net.oracle.fail(text);
@@ -288,10 +286,9 @@ impl World {
     /// The leader's state is what the journal says, now and then.
     fn compare(&mut self, index: u8) {
         if self.happenings.is_multiple_of(64)
-            && let Some(leader) = self.coordinators[usize::from(index)].leader()
-            && let Some((state, position)) = leader.stored_state()
+            && let Some(leading) = self.coordinators[usize::from(index)].leading()
         {
-            self.net.oracle.compare(state, position);
+            leading.look(|state, position| self.net.oracle.compare(state, position));
         }
     }
 

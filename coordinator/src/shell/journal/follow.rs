@@ -1,14 +1,11 @@
 //! Reading the journal: to its end, or along with whoever writes it. Every message is checked.
 
-use async_nats::jetstream::Message;
-use async_nats::jetstream::consumer::DeliverPolicy;
-use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
-use async_nats::jetstream::stream::Stream;
-use futures::StreamExt;
 use std::time::Duration;
-use tokio::time::{sleep, timeout};
 
-use super::{ASK_TIMEOUT, Entry, Error, Position, SECOND_LOOK, info, raw, unavailable};
+use bytes::Bytes;
+
+use super::{Entry, Error, Position, SECOND_LOOK, answered, extent, raw};
+use crate::shell::outside::{Clock, Extent, JournalStream, Reader, timeout};
 
 /// How long a read may bring nothing before it counts as failed.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
@@ -18,10 +15,10 @@ const READ_TIMEOUT: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// [`Error::RolledBack`] when it is not, [`Error::Trimmed`] when messages after it are gone.
-pub async fn tail(stream: &Stream, position: Position) -> Result<u64, Error> {
+pub async fn tail(stream: &impl JournalStream, position: Position) -> Result<u64, Error> {
     match look(stream, position).await {
         Err(Error::RolledBack(_)) => {
-            sleep(SECOND_LOOK).await;
+            stream.clock().sleep(SECOND_LOOK).await;
             look(stream, position).await
         }
         known => known,
@@ -32,13 +29,12 @@ pub async fn tail(stream: &Stream, position: Position) -> Result<u64, Error> {
 ///
 /// # Errors
 /// It cannot be asked.
-pub async fn last(stream: &Stream) -> Result<u64, Error> {
-    Ok(info(stream).await?.state.last_sequence)
+pub async fn last(stream: &impl JournalStream) -> Result<u64, Error> {
+    Ok(extent(stream).await?.last)
 }
 
-async fn look(stream: &Stream, position: Position) -> Result<u64, Error> {
-    let state = info(stream).await?.state;
-    let (first, last, known) = (state.first_sequence, state.last_sequence, position.sequence);
+async fn look(stream: &impl JournalStream, position: Position) -> Result<u64, Error> {
+    let (Extent { first, last }, known) = (extent(stream).await?, position.sequence);
     if last < known {
         let what = format!(
             "its last message is {last}, the snapshot goes up to {known}: messages {} to {known} are gone",
@@ -73,16 +69,16 @@ pub fn cold(error: Error) -> Error {
 
 /// Reads messages in order. Silence is no proof that there are none: whoever follows asks
 /// [`Follower::look_behind`] now and then.
-pub struct Follower {
-    stream: Stream,
-    messages: Option<Ordered>,
+pub struct Follower<J: JournalStream> {
+    stream: J,
+    messages: Option<J::Reader>,
     /// Something came since it was looked behind the silence.
     has_come: bool,
 }
 
-impl Follower {
+impl<J: JournalStream> Follower<J> {
     /// Reads from this stream.
-    pub fn new(stream: Stream) -> Self {
+    pub fn new(stream: J) -> Self {
         Self { stream, messages: None, has_come: false }
     }
 
@@ -92,40 +88,30 @@ impl Follower {
     /// It is not the next one, or the stream cannot be read.
     pub async fn next(&mut self, position: Position) -> Result<(Entry, Position), Error> {
         loop {
-            let message = self.next_message(position).await?;
+            let (sequence, payload) = self.next_message(position).await?;
             self.has_come = true;
-            let sequence = message.info().map_err(unavailable)?.stream_sequence;
             // When a consumer fails before its first message, the client library makes it anew from the
             // stream's beginning, not from where it was to begin.
             if sequence <= position.sequence {
                 self.messages = None;
                 continue;
             }
-            let checked = position.check(sequence, &message.payload);
+            let checked = position.check(sequence, &payload);
             return checked.map_err(|e| Error::Damaged(e.to_string()));
         }
     }
 
-    async fn next_message(&mut self, position: Position) -> Result<Message, Error> {
+    async fn next_message(&mut self, position: Position) -> Result<(u64, Bytes), Error> {
         if self.messages.is_none() {
-            let start_sequence = position.sequence + 1;
-            let config = OrderedConfig {
-                deliver_policy: DeliverPolicy::ByStartSequence { start_sequence },
-                ..Default::default()
-            };
-            let consumer = timeout(ASK_TIMEOUT, self.stream.create_consumer(config)).await;
-            let consumer = consumer.map_err(unavailable)?.map_err(unavailable)?;
-            let messages = timeout(ASK_TIMEOUT, consumer.messages()).await;
-            self.messages = Some(messages.map_err(unavailable)?.map_err(unavailable)?);
+            let reader = self.stream.read_from(position.sequence + 1);
+            self.messages = Some(answered(&self.stream, reader).await?);
         }
         let messages = self.messages.as_mut().expect("made above");
-        let failed = match messages.next().await {
-            Some(Ok(message)) => return Ok(message),
-            Some(Err(e)) => unavailable(e),
-            None => Error::Unavailable("the reader has ended".to_owned()),
-        };
-        self.messages = None;
-        Err(failed)
+        let next = messages.next().await;
+        if next.is_err() {
+            self.messages = None;
+        }
+        next.map_err(Error::Unavailable)
     }
 
     /// The same for a message that is known to be there, as the stream's last is `last`.
@@ -137,9 +123,10 @@ impl Follower {
         position: Position,
         last: u64,
     ) -> Result<(Entry, Position), Error> {
-        match timeout(READ_TIMEOUT, self.next(position)).await {
-            Ok(next) => next,
-            Err(_) => Err(Error::Unavailable(format!(
+        let clock = self.stream.clock().clone();
+        match timeout(&clock, READ_TIMEOUT, self.next(position)).await {
+            Some(next) => next,
+            None => Err(Error::Unavailable(format!(
                 "message {} of {last} did not arrive within {READ_TIMEOUT:?}",
                 position.sequence + 1
             ))),

@@ -166,6 +166,10 @@ impl Stream {
             purge.before.is_some_and(|limit| *sequence >= limit)
                 || purge.filter.as_ref().is_some_and(|filter| !matches(filter, &message.subject))
         });
+        // Up to a number behind the last one: it goes on from there.
+        if let (Some(before), None) = (purge.before, &purge.filter) {
+            self.last = self.last.max(before.saturating_sub(1));
+        }
         u64::try_from(before - self.messages.len()).expect("a count")
     }
 

@@ -1,449 +1,275 @@
-//! A coordinator that leads: turns of the real actor, each stored before anything of it goes out.
+//! A coordinator that leads: turns of the real actor, each stored by the product's journal before anything
+//! of it goes out. How inputs come and effects go is a model of the shell's loop.
 
-use std::collections::VecDeque;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use bytes::Bytes;
 use windrow_common::codec::{Encoding, from_msgpack, to_msgpack};
-use windrow_common::ids::{JobId, Name};
 use windrow_common::sabotage;
 use windrow_common::subjects::AgentSubject;
 use windrow_common::time::Timestamp;
 use windrow_common::wire::agent::{Control, Held, Register, RegisterReply, Session};
 use windrow_coordinator::actor::archiving::Batch;
-use windrow_coordinator::actor::{
-    Actor, Body, DeadLetter, Effects, Input, Joined, Now, Reply, Submission, Turn,
-};
+use windrow_coordinator::actor::{Actor, Body, Effects, Input, Joined, Now, Reply, Submission};
 use windrow_coordinator::core::State;
-use windrow_coordinator::shell::journal::Position;
-use windrow_coordinator::shell::journal::chain::Sealed;
-use windrow_coordinator::shell::snapshot;
+use windrow_coordinator::shell::election::Role;
+use windrow_coordinator::shell::journal::{Error, Journal, Position};
+use windrow_coordinator::shell::leadership::Leadership;
+use windrow_coordinator::shell::memory::{Memory, Pending};
+use windrow_coordinator::shell::outside::Clock;
+use windrow_coordinator::shell::snapshot_task;
 
-use super::{HEARTBEAT, Known, Next, REQUEST_TIMEOUT, millis, wall};
-use crate::bus::{Ack, ConsumerSpec, Delivery, Demands, PublishError, Start};
+use super::port::{Port, Want};
+use super::{HEARTBEAT, millis, wall};
+use crate::bus::{ConsumerSpec, Delivery, Demands, Start};
 use crate::names;
-use crate::net::{Answer, Message, Net, Node, Op, Timer};
+use crate::net::{Answer, Message, Op};
 
 /// Most inputs of one turn.
 const TURN_INPUTS: usize = 1024;
 
-/// What a leader is made of.
-pub(super) struct Parts {
-    pub(super) node: Node,
-    pub(super) life: u32,
-    pub(super) snapshot_every: u64,
-    pub(super) actor: Actor,
-    pub(super) position: Position,
-    pub(super) nonce: u64,
-    pub(super) snapshot_at: u64,
+/// The actor of whoever leads, to be looked at from outside.
+#[derive(Clone, Default)]
+pub struct Leading(Arc<Mutex<Option<Led>>>);
+
+struct Led {
+    actor: Actor,
+    position: Position,
+    is_storing: bool,
 }
 
-/// A plain message: subject and payload.
-type Plain = (String, Vec<u8>);
+impl Leading {
+    fn led(&self) -> MutexGuard<'_, Option<Led>> {
+        self.0.lock().expect("one thread uses it")
+    }
 
-/// A turn that is being stored.
-struct Storing {
-    turn: Turn,
-    rest: VecDeque<Sealed>,
-    /// What is awaited: the answer to the append, or a look at the journal after there was none.
-    token: u64,
-    /// The last append was refused for the journal's end.
-    is_refused: bool,
+    pub(super) fn begin(&self, actor: Actor, position: Position) {
+        *self.led() = Some(Led { actor, position, is_storing: false });
+    }
+
+    pub(super) fn end(&self) {
+        self.led().take();
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut Led) -> T) -> T {
+        work(self.led().as_mut().expect("it leads"))
+    }
+
+    /// Whether it leads, as far as it knows.
+    pub fn is_on(&self) -> bool {
+        self.led().is_some()
+    }
+
+    /// Looks at the state, if it is as the journal has it.
+    pub fn look(&self, at: impl FnOnce(&State, Position)) {
+        if let Some(led) = self.led().as_ref().filter(|led| !led.is_storing) {
+            at(led.actor.state(), led.position);
+        }
+    }
 }
 
-/// Something that may go out, in order.
-enum Effect {
-    Join(Joined),
-    Send(String, Vec<u8>),
-    AskToRegister(Name),
-    Bury(DeadLetter),
-    Acknowledge(u64),
-    Reply(Reply),
-    ForgetReports(u64),
-    Store(Vec<(Timestamp, JobId)>, usize),
+/// What it takes to lead.
+pub(super) struct Lead {
+    port: Port,
+    leadership: Leadership<Port>,
+    leading: Leading,
+    journal: Journal<Port>,
+    snapshot_every: u64,
+    snapshot_at: u64,
+    /// A turn that could not be stored.
+    pending: Option<Pending>,
+    /// Inputs that were made beside the loop.
+    made: Arc<Mutex<Vec<Input>>>,
 }
 
-/// The leader.
-pub struct Leader {
-    parts: Parts,
-    mailbox: VecDeque<Input>,
-    /// Submissions of the turn under way, acknowledged with it.
-    submissions: Vec<u64>,
-    storing: Option<Storing>,
-    effects: VecDeque<Effect>,
-    /// An effect that waits for the server, and the answer that then goes out.
-    awaited: Option<(u64, Option<Plain>)>,
-    /// Records on their way to the history.
-    archiving: Option<(u64, Vec<(Timestamp, JobId)>)>,
-    /// A snapshot on its way, and then the list of those there are.
-    saving: Option<u64>,
-    is_unfinished: bool,
-    deadline: (u64, Option<Timestamp>),
-    is_due: bool,
-    broken: Option<&'static str>,
-}
-
-impl Leader {
-    pub(super) fn new(parts: Parts) -> Self {
-        Self {
-            parts,
-            mailbox: VecDeque::new(),
-            submissions: Vec::new(),
-            storing: None,
-            effects: VecDeque::new(),
-            awaited: None,
-            archiving: None,
-            saving: None,
-            // The first turn asks the agents to register.
-            is_unfinished: true,
-            deadline: (0, None),
-            is_due: false,
-            broken: None,
-        }
+impl Lead {
+    pub(super) fn new(
+        port: Port,
+        leadership: Leadership<Port>,
+        leading: Leading,
+        journal: Journal<Port>,
+        snapshot_every: u64,
+    ) -> Self {
+        let snapshot_at = journal.position().sequence;
+        let (pending, made) = Default::default();
+        Self { port, leadership, leading, journal, snapshot_every, snapshot_at, pending, made }
     }
 
-    /// The last message stored.
-    pub fn position(&self) -> Position {
-        self.parts.position
+    /// Leads until something fails; what it remembers then.
+    pub(super) async fn run(mut self) -> (Memory, Result<(), Error>) {
+        let ended = self.take_turns().await;
+        let position = self.journal.position();
+        let actor = self.leading.led().take().expect("it leads").actor;
+        (Memory::new(actor.into_state(), position, self.pending), ended)
     }
 
-    /// Its term.
-    pub fn term(&self) -> u64 {
-        self.parts.actor.state().term
-    }
-
-    /// The state, if it is as the journal has it.
-    pub fn stored_state(&self) -> Option<(&State, Position)> {
-        self.storing.is_none().then(|| (self.parts.actor.state(), self.parts.position))
-    }
-
-    /// What it knows, for good: the state, the position it is of, and the last position that is stored
-    /// for certain.
-    pub(super) fn into_known(self) -> Known {
-        let stored = self.parts.position;
-        let last = self.storing.as_ref().and_then(|storing| storing.rest.back());
-        let position = last.map_or(stored, |sealed| sealed.position);
-        Known { state: self.parts.actor.state().clone(), position, stored }
-    }
-
-    pub(super) fn on_tick(&mut self) {
-        self.mailbox.push_back(Input::Tick);
-    }
-
-    pub(super) fn on_deadline(&mut self, number: u64) {
-        self.is_due |= number == self.deadline.0;
-    }
-
-    /// Something to be taken in the next turn.
-    pub(super) fn on_message(&mut self, net: &mut Net, message: Message) -> Next {
-        match message {
-            Message::Plain { subject, reply, payload } => self.on_plain(&subject, reply, payload),
-            Message::Delivered { consumer, deliveries } => {
-                for delivery in deliveries {
-                    let input = match consumer == "coordinator" {
-                        true => submission(delivery),
-                        false => report(delivery),
-                    };
-                    self.mailbox.push_back(input);
-                }
-            }
-            Message::PullEnded { consumer } => {
-                net.trace.note(net.now, 21, || format!("{consumer} is not there"));
-                return Next::StartOver("a reader ended");
-            }
-            Message::Connected | Message::Disconnected | Message::Answer { .. } => {}
-        }
-        Next::Stay
-    }
-
-    fn on_plain(&mut self, subject: &str, reply: Option<String>, payload: Bytes) {
-        let subjects = names::subjects();
-        if let Some(operation) = subjects.parse_api(subject) {
-            let (operation, encoding) = (operation.to_owned(), Encoding::MessagePack);
-            self.mailbox.push_back(Input::Request { operation, payload, encoding, reply });
-            return;
-        }
-        let Some(from) = subjects.parse_agent(subject) else { return };
-        let unreadable = |reason: String| Input::Unreadable {
-            subject: subject.to_owned(),
-            payload: payload.clone(),
-            reason,
-        };
-        let input = match from {
-            AgentSubject::Register(agent) => match from_msgpack::<Register>(&payload) {
-                Ok(request) if request.agent == agent => match reply {
-                    Some(reply) => Input::Register { request: Box::new(request), reply },
-                    None => unreadable("registration without a reply subject".to_owned()),
-                },
-                Ok(request) => unreadable(format!("agent `{}` here", request.agent)),
-                Err(e) => unreadable(e.to_string()),
-            },
-            AgentSubject::Beat(agent) => match from_msgpack(&payload) {
-                Ok(beat) => Input::Beat { agent, beat },
-                Err(e) => unreadable(e.to_string()),
-            },
-        };
-        self.mailbox.push_back(input);
-    }
-
-    /// The server has answered.
-    pub(super) fn on_answer(
-        &mut self,
-        net: &mut Net,
-        token: u64,
-        answer: Answer,
-        now: Now,
-    ) -> Next {
-        if self.storing.as_ref().is_some_and(|storing| storing.token == token) {
-            return self.on_append(net, answer, now);
-        }
-        if let Some((_, then)) = self.awaited.take_if(|(awaited, _)| *awaited == token) {
-            return match (answer, then) {
-                (Answer::Done | Answer::Stored(Ok(_)), then) => {
-                    if let Some((subject, payload)) = then {
-                        self.send(net, subject, payload);
-                    }
-                    Next::Stay
-                }
-                (_, _) => Next::StartOver("an effect failed"),
-            };
-        }
-        if let Some((_, complete)) = self.archiving.take_if(|(awaited, _)| *awaited == token) {
-            return match answer {
-                Answer::Stored(Ok(_)) => {
-                    self.mailbox.push_back(Input::Archived(complete));
-                    Next::Stay
-                }
-                _ => Next::StartOver("the history failed"),
-            };
-        }
-        if self.saving.take_if(|awaited| *awaited == token).is_some() {
-            self.on_saved(net, answer);
-        }
-        Next::Stay
-    }
-
-    /// Goes as far as it can without waiting.
-    pub(super) fn go_on(&mut self, net: &mut Net, now: Now, dies_in: &mut Option<u32>) -> Next {
+    async fn take_turns(&mut self) -> Result<(), Error> {
+        let port = self.port.clone();
+        let mut role = self.leadership.watch();
+        let mut tick = pin!(port.sleep(HEARTBEAT));
+        // The first turn asks the agents to register.
+        let mut is_unfinished = true;
+        let mut arrived = Vec::new();
         loop {
-            if let Some(why) = self.broken.take() {
-                return Next::StartOver(why);
-            }
-            if let Some(left) = dies_in {
-                if *left == 0 {
-                    return Next::Die;
-                }
-                *left -= 1;
-            }
-            let waits = self.storing.is_some() && !sabotage::is("answered-before-stored");
-            if waits || self.awaited.is_some() {
-                return Next::Stay;
-            }
-            match self.effects.pop_front() {
-                Some(effect) => self.carry_out(net, effect),
-                None if self.storing.is_some() => return Next::Stay,
-                None if self.has_work(now) => self.turn(net, now),
-                None => {
-                    self.arm(net, now);
-                    return Next::Stay;
+            if !is_unfinished {
+                let due = self.leading.with(|led| led.actor.next_deadline());
+                let made = self.made.clone();
+                tokio::select! {
+                    biased;
+                    _ = port.lost() => {}
+                    _ = role.changed() => {}
+                    () = port.has_message() => {}
+                    () = until_any(&made) => {}
+                    () = &mut tick => {
+                        tick.set(port.sleep(HEARTBEAT));
+                        arrived.push(Input::Tick);
+                    }
+                    () = until(&port, due) => {}
                 }
             }
-        }
-    }
-
-    fn has_work(&self, now: Now) -> bool {
-        let due = self.parts.actor.next_deadline();
-        let is_due = self.is_due && due.is_some_and(|at| at <= now.wall);
-        self.is_unfinished || is_due || !self.mailbox.is_empty()
-    }
-
-    fn arm(&mut self, net: &mut Net, now: Now) {
-        let due = self.parts.actor.next_deadline();
-        self.is_due = false;
-        if due != self.deadline.1
-            && let Some(at) = due
-        {
-            self.deadline = (self.deadline.0 + 1, due);
-            let delay = millis(at.since(now.wall));
-            net.timer(self.parts.node, self.parts.life, delay, Timer::Deadline(self.deadline.0));
-        }
-    }
-
-    fn turn(&mut self, net: &mut Net, now: Now) {
-        // A deadline may be another one after the turn, or be due at once.
-        self.deadline.1 = None;
-        let count = self.mailbox.len().min(TURN_INPUTS);
-        let inputs: Vec<Input> = self.mailbox.drain(..count).collect();
-        for input in &inputs {
-            if let Input::Submission(submission) = input {
-                self.submissions.push(submission.sequence);
+            if *role.borrow_and_update() == Role::Standby {
+                return Err(Error::Fenced { sequence: self.journal.position().sequence + 1 });
             }
+            if port.is_lost() {
+                return Err(Error::Unavailable("the connection to NATS was lost".to_owned()));
+            }
+            arrived.append(&mut self.made.lock().expect("one thread uses it"));
+            while arrived.len() < TURN_INPUTS
+                && let Some(message) = port.next_message()
+            {
+                take(message, &mut arrived)?;
+            }
+            is_unfinished = self.turn(std::mem::take(&mut arrived)).await?;
         }
-        let turn = self.parts.actor.turn(inputs, now);
-        self.is_unfinished = turn.is_unfinished;
-        if turn.groups.is_empty() {
-            return self.give_out(net, turn, now);
-        }
-        let parts = &self.parts;
-        let term = parts.actor.state().term;
-        let sealed: VecDeque<Sealed> =
-            parts.position.seal(parts.nonce, term, now.wall, &turn.groups).into();
-        let count = turn.groups.len();
-        for message in &sealed {
-            net.oracle.on_decided(message.position, &message.payload);
-        }
-        net.trace.note(net.now, sealed.len() as u64, || format!("a turn of {count} groups"));
-        let token = self.append(net, sealed.front().expect("groups make messages"));
+    }
+
+    fn now(&self) -> Now {
+        Now { wall: self.port.wall(), monotonic: self.port.elapsed() }
+    }
+
+    async fn turn(&mut self, inputs: Vec<Input>) -> Result<bool, Error> {
+        let submissions: Vec<u64> = inputs
+            .iter()
+            .filter_map(|input| match input {
+                Input::Submission(submission) => Some(submission.sequence),
+                _ => None,
+            })
+            .collect();
+        let now = self.now();
+        let mut turn = self.leading.with(|led| led.actor.turn(inputs, now));
+        let is_unfinished = turn.is_unfinished;
+        let groups = turn.groups.clone();
         if sabotage::is("answered-before-stored") {
-            let ready = self.parts.actor.stored(turn, now);
-            return self.give_early(ready, sealed, token);
+            let early = std::mem::take(&mut turn);
+            let effects = self.leading.with(|led| led.actor.stored(early, now));
+            self.give_out(effects, submissions.clone()).await?;
         }
-        self.storing = Some(Storing { turn, rest: sealed, token, is_refused: false });
-    }
-
-    /// A deliberate bug: what a turn decided is given out while it is being stored.
-    fn give_early(&mut self, effects: Effects, rest: VecDeque<Sealed>, token: u64) {
-        self.queue(effects);
-        self.storing = Some(Storing { turn: Turn::default(), rest, token, is_refused: false });
-    }
-
-    fn append(&self, net: &mut Net, sealed: &Sealed) -> u64 {
-        let Parts { node, life, .. } = self.parts;
-        let demands = Demands {
-            expected_last: Some(sealed.position.sequence - 1)
-                .filter(|_| !sabotage::is("append-not-fenced")),
-            ..Demands::default()
-        };
-        let (subject, payload) = (names::JOURNAL_SUBJECT.to_owned(), sealed.payload.clone());
-        net.ask(node, life, REQUEST_TIMEOUT, |token| Op::Store { subject, payload, demands, token })
-    }
-
-    /// An append was answered, or not; then the journal is looked at, as only that tells.
-    fn on_append(&mut self, net: &mut Net, answer: Answer, now: Now) -> Next {
-        let Some(mut storing) = self.storing.take() else { return Next::Stay };
-        let Some(sealed) = storing.rest.front().cloned() else { return Next::Stay };
-        let Parts { node, life, .. } = self.parts;
-        let next = sealed.position.sequence;
-        let is_refused = matches!(answer, Answer::Stored(Err(PublishError::WrongLastSequence)));
-        match answer {
-            Answer::Stored(Ok(Ack { sequence, .. })) if sequence == next => {
-                return self.on_stored(net, storing, now);
-            }
-            Answer::Message(Some(stored)) if stored == sealed.payload => {
-                return self.on_stored(net, storing, now);
-            }
-            Answer::Stored(Ok(_)) | Answer::Message(Some(_)) => {
-                // The state is a turn ahead of what is stored.
-                self.storing = Some(storing);
-                return Next::Fenced;
-            }
-            // Neither ours nor another's: the journal ends before what was stored.
-            Answer::Message(None) if storing.is_refused => {
-                self.storing = Some(storing);
-                return Next::StartOver("the journal has lost messages");
-            }
-            Answer::Message(None) => storing.token = self.append(net, &sealed),
-            Answer::Stored(Err(PublishError::NoStream)) => return Next::StartOver("no journal"),
-            Answer::Stored(Err(_)) | Answer::TimedOut => {
-                let stream = names::JOURNAL.to_owned();
-                storing.token = net.ask(node, life, REQUEST_TIMEOUT, |token| Op::Get {
-                    stream,
-                    sequence: next,
-                    token,
-                });
-                storing.is_refused = is_refused;
-            }
-            _ => return Next::StartOver("the journal answers oddly"),
+        if !groups.is_empty() {
+            self.store(groups, now).await?;
         }
-        self.storing = Some(storing);
-        Next::Stay
+        let (term, position) = self.leading.with(|led| (led.actor.state().term, led.position));
+        self.leadership.set_ready(Some((term, position)));
+        self.leadership.make_certain(position).await?;
+        let now = self.now();
+        let effects = self.leading.with(|led| led.actor.stored(turn, now));
+        self.give_out(effects, submissions).await?;
+        self.save();
+        Ok(is_unfinished)
     }
 
-    fn on_stored(&mut self, net: &mut Net, mut storing: Storing, now: Now) -> Next {
-        if let Some(sealed) = storing.rest.pop_front() {
-            self.parts.position = sealed.position;
-            net.oracle.on_acknowledged(sealed.position.sequence);
+    async fn store(
+        &mut self,
+        groups: Vec<windrow_coordinator::shell::journal::Group>,
+        now: Now,
+    ) -> Result<(), Error> {
+        let term = self.leading.with(|led| {
+            led.is_storing = true;
+            led.actor.state().term
+        });
+        let nonce = self.leadership.nonce();
+        for message in self.journal.position().seal(nonce, term, now.wall, &groups) {
+            self.port.want(Want::Decided(message.position, message.payload));
         }
-        match storing.rest.front() {
-            Some(sealed) => {
-                storing.token = self.append(net, sealed);
-                self.storing = Some(storing);
+        self.port.note(groups.len() as u64, format!("a turn of {} groups", groups.len()));
+        match self.journal.append(term, now.wall, &groups).await {
+            Ok(stored) => {
+                for message in stored {
+                    self.port.want(Want::Acknowledged(message.sequence));
+                }
             }
-            None => self.give_out(net, storing.turn, now),
+            Err(e) => {
+                self.pending = Some(Pending { term, at: now.wall, groups });
+                return Err(e);
+            }
         }
-        Next::Stay
+        let position = self.journal.position();
+        self.leading.with(|led| (led.is_storing, led.position) = (false, position));
+        // What the stream of events has a record of.
+        let payload = Bytes::copy_from_slice(&position.sequence.to_le_bytes());
+        let subject = names::EVENTS_SUBJECT.to_owned();
+        self.port.send(Op::Publish { subject, reply: None, payload });
+        Ok(())
     }
 
-    fn give_out(&mut self, net: &mut Net, turn: Turn, now: Now) {
-        let effects = self.parts.actor.stored(turn, now);
-        self.queue(effects);
-        self.save(net);
+    async fn give_out(&mut self, effects: Effects, submissions: Vec<u64>) -> Result<(), Error> {
+        for joined in effects.registered {
+            self.join(joined).await?;
+        }
+        for (subject, payload) in effects.messages {
+            self.publish(subject, payload);
+        }
+        for agent in effects.register {
+            self.publish(names::subjects().control(&agent), to_msgpack(&Control::Register));
+        }
+        for letter in effects.dead {
+            self.port.want(Want::DeadLetter(letter.payload.clone()));
+            self.keep(format!("sim.dead.{}", letter.source), letter.payload).await?;
+        }
+        for sequence in submissions {
+            let (stream, consumer) = (names::SUBMIT.to_owned(), "coordinator".to_owned());
+            self.port.send(Op::Ack { stream, consumer, sequence });
+        }
+        for reply in effects.replies {
+            self.reply(reply);
+        }
+        if let Some(upto) = effects.reports_upto {
+            let stream = names::REPORTS.to_owned();
+            self.port.send(Op::Purge { stream, before: upto + 1 });
+        }
+        // Fewer jobs finish than stay in memory, so there are no pages.
+        if let Some(Batch::Pieces(pieces, complete)) = effects.to_history {
+            let payload = Bytes::from(pieces.len().to_le_bytes().to_vec());
+            let (port, made) = (self.port.clone(), self.made.clone());
+            self.port.spawn(async move {
+                let subject = "sim.history.x".to_owned();
+                let demands = Demands::default();
+                let op = |token| Op::Store { subject, payload, demands, token };
+                if let Answer::Stored(Ok(_)) = port.ask_as_a_client(op).await {
+                    made.lock().expect("one thread uses it").push(Input::Archived(complete));
+                }
+            });
+        }
+        Ok(())
     }
 
-    fn queue(&mut self, effects: Effects) {
-        let queue = &mut self.effects;
-        queue.extend(effects.registered.into_iter().map(Effect::Join));
-        queue.extend(effects.messages.into_iter().map(|(to, what)| Effect::Send(to, what)));
-        queue.extend(effects.register.into_iter().map(Effect::AskToRegister));
-        queue.extend(effects.dead.into_iter().map(Effect::Bury));
-        queue.extend(self.submissions.drain(..).map(Effect::Acknowledge));
-        queue.extend(effects.replies.into_iter().map(Effect::Reply));
-        queue.extend(effects.reports_upto.map(Effect::ForgetReports));
-        let batch = effects.to_history;
-        queue.extend(batch.and_then(|batch| match batch {
-            Batch::Pieces(pieces, complete) => Some(Effect::Store(complete, pieces.len())),
-            // Fewer jobs finish than stay in memory.
-            Batch::Page(..) => None,
-        }));
-    }
-
-    fn carry_out(&mut self, net: &mut Net, effect: Effect) {
-        let Parts { node, life, .. } = self.parts;
-        match effect {
-            Effect::Join(joined) => self.join(net, joined),
-            Effect::Send(subject, payload) => self.send(net, subject, payload),
-            Effect::AskToRegister(agent) => {
-                let subject = names::subjects().control(&agent);
-                self.send(net, subject, to_msgpack(&Control::Register));
-            }
-            Effect::Bury(letter) => {
-                net.oracle.on_dead_letter(letter.payload.clone());
-                let subject = format!("sim.dead.{}", letter.source);
-                let token = net.ask(node, life, REQUEST_TIMEOUT, |token| Op::Store {
-                    subject,
-                    payload: letter.payload,
-                    demands: Demands::default(),
-                    token,
-                });
-                self.awaited = Some((token, None));
-            }
-            Effect::Acknowledge(sequence) => {
-                let (stream, consumer) = (names::SUBMIT.to_owned(), "coordinator".to_owned());
-                net.send(node, Op::Ack { stream, consumer, sequence });
-            }
-            Effect::Reply(reply) => self.reply(net, reply),
-            Effect::ForgetReports(upto) => {
-                let stream = names::REPORTS.to_owned();
-                net.send(node, Op::Purge { stream, before: upto + 1 });
-            }
-            Effect::Store(complete, pieces) => {
-                let payload = Bytes::from(pieces.to_le_bytes().to_vec());
-                let token = net.ask(node, life, REQUEST_TIMEOUT, |token| Op::Store {
-                    subject: "sim.history.x".to_owned(),
-                    payload,
-                    demands: Demands::default(),
-                    token,
-                });
-                self.archiving = Some((token, complete));
-            }
+    /// Stores something and waits for it.
+    async fn keep(&self, subject: String, payload: Bytes) -> Result<(), Error> {
+        let demands = Demands::default();
+        let op = |token| Op::Store { subject, payload, demands, token };
+        match self.port.ask_as_a_client(op).await {
+            Answer::Stored(Ok(_)) => Ok(()),
+            other => Err(Error::Unavailable(format!("not kept: {other:?}"))),
         }
     }
 
-    fn send(&self, net: &mut Net, subject: String, payload: Vec<u8>) {
-        net.send(self.parts.node, Op::Publish { subject, reply: None, payload: payload.into() });
+    fn publish(&self, subject: String, payload: Vec<u8>) {
+        self.port.send(Op::Publish { subject, reply: None, payload: payload.into() });
     }
 
     /// Answers with a byte before the body: whether it is an error.
-    fn reply(&self, net: &mut Net, reply: Reply) {
+    fn reply(&self, reply: Reply) {
         let Reply { to, body, encoding } = reply;
         let (is_error, bytes) = match body {
             Body::Answer(Ok(bytes)) => (0, bytes.to_vec()),
@@ -460,21 +286,20 @@ impl Leader {
         };
         let mut payload = vec![is_error];
         payload.extend(bytes);
-        self.send(net, to, payload);
+        self.publish(to, payload);
     }
 
     /// A new session: a consumer of its own, then the answer.
-    fn join(&mut self, net: &mut Net, joined: Joined) {
-        let Parts { node, life, .. } = self.parts;
+    async fn join(&self, joined: Joined) -> Result<(), Error> {
         let Joined { agent, reply, before, outcome } = joined;
         let (session, fenced): (u64, Vec<Held>) = match outcome {
             Ok(accepted) => accepted,
             Err(error) => {
                 let message = error.message;
-                return self.send(net, reply, to_msgpack(&RegisterReply::Refused { message }));
+                self.publish(reply, to_msgpack(&RegisterReply::Refused { message }));
+                return Ok(());
             }
         };
-        let state = self.parts.actor.state();
         let subject = names::subjects().lease(&names::name(names::ENVIRONMENT), &agent);
         let spec = ConsumerSpec {
             name: format!("{agent}-{session}"),
@@ -484,62 +309,106 @@ impl Leader {
             ack_wait: Some(30_000),
             max_ack_pending: 1024,
         };
-        let accepted = RegisterReply::Accepted(Session {
-            session,
-            term: state.term,
-            stream: names::LEASES.to_owned(),
-            consumer: spec.name.clone(),
-            heartbeat_millis: millis(HEARTBEAT),
-            fenced,
-            self_fence: state.agents[&agent].disconnect.self_fence(),
+        let accepted = self.leading.with(|led| {
+            let state = led.actor.state();
+            RegisterReply::Accepted(Session {
+                session,
+                term: state.term,
+                stream: names::LEASES.to_owned(),
+                consumer: spec.name.clone(),
+                heartbeat_millis: millis(HEARTBEAT),
+                fenced,
+                self_fence: state.agents[&agent].disconnect.self_fence(),
+            })
         });
         let instead_of = before.map(|before| format!("{agent}-{before}"));
         let stream = names::LEASES.to_owned();
-        let token = net.ask(node, life, REQUEST_TIMEOUT, |token| Op::MakeConsumer {
+        let made = self.port.ask_as_a_client(|token| Op::MakeConsumer {
             stream,
             spec,
             instead_of,
             purge: true,
             token,
         });
-        self.awaited = Some((token, Some((reply, to_msgpack(&accepted)))));
-    }
-
-    /// Stores a snapshot if one is due.
-    fn save(&mut self, net: &mut Net) {
-        let Parts { node, life, snapshot_every, position, snapshot_at, .. } = self.parts;
-        if self.saving.is_some() || position.sequence < snapshot_at + snapshot_every {
-            return;
-        }
-        self.parts.snapshot_at = position.sequence;
-        let bytes: Bytes = snapshot::encode(self.parts.actor.state(), position).into();
-        net.oracle.on_snapshot(self.parts.actor.state(), position, &bytes);
-        let name = format!("{:020}", position.sequence);
-        let op = |token| Op::PutObject { name, bytes, token };
-        self.saving = Some(net.ask(node, life, REQUEST_TIMEOUT, op));
-    }
-
-    fn on_saved(&mut self, net: &mut Net, answer: Answer) {
-        let Parts { node, life, .. } = self.parts;
-        match answer {
+        match made.await {
             Answer::Done => {
-                let op = |token| Op::ListObjects { token };
-                self.saving = Some(net.ask(node, life, REQUEST_TIMEOUT, op));
+                self.publish(reply, to_msgpack(&accepted));
+                Ok(())
             }
-            Answer::Names(names) => {
-                let (old, kept) = names.split_at(names.len().saturating_sub(2));
-                for name in old {
-                    net.send(node, Op::DeleteObject { name: name.clone() });
-                }
-                if let Some(before) = kept.first().and_then(|name| name.parse().ok()) {
-                    let stream = names::JOURNAL.to_owned();
-                    net.send(node, Op::Purge { stream, before });
-                }
-            }
-            // The journal is kept; the next snapshot tries again.
-            _ => {}
+            other => Err(Error::Unavailable(format!("session of `{agent}`: {other:?}"))),
         }
     }
+
+    /// Makes a snapshot beside the loop, if one is due.
+    fn save(&mut self) {
+        let at = self.journal.position().sequence;
+        if at >= self.snapshot_at + self.snapshot_every {
+            self.snapshot_at = at;
+            let port = self.port.clone();
+            self.port.spawn(async move { snapshot_task::take(&port, at).await });
+        }
+    }
+}
+
+async fn until(port: &Port, deadline: Option<Timestamp>) {
+    match deadline {
+        Some(at) => port.sleep(at.since(port.wall()).max(Duration::from_millis(1))).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until_any(made: &Mutex<Vec<Input>>) {
+    std::future::poll_fn(|_| match made.lock().expect("one thread uses it").is_empty() {
+        true => std::task::Poll::Pending,
+        false => std::task::Poll::Ready(()),
+    })
+    .await;
+}
+
+fn take(message: Message, arrived: &mut Vec<Input>) -> Result<(), Error> {
+    match message {
+        Message::Plain { subject, reply, payload } => {
+            arrived.extend(plain(&subject, reply, payload));
+        }
+        Message::Delivered { consumer, deliveries } => {
+            let is_submission = consumer == "coordinator";
+            let read =
+                |delivery| if is_submission { submission(delivery) } else { report(delivery) };
+            arrived.extend(deliveries.into_iter().map(read));
+        }
+        Message::PullEnded { consumer } => {
+            return Err(Error::Unavailable(format!("the reader of {consumer} has ended")));
+        }
+        Message::Connected | Message::Disconnected | Message::Answer { .. } => {}
+    }
+    Ok(())
+}
+
+fn plain(subject: &str, reply: Option<String>, payload: Bytes) -> Option<Input> {
+    let subjects = names::subjects();
+    if let Some(operation) = subjects.parse_api(subject) {
+        let (operation, encoding) = (operation.to_owned(), Encoding::MessagePack);
+        return Some(Input::Request { operation, payload, encoding, reply });
+    }
+    let unreadable = |reason: String| Input::Unreadable {
+        subject: subject.to_owned(),
+        payload: payload.clone(),
+        reason,
+    };
+    Some(match subjects.parse_agent(subject)? {
+        AgentSubject::Register(agent) => match from_msgpack::<Register>(&payload) {
+            Ok(request) if request.agent == agent => match reply {
+                Some(reply) => Input::Register { request: Box::new(request), reply },
+                None => unreadable("registration without a reply subject".to_owned()),
+            },
+            Ok(request) => unreadable(format!("agent `{}` here", request.agent)),
+            Err(e) => unreadable(e.to_string()),
+        },
+        AgentSubject::Beat(agent) => match from_msgpack(&payload) {
+            Ok(beat) => Input::Beat { agent, beat },
+            Err(e) => unreadable(e.to_string()),
+        },
+    })
 }
 
 fn submission(delivery: Delivery) -> Input {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{Happening, Message, Net, Node};
-use crate::bus::{Ack, ConsumerSpec, Demands, Info, PublishError, Purge, StreamSpec};
+use crate::bus::{Ack, ConsumerSpec, Demands, Info, PublishError, Purge};
 use crate::names;
 
 /// What a node asks of the server.
@@ -33,6 +33,7 @@ pub enum Op {
         sequence: u64,
         token: u64,
     },
+    /// Messages from this one on; answered when there is one.
     Read {
         stream: String,
         from: u64,
@@ -80,9 +81,9 @@ pub enum Op {
     DeleteObject {
         name: String,
     },
-    /// Makes the journal anew, to begin with this number.
-    RemakeJournal {
-        first: u64,
+    /// Removes the journal's messages before this number, which may be behind the last.
+    PurgeJournal {
+        before: u64,
         token: u64,
     },
     /// Key-value: what is there.
@@ -117,6 +118,15 @@ pub enum Answer {
     TimedOut,
 }
 
+/// A read that is answered when there is a message.
+pub(super) struct PendingRead {
+    node: Node,
+    epoch: u32,
+    stream: String,
+    from: u64,
+    token: u64,
+}
+
 /// Messages of one read.
 const READ_MESSAGES: usize = 256;
 /// Messages of one delivery.
@@ -138,7 +148,7 @@ impl Op {
             | Self::PutObject { token, .. }
             | Self::GetObject { token, .. }
             | Self::ListObjects { token }
-            | Self::RemakeJournal { token, .. }
+            | Self::PurgeJournal { token, .. }
             | Self::Look { token, .. }
             | Self::Set { token, .. } => Some(*token),
             Self::Publish { .. }
@@ -195,26 +205,19 @@ impl Net {
             Op::Get { stream, sequence, .. } => {
                 Answer::Message(self.bus.message(&stream, sequence).ok().map(|(_, p)| p))
             }
-            Op::Read { stream, from, .. } => self
-                .bus
-                .read(&stream, from, READ_MESSAGES)
-                .map_or(Answer::NotFound, Answer::Messages),
+            Op::Read { stream, from: first, token } => {
+                let epoch = self.epoch(from);
+                let read = PendingRead { node: from, epoch, stream, from: first, token };
+                self.reads.push(read);
+                return self.answer_reads();
+            }
             Op::MakeConsumer { stream, spec, instead_of, purge, .. } => {
                 self.make_consumer(&stream, spec, instead_of, purge)
             }
-            Op::PutObject { name, bytes, .. } => {
-                self.bus.put_object(names::SNAPSHOTS, &name, bytes);
-                Answer::Done
-            }
+            Op::PutObject { name, bytes, .. } => self.put_object(&name, bytes),
             Op::GetObject { name, .. } => Answer::Object(self.bus.object(names::SNAPSHOTS, &name)),
             Op::ListObjects { .. } => Answer::Names(self.bus.objects(names::SNAPSHOTS)),
-            Op::RemakeJournal { first, .. } => {
-                // It may be gone altogether.
-                self.bus.delete_stream(names::JOURNAL).ok();
-                let spec = StreamSpec::file(names::JOURNAL, names::JOURNAL_SUBJECT);
-                self.bus.create_stream(StreamSpec { first_sequence: first, ..spec });
-                Answer::Done
-            }
+            Op::PurgeJournal { before, .. } => self.purge_journal(before),
             Op::Look { key, .. } => Answer::Value(self.bus.kv_get(names::LEADER, &key)),
             Op::Set { key, value, revision, .. } => {
                 Answer::Revision(self.bus.kv_update(names::LEADER, &key, value, revision).ok())
@@ -237,10 +240,50 @@ impl Net {
         if let Ok(ack) = stored {
             if subject == names::JOURNAL_SUBJECT {
                 self.oracle.on_journal(self.now, ack.sequence, &payload);
+                self.answer_reads();
             }
             self.feed_subject(subject);
         }
         stored
+    }
+
+    fn put_object(&mut self, name: &str, bytes: Bytes) -> Answer {
+        self.oracle.on_snapshot(&bytes);
+        self.bus.put_object(names::SNAPSHOTS, name, bytes);
+        Answer::Done
+    }
+
+    fn purge_journal(&mut self, before: u64) -> Answer {
+        let Ok(info) = self.bus.info(names::JOURNAL) else { return Answer::NotFound };
+        if before > info.last + 1 {
+            let name = format!("{:020}", before - 1);
+            let snapshot = self.bus.object(names::SNAPSHOTS, &name);
+            self.oracle.on_jump(self.now, before - 1, snapshot.as_deref());
+            self.inject("journal healed from memory");
+        }
+        let purge = Purge { before: Some(before), filter: None };
+        self.bus.purge(names::JOURNAL, &purge).map_or(Answer::NotFound, |_| Answer::Done)
+    }
+
+    /// Answers those who read, if there is something for them.
+    fn answer_reads(&mut self) {
+        for read in std::mem::take(&mut self.reads) {
+            let PendingRead { node, epoch, stream, from, token } = read;
+            if !self.is_current(node, epoch) {
+                continue;
+            }
+            match self.bus.read(&stream, from, READ_MESSAGES) {
+                Ok(messages) if messages.is_empty() => {
+                    self.reads.push(PendingRead { node, epoch, stream, from, token });
+                }
+                Ok(_) if self.random.chance(self.weather.unanswered) => self.inject("answer lost"),
+                Ok(messages) => {
+                    let answer = Answer::Messages(messages);
+                    self.deliver(node, Message::Answer { token, answer });
+                }
+                Err(_) => self.deliver(node, Message::Answer { token, answer: Answer::NotFound }),
+            }
+        }
     }
 
     fn publish(&mut self, subject: &str, reply: Option<String>, payload: Bytes) {

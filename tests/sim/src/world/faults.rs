@@ -107,7 +107,7 @@ impl World {
 
     fn lose_tail(&mut self, count: u64, delay: u64) {
         // Only where somebody remembers: what a cold start does is not this simulation's matter.
-        let leads = self.coordinators.iter().any(|c| c.leader().is_some());
+        let leads = self.coordinators.iter().any(|c| c.leads());
         let all_run = self.coordinators.iter().all(|c| c.is_running() && !c.is_frozen());
         if !leads || !all_run || self.spares_coordinators() {
             return;
