@@ -7,6 +7,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use windrow_common::ids::{JobId, LeaseId};
@@ -102,6 +103,16 @@ pub struct AttemptKey {
     pub lease: LeaseId,
     /// The child's index; 0 for a single job.
     pub child: u32,
+}
+
+/// When attempts must be over although their agent may be dead or stand still, since this host was
+/// started: others get their work afterwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fence {
+    /// They are asked to end.
+    pub stop_at: Duration,
+    /// They are killed, and none starts any more.
+    pub kill_at: Duration,
 }
 
 /// Variables of a container or process. Some are secret, so only their names are ever shown.

@@ -2,9 +2,11 @@
 //! the agent, so that a restarted agent finds its jobs running and learns their true exit codes.
 //!
 //! It decides nothing: it starts, signals and reaps what the agent on its socket says, and keeps
-//! each end until the agent has it on disk. Four threads: the server takes requests and starts
-//! processes, the reaper waits for their ends, the writer sends events, the upkeep (the main
-//! thread) leaves when there is nothing to keep.
+//! each end until the agent has it on disk. Where no two attempts may run at once the agent says, ever
+//! anew, by when all must be over; the keeper sees to that if the agent is dead or stands still. Five
+//! threads: the server takes requests and starts processes, the reaper waits for their ends, the
+//! writer sends events, the watchdog ends what must be over, the upkeep (the main thread) leaves
+//! when there is nothing to keep.
 
 use std::fs::{self, File, TryLockError};
 use std::io::Write;
@@ -27,11 +29,13 @@ mod scratch;
 mod server;
 mod spawn;
 mod table;
+mod watchdog;
 
 pub use launch::{LAUNCH, launch};
 
 use scratch::Scratches;
 use table::{State, Table};
+use watchdog::Watchdog;
 
 /// The socket's name in the keeper's directory.
 pub(crate) const SOCKET: &str = "keeper.sock";
@@ -88,8 +92,12 @@ pub fn run(directory: &Path) -> anyhow::Result<()> {
     let (scratches, leavings) = opened.with_context(|| format!("use `{}`", spare.display()))?;
     let scratches = Arc::new(scratches);
     thread("cleaner", move || scratch::clean(&leavings))?;
-    let server = server::Server::new(directory, listener, null, Arc::clone(&scratches));
-    start_threads(&table, server, &scratches)?;
+    let watchdog = Arc::new(Watchdog::new().context("make a timer")?);
+    let server = {
+        let (scratches, watchdog) = (Arc::clone(&scratches), Arc::clone(&watchdog));
+        server::Server::new(directory, listener, null, scratches, watchdog)
+    };
+    start_threads(&table, server, &scratches, watchdog)?;
     say(READY)?;
     upkeep(&table, &scratches, &home);
     if home.is_ours() {
@@ -160,11 +168,14 @@ fn start_threads(
     table: &Arc<Table>,
     server: server::Server,
     scratches: &Arc<Scratches>,
+    watchdog: Arc<Watchdog>,
 ) -> anyhow::Result<()> {
     let (shared, scratches) = (Arc::clone(table), Arc::clone(scratches));
     thread("reaper", move || reap::run(&shared, &scratches))?;
     let shared = Arc::clone(table);
     thread("writer", move || write_events(&shared))?;
+    let shared = Arc::clone(table);
+    thread("watchdog", move || watchdog.run(&shared))?;
     let shared = Arc::clone(table);
     thread("server", move || server.run(&shared))
 }

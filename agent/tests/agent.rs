@@ -9,11 +9,12 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use cluster::{Cluster, wait_for};
-use nix::sys::signal::Signal;
+use cluster::{Cluster, PATIENCE, wait_for};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use windrow_common::units::Resources;
 use windrow_common::wire::agent::{EndCause, Held, Report, SelfFence};
-use windrow_common::wire::lease::{Order, Stop};
+use windrow_common::wire::lease::{Lease, Order, Stop};
 
 #[tokio::test]
 async fn an_array_runs_and_its_output_arrives() {
@@ -333,4 +334,71 @@ async fn an_agent_that_stood_still_kills_first_and_obeys_no_old_orders() {
     let (ended, _) = cluster.ended(1).await;
     assert_eq!((ended[&0].lease, ended[&0].cause), (lease.id, EndCause::HostLost));
     assert!(!old.exists());
+}
+
+/// An agent that stands still ends nothing. Its keeper does, by the time that others may begin.
+#[tokio::test]
+async fn jobs_of_an_agent_that_stands_still_are_ended_by_its_keeper() {
+    let mut cluster = Cluster::start().await;
+    let agent = cluster.start_agent(&[]);
+    let (lease, groups) = stubborn_jobs(&mut cluster).await;
+    agent.signal(Signal::SIGSTOP);
+    for group in groups {
+        wait_until_gone(group).await;
+    }
+    agent.signal(Signal::SIGCONT);
+    cluster.accept(Vec::new()).await;
+    let (ended, _) = cluster.ended(2).await;
+    assert!(ended.values().all(|one| (one.lease, one.cause) == (lease.id, EndCause::HostLost)));
+    assert_eq!(ended[&0].reason.as_deref(), Some("no coordinator could be reached"));
+    // What was agreed then holds no longer.
+    cluster.lease("exit 9", 1).await;
+    assert_eq!(cluster.ended(1).await.0[&0].exit_code, Some(9));
+}
+
+/// The same of one that was killed.
+#[tokio::test]
+async fn jobs_of_a_killed_agent_are_ended_by_its_keeper() {
+    let mut cluster = Cluster::start().await;
+    let mut agent = cluster.start_agent(&[]);
+    let (lease, groups) = stubborn_jobs(&mut cluster).await;
+    agent.signal(Signal::SIGKILL);
+    agent.wait().await;
+    for group in groups {
+        wait_until_gone(group).await;
+    }
+    let _agent = cluster.start_agent(&[]);
+    let register = cluster.accept(Vec::new()).await;
+    assert_eq!(register.held.len(), 1, "{register:?}");
+    let (ended, _) = cluster.ended(2).await;
+    assert!(ended.values().all(|one| (one.lease, one.cause) == (lease.id, EndCause::HostLost)));
+}
+
+/// Two jobs that ignore SIGTERM, under a strict policy, and their process groups.
+async fn stubborn_jobs(cluster: &mut Cluster) -> (Lease, Vec<Pid>) {
+    let fence = SelfFence { stop_after_millis: 3000, kill_after_millis: Some(6000) };
+    cluster.agree(Vec::new(), Some(fence)).await;
+    let directory = cluster.scratch().to_owned();
+    let script = format!(
+        "trap '' TERM; echo $$ > {0}/new-$AWS_BATCH_JOB_ARRAY_INDEX; mv {0}/new-$AWS_BATCH_JOB_ARRAY_INDEX {0}/job-$AWS_BATCH_JOB_ARRAY_INDEX; while :; do sleep 0.1; done",
+        directory.display()
+    );
+    let lease = cluster.lease(&script, 2).await;
+    let mut groups = Vec::new();
+    for index in 0..2 {
+        let file = directory.join(format!("job-{index}"));
+        wait_for(&file).await;
+        let pid = std::fs::read_to_string(file).unwrap();
+        groups.push(Pid::from_raw(pid.trim().parse().unwrap()));
+    }
+    (lease, groups)
+}
+
+async fn wait_until_gone(group: Pid) {
+    let gone = async {
+        while killpg(group, None).is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.expect("the keeper ends it");
 }

@@ -6,10 +6,15 @@ mod support;
 
 use std::fs;
 use std::process::Command;
+use std::time::Duration;
 
 use support::{World, config, host, mount, shell, skipped, volume, wait_for};
 use tokio::sync::mpsc::channel;
-use windrow_agent::executor::{DockerExecutor, Error, ExecutorEvent, StopSignal};
+use windrow_agent::executor::process::CgroupMode;
+use windrow_agent::executor::{
+    DockerExecutor, Error, ExecutorEvent, Fence, ProcessConfig, ProcessExecutor, StopSignal,
+};
+use windrow_agent::shell::clock::since_boot;
 use windrow_common::wire::container::{ContainerSpec, VolumeSource};
 use windrow_common::wire::lease::TaskSpec;
 
@@ -212,4 +217,32 @@ async fn no_engine_is_said_at_once() {
     let (sender, _events) = channel(1);
     let error = DockerExecutor::open(config, sender).unwrap_err();
     assert!(matches!(error, Error::NoDocker { .. }), "{error:?}");
+}
+
+/// Containers of an agent that stands still, or is dead, are over in time: its keeper ends them.
+#[tokio::test]
+async fn a_keeper_ends_containers_that_must_be_over_and_none_starts() {
+    if skipped() {
+        return;
+    }
+    let mut world = World::new();
+    let key = world.start(shell("trap '' TERM; echo up; while :; do sleep 0.1; done")).await;
+    world.logged(key, "up").await;
+    let directory = world.directory.path();
+    let config = ProcessConfig {
+        directory: directory.join("keeper"),
+        logs: directory.join("process-logs"),
+        scratch: directory.join("process-scratch"),
+        keeper_program: Some(env!("CARGO_BIN_EXE_windrow-agent").into()),
+        cgroup: CgroupMode::Off,
+    };
+    let keeper = ProcessExecutor::open(config, channel(64).0).unwrap();
+    let fence = Some(Fence { stop_at: Duration::ZERO, kill_at: since_boot() });
+    keeper.fence(fence, Some(world.executor.containers())).await;
+    assert_eq!(world.exit(key).await, (137, false));
+
+    world.executor.fence(fence);
+    let late = world.start(shell("true")).await;
+    let reason = world.start_failure(late).await;
+    assert!(reason.contains("no coordinator was reached"), "{reason}");
 }

@@ -13,9 +13,10 @@ use tempfile::TempDir;
 use tokio::sync::mpsc::{Receiver, channel};
 use windrow_agent::executor::process::CgroupMode;
 use windrow_agent::executor::{
-    AttemptKey, Environment, ExecutorEvent, ProcessConfig, ProcessExecutor, StartRequest,
+    AttemptKey, Environment, ExecutorEvent, Fence, ProcessConfig, ProcessExecutor, StartRequest,
     StopSignal,
 };
+use windrow_agent::shell::clock::since_boot;
 use windrow_common::ids::{JobId, LeaseId};
 use windrow_common::units::Resources;
 use windrow_common::wire::container::{ContainerSpec, Secret, Ulimit};
@@ -370,6 +371,37 @@ async fn terminate_asks_and_kill_ends() {
     world.logged(stubborn, "no").await;
     world.executor.stop(stubborn, StopSignal::Kill).await;
     assert_eq!(world.exit(stubborn).await, (137, false));
+}
+
+/// Of an agent that stands still, or is dead, everything is over in time.
+#[tokio::test]
+async fn the_keeper_ends_what_must_be_over_and_starts_no_more() {
+    let mut world = World::new();
+    let fence = |millis| {
+        let kill_at = since_boot() + Duration::from_millis(millis);
+        Some(Fence { stop_at: Duration::ZERO, kill_at })
+    };
+    let polite = shell("trap 'echo asked; exit 0' TERM; echo up; while :; do sleep 0.01; done");
+    let polite = world.start(polite).await;
+    let stubborn = world.start(shell("trap '' TERM; echo up; while :; do sleep 0.01; done")).await;
+    for key in [polite, stubborn] {
+        world.logged(key, "up").await;
+    }
+    world.executor.fence(fence(60_000), None).await;
+    let lost =
+        |key| move |e: &ExecutorEvent| matches!(e, ExecutorEvent::Lost { key: k, .. } if *k == key);
+    world.event(lost(polite)).await;
+    assert!(world.log(polite).ends_with("asked\n"), "{}", world.log(polite));
+    world.executor.fence(fence(200), None).await;
+    world.event(lost(stubborn)).await;
+    let late = world.start(shell("echo no")).await;
+    world.event(lost(late)).await;
+    assert!(fs::read(world.directory.path().join(format!("logs/{}", late.child))).is_err());
+    // It has reached a coordinator again.
+    world.executor.fence(fence(60_000), None).await;
+    world.executor.fence(None, None).await;
+    world.seen.clear();
+    assert_eq!(world.run(shell("exit 4")).await.0, 4);
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use windrow_common::wire::agent::{EndCause, SelfFence};
 
 use super::held::Record;
 use super::{Core, Ending};
+use crate::executor::Fence;
 
 /// Heartbeats whose answers are awaited; of older ones an answer means nothing new.
 const AWAITED_MAX: usize = 64;
@@ -92,6 +93,15 @@ impl Core {
         }
         Some(self.contact.last? + Duration::from_millis(fence.stop_after_millis))
             .filter(|_| !self.is_out_of_reach)
+    }
+
+    /// Where no two attempts may run at once: when all here must be over even if this agent does not see
+    /// to it.
+    pub fn must_end_by(&self) -> Option<Fence> {
+        let SelfFence { stop_after_millis, kill_after_millis } = self.held.self_fence?;
+        let last = self.contact.last?;
+        let after = |millis| last + Duration::from_millis(millis);
+        Some(Fence { stop_at: after(stop_after_millis), kill_at: after(kill_after_millis?) })
     }
 
     /// Stops everything once no coordinator was reached for too long. Called before anything else is

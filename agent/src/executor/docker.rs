@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use windrow_common::ids::Name;
 use windrow_common::time::wall_clock;
 
-use super::{Adopted, AttemptKey, Error, ExecutorEvent, StartRequest, StopSignal};
+use super::{Adopted, AttemptKey, Error, ExecutorEvent, Fence, StartRequest, StopSignal};
 
 mod attempt;
 mod container;
@@ -33,9 +33,12 @@ mod images;
 mod life;
 mod logs;
 mod pause;
+mod watchdog;
 
-use group::{Found, Group, labels, read_labels, volume_owner};
+use group::{Found, Group, read_labels, volume_owner};
 use life::Stage;
+pub use watchdog::Containers;
+pub(crate) use watchdog::end_all;
 
 /// Longest wait for the engine's answer: it is slow when it starts many containers.
 const ANSWER_SECONDS: u64 = 120;
@@ -97,6 +100,8 @@ struct Inner {
     slots: Semaphore,
     images: images::Images,
     attempts: Mutex<BTreeMap<AttemptKey, Record>>,
+    /// When everything must be over.
+    fence: Mutex<Option<Fence>>,
 }
 
 /// What is known of an attempt that is not forgotten.
@@ -130,6 +135,7 @@ impl DockerExecutor {
             slots: Semaphore::new(config.starts_max.max(1)),
             images: images::Images::default(),
             attempts: Mutex::default(),
+            fence: Mutex::default(),
             config,
         };
         let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
@@ -142,12 +148,7 @@ impl DockerExecutor {
     /// # Errors
     /// [`Error::Docker`] when the engine cannot list containers.
     pub async fn adopt(&self) -> Result<Vec<Adopted>, Error> {
-        let config = &self.inner.config;
-        let wanted = vec![
-            format!("{}={}", labels::AGENT, config.agent),
-            format!("{}={}", labels::STATE_DIRECTORY, config.state_directory.display()),
-        ];
-        let filters = HashMap::from([("label".to_owned(), wanted)]);
+        let filters = self.containers().filters();
         let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
         let listed = self.inner.docker.list_containers(Some(options)).await;
         let listed = listed.map_err(|source| refused("list the agent's containers", source))?;
@@ -288,6 +289,18 @@ impl DockerExecutor {
             // Fails only when its task is over.
             let _ = record.stop.send(Stop { signal: Some(signal) });
         }
+    }
+
+    /// No container starts once this time is over, whatever its task was doing when the agent stood
+    /// still.
+    pub fn fence(&self, fence: Option<Fence>) {
+        *self.inner.fence.lock().unwrap_or_else(PoisonError::into_inner) = fence;
+    }
+
+    /// What finds all containers of this agent.
+    pub fn containers(&self) -> Containers {
+        let DockerConfig { socket, agent, state_directory, .. } = self.inner.config.clone();
+        Containers { socket, agent, state_directory }
     }
 
     /// Removes the containers of attempts whose end the agent has on disk, with their volumes.

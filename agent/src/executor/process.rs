@@ -10,7 +10,8 @@ use std::sync::{Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{self, Sender};
 
-use super::{Adopted, AttemptKey, Error, ExecutorEvent, StartRequest, StopSignal, secrets};
+use super::docker::Containers;
+use super::{Adopted, AttemptKey, Error, ExecutorEvent, Fence, StartRequest, StopSignal, secrets};
 use crate::keeper::protocol::{Known, Order, Request};
 
 mod connect;
@@ -120,6 +121,12 @@ impl ProcessExecutor {
     /// Signals an attempt; nothing happens when it has ended.
     pub async fn stop(&self, key: AttemptKey, signal: StopSignal) {
         self.send(vec![Request::Stop { key, signal }]).await;
+    }
+
+    /// From now on all attempts, and these containers, must be over by this time: the keeper sees to it
+    /// if this agent does not.
+    pub async fn fence(&self, fence: Option<Fence>, containers: Option<Containers>) {
+        self.send(vec![Request::Fence { fence, containers }]).await;
     }
 
     /// Drops the records of attempts whose end the agent has on disk, failed starts included.

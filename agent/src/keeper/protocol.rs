@@ -13,10 +13,11 @@ use windrow_common::time::Timestamp;
 use windrow_common::units::Resources;
 use windrow_common::wire::container::Ulimit;
 
-use crate::executor::{AttemptKey, Environment, StopSignal};
+use crate::executor::docker::Containers;
+use crate::executor::{AttemptKey, Environment, Fence, StopSignal};
 
 /// Version of the types below. Raised when a side must not talk to an older one.
-pub(crate) const VERSION: u16 = 1;
+pub(crate) const VERSION: u16 = 2;
 
 /// Largest frame in bytes: far above any batch, far below what a corrupt length could claim.
 pub(crate) const FRAME_BYTES_MAX: u32 = 64 << 20;
@@ -30,6 +31,9 @@ pub(crate) enum Request {
     Stop { key: AttemptKey, signal: StopSignal },
     /// Drop the records of ended attempts.
     Forget { keys: Vec<AttemptKey> },
+    /// From now on this holds in the place of what was said before: when every attempt must be over,
+    /// also these containers.
+    Fence { fence: Option<Fence>, containers: Option<Containers> },
 }
 
 /// One process to start.
@@ -67,6 +71,8 @@ pub(crate) enum Event {
     StartFailed { key: AttemptKey, at: Timestamp, reason: String },
     /// It ended and nothing of it runs any more.
     Exited { key: AttemptKey, at: Timestamp, exit_code: i32, out_of_memory: bool },
+    /// It was ended, or not started, because its time was over: see [`Request::Fence`].
+    Fenced { key: AttemptKey, at: Timestamp },
 }
 
 /// An attempt in a snapshot.
@@ -75,7 +81,7 @@ pub(crate) struct Known {
     pub(crate) key: AttemptKey,
     pub(crate) started_at: Timestamp,
     pub(crate) pid: i32,
-    /// How it ended ([`Event::Exited`] or [`Event::StartFailed`]); absent while it runs.
+    /// How it ended, by the event that tells it; absent while it runs.
     pub(crate) end: Option<Event>,
 }
 

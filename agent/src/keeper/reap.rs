@@ -107,7 +107,11 @@ fn end_of_main(state: &mut State, key: AttemptKey) {
         out_of_memory = exit_code == EXIT_KILLED && cgroup.ran_out_of_memory();
         cgroup.kill();
     }
-    let end = Event::Exited { key, at: wall_clock(), exit_code, out_of_memory };
+    let at = wall_clock();
+    let end = match attempt.is_fenced {
+        true => Event::Fenced { key, at },
+        false => Event::Exited { key, at, exit_code, out_of_memory },
+    };
     attempt.phase = Phase::Draining(end);
     state.draining.push(key);
 }

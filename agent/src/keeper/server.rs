@@ -10,8 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
 use windrow_common::time::wall_clock;
 
 use super::cgroup::{Cgroup, Hierarchy};
@@ -19,7 +17,9 @@ use super::protocol::{self, Event, Order, Request};
 use super::scratch::Scratches;
 use super::spawn::{self, Spawned};
 use super::table::{Attempt, Phase, Table};
+use super::watchdog::Watchdog;
 use crate::executor::{AttemptKey, StopSignal};
+use crate::shell::clock::since_boot;
 
 /// Longest wait for the rest of a frame, or for an agent that does not read: it is on this host.
 const STALL_LIMIT: Duration = Duration::from_secs(10);
@@ -33,6 +33,7 @@ pub(super) struct Server {
     listener: UnixListener,
     null: File,
     scratches: Arc<Scratches>,
+    watchdog: Arc<Watchdog>,
     /// Opened by the first attempt that needs it.
     hierarchy: Option<Hierarchy>,
 }
@@ -43,8 +44,10 @@ impl Server {
         listener: UnixListener,
         null: File,
         scratches: Arc<Scratches>,
+        watchdog: Arc<Watchdog>,
     ) -> Self {
-        Self { directory: directory.to_owned(), listener, null, scratches, hierarchy: None }
+        let directory = directory.to_owned();
+        Self { directory, listener, null, scratches, watchdog, hierarchy: None }
     }
 
     /// Serves until the listener fails.
@@ -114,6 +117,9 @@ impl Server {
             match request {
                 Request::Start(order) => self.start(table, &order),
                 Request::Stop { key, signal } => stop(table, key, signal),
+                Request::Fence { fence, containers } => {
+                    self.watchdog.set(table, fence, containers);
+                }
                 Request::Forget { keys } => {
                     let mut state = table.lock();
                     state.forget(&keys);
@@ -126,15 +132,18 @@ impl Server {
     }
 
     fn start(&mut self, table: &Table, order: &Order) {
-        {
+        let is_too_late = {
             let mut state = table.lock();
             if state.attempts.contains_key(&order.key) {
                 return;
             }
             state.spawning = true;
-        }
-        let started = self.spawn(order);
-        let (attempt, event) = outcome(order.key, started);
+            state.fence.is_some_and(|fence| fence.kill_at <= since_boot())
+        };
+        let (attempt, event) = match is_too_late {
+            true => not_started(Event::Fenced { key: order.key, at: wall_clock() }),
+            false => outcome(order.key, self.spawn(order)),
+        };
         let mut state = table.lock();
         state.spawning = false;
         state.spawns_ended += 1;
@@ -189,38 +198,33 @@ fn outcome(
     match started {
         Ok((pid, Spawned { child, scratch }, cgroup)) => {
             let (child, phase) = (Some(child), Phase::Running);
-            let attempt = Attempt { started_at: at, pid, child, scratch, cgroup, phase };
+            let (is_asked, is_fenced) = (false, false);
+            let attempt =
+                Attempt { started_at: at, pid, child, scratch, cgroup, is_asked, is_fenced, phase };
             (attempt, Event::Started { key, at, pid })
         }
-        Err(reason) => {
-            let event = Event::StartFailed { key, at, reason };
-            let phase = Phase::Ended(event.clone());
-            let attempt =
-                Attempt { started_at: at, pid: 0, child: None, scratch: None, cgroup: None, phase };
-            (attempt, event)
-        }
+        Err(reason) => not_started(Event::StartFailed { key, at, reason }),
     }
 }
 
+/// The record and the event of an attempt that never ran.
+fn not_started(event: Event) -> (Attempt, Event) {
+    let attempt = Attempt {
+        started_at: wall_clock(),
+        pid: 0,
+        child: None,
+        scratch: None,
+        cgroup: None,
+        is_asked: false,
+        is_fenced: false,
+        phase: Phase::Ended(event.clone()),
+    };
+    (attempt, event)
+}
+
 fn stop(table: &Table, key: AttemptKey, signal: StopSignal) {
-    let state = table.lock();
-    let Some(attempt) = state.attempts.get(&key) else { return };
-    if !matches!(attempt.phase, Phase::Running) {
-        return;
-    }
-    // With the lock held the main process is not reaped, so the number is still its own. That it
-    // has ended just now is no failure.
-    let group = Pid::from_raw(attempt.pid);
-    match signal {
-        StopSignal::Terminate => {
-            let _ = killpg(group, Signal::SIGTERM);
-        }
-        StopSignal::Kill => {
-            let _ = killpg(group, Signal::SIGKILL);
-            if let Some(cgroup) = &attempt.cgroup {
-                cgroup.kill();
-            }
-        }
+    if let Some(attempt) = table.lock().attempts.get_mut(&key) {
+        attempt.signal(signal);
     }
 }
 

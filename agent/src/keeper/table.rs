@@ -10,11 +10,14 @@ use std::path::PathBuf;
 use std::process::Child;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use windrow_common::time::Timestamp;
 
 use super::cgroup::Cgroup;
 use super::protocol::{Event, Known, VERSION};
-use crate::executor::AttemptKey;
+use crate::executor::docker::Containers;
+use crate::executor::{AttemptKey, Fence, StopSignal};
 
 /// An attempt as the keeper sees it.
 pub(super) struct Attempt {
@@ -26,6 +29,10 @@ pub(super) struct Attempt {
     /// The directory to remove at its end.
     pub(super) scratch: Option<PathBuf>,
     pub(super) cgroup: Option<Cgroup>,
+    /// Whether it was asked to end.
+    pub(super) is_asked: bool,
+    /// Whether it is ended because its time is over.
+    pub(super) is_fenced: bool,
     pub(super) phase: Phase,
 }
 
@@ -51,6 +58,12 @@ pub(super) struct State {
     pub(super) spawning: bool,
     /// How many spawns have ended, well or not.
     pub(super) spawns_ended: u64,
+    /// When everything must be over.
+    pub(super) fence: Option<Fence>,
+    /// Containers for which that holds too.
+    pub(super) containers: Option<Containers>,
+    /// Whether that is still to be seen to.
+    pub(super) is_guarding: bool,
     /// Events for the client, at most three an attempt. Empty without a client: a snapshot tells
     /// the next one.
     outbox: Vec<Event>,
@@ -65,7 +78,8 @@ pub(super) struct Table {
     outgoing: Condvar,
     /// A process was started, or a spawn ended.
     pub(super) spawned: Condvar,
-    /// An attempt began or ended to drain, was forgotten, or the client came or went.
+    /// An attempt began or ended to drain, was forgotten, the client came or went, or
+    /// what must be over is.
     pub(super) upkeep: Condvar,
 }
 
@@ -128,9 +142,10 @@ impl Table {
 }
 
 impl State {
-    /// Whether nobody listens and nothing runs.
+    /// Whether nobody listens, nothing runs, and nothing is to be ended later.
     pub(super) fn is_quiet(&self) -> bool {
-        self.client.is_none() && self.mains.is_empty() && self.draining.is_empty() && !self.spawning
+        let is_idle = self.mains.is_empty() && self.draining.is_empty() && !self.spawning;
+        self.client.is_none() && is_idle && !self.is_guarding
     }
 
     /// Whether events wait to be sent.
@@ -149,6 +164,25 @@ impl State {
 }
 
 impl Attempt {
+    /// Signals it, if it runs. To be called with the lock held: the main process is not reaped then, so
+    /// the number is still its own. That it has ended just now is no failure.
+    pub(super) fn signal(&mut self, signal: StopSignal) {
+        if !matches!(self.phase, Phase::Running) {
+            return;
+        }
+        self.is_asked = true;
+        let group = Pid::from_raw(self.pid);
+        match signal {
+            StopSignal::Terminate => drop(killpg(group, Signal::SIGTERM)),
+            StopSignal::Kill => {
+                let _ = killpg(group, Signal::SIGKILL);
+                if let Some(cgroup) = &self.cgroup {
+                    cgroup.kill();
+                }
+            }
+        }
+    }
+
     fn known(&self, key: AttemptKey) -> Known {
         let end = match &self.phase {
             Phase::Running | Phase::Draining(_) => None,

@@ -114,13 +114,14 @@ async fn open_executors(
     held: &Held,
     events: &mpsc::Sender<Vec<ExecutorEvent>>,
 ) -> Result<Executors, Error> {
-    let process = config.process.enabled.then(|| ProcessConfig {
+    let process = ProcessConfig {
         directory: directory.keeper(),
         logs: directory.logs(),
         scratch: directory.scratch(),
         keeper_program: None,
         cgroup: config.process.cgroup,
-    });
+    };
+    let process = (process, config.process.enabled);
     let docker = docker_config(config, directory, agent);
     let mut containers =
         held.leases.values().filter(|lease| lease.spec.executor() == Executor::Docker);

@@ -11,6 +11,7 @@ pub fn moment() -> Moment {
     Moment { wall: wall_clock(), monotonic: since_boot() }
 }
 
-fn since_boot() -> Duration {
+/// How long this host runs, suspended or not.
+pub fn since_boot() -> Duration {
     clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
 }

@@ -32,7 +32,7 @@ use super::start::start_request;
 use crate::config::OnStop;
 use crate::core::held::Record;
 use crate::core::{Core, Input, Observed, StartPlan};
-use crate::executor::{AttemptKey, ExecutorEvent, LogFiles, StartRequest, StopSignal};
+use crate::executor::{AttemptKey, ExecutorEvent, Fence, LogFiles, StartRequest, StopSignal};
 
 /// Longest time that a stopping agent waits for its jobs to end by themselves.
 const CLOSE_GRACE_MAX: Duration = Duration::from_secs(10);
@@ -89,6 +89,7 @@ impl Parts {
     /// Gives executors their orders.
     async fn direct(
         &mut self,
+        fence: Option<Option<Fence>>,
         requests: Vec<StartRequest>,
         stops: Vec<(AttemptKey, StopSignal)>,
         forgets: Vec<AttemptKey>,
@@ -96,6 +97,9 @@ impl Parts {
         let Self { executors, events, early, .. } = self;
         let work = async {
             let mut refused = Vec::new();
+            if let Some(fence) = fence {
+                executors.fence(fence).await;
+            }
             if !requests.is_empty() {
                 refused = executors.start(requests).await;
             }
@@ -127,6 +131,8 @@ pub struct EventLoop {
     beats: Interval,
     /// Set once the agent is stopping: when to give up waiting.
     close_at: Option<Duration>,
+    /// What executors were told of the time by when all must be over; absent: nothing yet.
+    fence: Option<Option<Fence>>,
 }
 
 enum Turn {
@@ -148,6 +154,7 @@ impl EventLoop {
             reporter: None,
             beats: beats(Duration::from_secs(3600)),
             close_at: None,
+            fence: None,
         }
     }
 
@@ -337,10 +344,16 @@ impl EventLoop {
         }
         self.acknowledge(orders).await;
         let requests = self.prepare(&output.starts).await;
-        self.parts.direct(requests, output.stops, output.forgets).await;
+        // Before anything starts.
+        let fence = Some(self.parts.core.must_end_by()).filter(|fence| self.fence != Some(*fence));
+        self.fence = fence.or(self.fence);
+        self.parts.direct(fence, requests, output.stops, output.forgets).await;
         if output.register {
             self.leave_session();
-            self.registration.want(&self.parts.link);
+            // A connection that comes later begins with a registration anyway.
+            if self.parts.link.is_connected() {
+                self.registration.want(&self.parts.link);
+            }
         }
         if self.parts.journal.is_overgrown()
             && let Err(error) = self.parts.journal.compact(self.parts.core.held())

@@ -11,7 +11,7 @@ use windrow_common::wire::agent::Executor;
 
 use crate::config::Switch;
 use crate::executor::{
-    Adopted, AttemptKey, DockerConfig, DockerExecutor, Error, ExecutorEvent, ProcessConfig,
+    Adopted, AttemptKey, DockerConfig, DockerExecutor, Error, ExecutorEvent, Fence, ProcessConfig,
     ProcessExecutor, StartRequest, StopSignal,
 };
 
@@ -24,25 +24,32 @@ const ENGINE_PAUSE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Executors {
     process: Option<ProcessExecutor>,
+    /// Where no plain processes run the keeper only sees to it that containers end in time.
+    runs_processes: bool,
     docker: Option<DockerExecutor>,
     /// Attempts of the Docker executor that are not forgotten; all others are processes.
     in_docker: BTreeSet<AttemptKey>,
 }
 
 impl Executors {
-    /// Opens what is configured. `is_docker_needed`: the journal knows of running containers, so an
+    /// Opens what is configured. `runs_processes`: jobs without an image too. `is_docker_needed`: the journal knows of running containers, so an
     /// engine that does not answer yet is waited for a while before they count as lost.
     ///
     /// # Errors
     /// When the keeper cannot be started, or Docker is switched on and does not answer.
     pub async fn open(
-        process: Option<ProcessConfig>,
+        (process, runs_processes): (ProcessConfig, bool),
         docker: (Switch, DockerConfig),
         is_docker_needed: bool,
         events: &mpsc::Sender<Vec<ExecutorEvent>>,
     ) -> Result<Self, Error> {
-        let open = |config| ProcessExecutor::open(config, events.clone());
-        let process = process.map(open).transpose()?;
+        let process = match ProcessExecutor::open(process, events.clone()) {
+            Err(error) if !runs_processes => {
+                warn!(%error, "without a keeper, containers of an agent that stands still run on");
+                None
+            }
+            opened => Some(opened?),
+        };
         let docker = match docker {
             (Switch::Off, _) => None,
             (Switch::On, config) => Some(open_docker(&config, is_docker_needed, events).await?),
@@ -54,12 +61,12 @@ impl Executors {
                 }
             },
         };
-        Ok(Self { process, docker, in_docker: BTreeSet::new() })
+        Ok(Self { process, runs_processes, docker, in_docker: BTreeSet::new() })
     }
 
     /// What works here, for the coordinator.
     pub fn kinds(&self) -> Vec<Executor> {
-        let process = self.process.iter().map(|_| Executor::Process);
+        let process = self.runs_processes.then_some(Executor::Process).into_iter();
         process.chain(self.docker.iter().map(|_| Executor::Docker)).collect()
     }
 
@@ -84,7 +91,7 @@ impl Executors {
         let (images, commands): (Vec<_>, Vec<_>) =
             requests.into_iter().partition(|request| request.spec.executor() == Executor::Docker);
         let mut refused = Vec::new();
-        match &self.process {
+        match self.process.as_ref().filter(|_| self.runs_processes) {
             Some(process) if !commands.is_empty() => process.start(commands).await,
             Some(_) => {}
             None => refused.extend(commands.iter().map(refuse)),
@@ -110,6 +117,17 @@ impl Executors {
                 (_, Some(process)) => process.stop(key, signal).await,
                 (_, None) => {}
             }
+        }
+    }
+
+    /// Says by when everything must be over, from now on.
+    pub async fn fence(&self, fence: Option<Fence>) {
+        if let Some(docker) = &self.docker {
+            docker.fence(fence);
+        }
+        if let Some(process) = &self.process {
+            let containers = self.docker.as_ref().map(DockerExecutor::containers);
+            process.fence(fence, containers).await;
         }
     }
 

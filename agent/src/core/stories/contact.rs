@@ -54,6 +54,22 @@ fn fault_5_an_agent_that_is_not_answered_stops_its_jobs_itself() {
 }
 
 #[test]
+fn what_must_be_over_moves_on_with_each_answer() {
+    let mut w = strict();
+    let registered = w.now.monotonic;
+    let of = |w: &World| w.core.must_end_by().map(|fence| (fence.stop_at, fence.kill_at));
+    assert_eq!(of(&w), Some((registered + 20 * SECOND, registered + 27 * SECOND)));
+    w.advance(5 * SECOND);
+    let number = beat(&mut w);
+    w.advance(SECOND);
+    heard(&mut w, number);
+    assert_eq!(of(&w), Some((registered + 25 * SECOND, registered + 32 * SECOND)));
+    w.self_fence = Some(SelfFence { stop_after_millis: 20_000, kill_after_millis: None });
+    w.register(Vec::new());
+    assert_eq!(of(&w), None, "nothing was promised");
+}
+
+#[test]
 fn contact_counts_from_when_the_answered_heartbeat_was_sent() {
     let mut w = strict();
     w.run(1, 1);

@@ -1,5 +1,6 @@
 //! The life of one attempt: images, containers, their starts, ends and output.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use bollard::query_parameters::CreateContainerOptionsBuilder;
@@ -14,6 +15,7 @@ use super::group::Group;
 use super::life::{Exit, Health, Life, Outcome, Stage, Step};
 use super::{Inner, Stop, images, logs, pause};
 use crate::executor::{AttemptKey, ExecutorEvent, StartRequest, secrets};
+use crate::shell::clock::since_boot;
 
 /// How often the health of a container is asked for while others wait for it.
 const HEALTH_PERIOD: Duration = Duration::from_millis(500);
@@ -91,6 +93,10 @@ impl Inner {
     }
 
     async fn start_container(&self, name: &str) -> Result<(), String> {
+        let fence = *self.fence.lock().unwrap_or_else(PoisonError::into_inner);
+        if fence.is_some_and(|fence| fence.kill_at <= since_boot()) {
+            return Err("no coordinator was reached for too long".to_owned());
+        }
         let started = self.docker.start_container(name, None).await;
         started.map_err(|e| format!("CannotStartContainerError: {}", message(&e)))
     }

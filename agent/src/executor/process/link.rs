@@ -42,6 +42,8 @@ pub(super) struct Link {
     events: Sender<Vec<ExecutorEvent>>,
     /// Shared by the two directions, which run in one task.
     seen: Mutex<BTreeMap<AttemptKey, Seen>>,
+    /// When all must be over, as it was last said: a new keeper is to know.
+    fence: Mutex<Option<Request>>,
 }
 
 impl Link {
@@ -51,7 +53,7 @@ impl Link {
         found: &[Known],
     ) -> Self {
         let seen = found.iter().map(|known| (known.key, seen_of(known))).collect();
-        Self { config, events, seen: Mutex::new(seen) }
+        Self { config, events, seen: Mutex::new(seen), fence: Mutex::default() }
     }
 
     /// Runs until the executor is dropped.
@@ -105,6 +107,7 @@ impl Link {
                     seen.entry(order.key).or_insert(Seen::Requested);
                 }
                 Request::Stop { .. } => {}
+                Request::Fence { .. } => *self.fence() = Some(request.clone()),
                 Request::Forget { keys } => keys.iter().for_each(|key| {
                     seen.remove(key);
                 }),
@@ -138,7 +141,9 @@ impl Link {
                 Event::Started { key, pid, .. } => {
                     seen.insert(*key, Seen::Started(*pid));
                 }
-                Event::StartFailed { key, .. } | Event::Exited { key, .. } => {
+                Event::StartFailed { key, .. }
+                | Event::Exited { key, .. }
+                | Event::Fenced { key, .. } => {
                     seen.insert(*key, Seen::Ended);
                 }
             }
@@ -153,7 +158,7 @@ impl Link {
             match connected {
                 Ok(Ok((mut stream, known))) => {
                     let (events, forgotten) = self.reconcile(&known);
-                    if let Err(error) = resend_forget(&mut stream, forgotten) {
+                    if let Err(error) = self.repeat(&mut stream, forgotten) {
                         tracing::warn!(%error, "cannot talk to the new keeper");
                         continue;
                     }
@@ -204,6 +209,21 @@ impl Link {
         (events, forgotten)
     }
 
+    /// Repeats what the keeper may not have heard. The frame fits into the socket's empty buffer.
+    fn repeat(&self, stream: &mut StdStream, keys: Vec<AttemptKey>) -> io::Result<()> {
+        let mut requests: Vec<_> = self.fence().clone().into_iter().collect();
+        if !keys.is_empty() {
+            requests.push(Request::Forget { keys });
+        }
+        stream.set_nonblocking(false)?;
+        protocol::write(stream, &requests)?;
+        stream.set_nonblocking(true)
+    }
+
+    fn fence(&self) -> MutexGuard<'_, Option<Request>> {
+        self.fence.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn seen(&self) -> MutexGuard<'_, BTreeMap<AttemptKey, Seen>> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -211,16 +231,6 @@ impl Link {
 
 fn seen_of(known: &Known) -> Seen {
     if known.end.is_some() { Seen::Ended } else { Seen::Started(known.pid) }
-}
-
-/// Repeats what the keeper may not have heard. The frame fits into the socket's empty buffer.
-fn resend_forget(stream: &mut StdStream, keys: Vec<AttemptKey>) -> io::Result<()> {
-    if keys.is_empty() {
-        return Ok(());
-    }
-    stream.set_nonblocking(false)?;
-    protocol::write(stream, &[Request::Forget { keys }])?;
-    stream.set_nonblocking(true)
 }
 
 /// The agent's words for a keeper's event; absent for the greeting.
@@ -232,6 +242,10 @@ pub(super) fn translate(event: Event) -> Option<ExecutorEvent> {
         Event::Exited { key, at, exit_code, out_of_memory } => {
             let (reason, containers) = (None, Vec::new());
             ExecutorEvent::Exited { key, at, exit_code, out_of_memory, reason, containers }
+        }
+        Event::Fenced { key, at } => {
+            let reason = "no coordinator could be reached".to_owned();
+            ExecutorEvent::Lost { key, at, reason }
         }
     })
 }
