@@ -160,9 +160,7 @@ impl EventLoop {
         effects: Effects,
         mut acknowledge: Vec<Unacknowledged>,
     ) -> Result<(), journal::Error> {
-        for joined in &effects.registered {
-            self.outlet.join(self.actor.state(), joined).await?;
-        }
+        self.outlet.join_all(self.actor.state(), &effects.registered).await?;
         for (subject, payload) in effects.messages {
             self.outlet.send(subject, payload).await;
         }

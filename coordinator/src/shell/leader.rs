@@ -28,13 +28,17 @@ use super::nats::{Nats, NatsJournal};
 use super::phases::Phases;
 use super::read_only::ReadOnly;
 use super::snapshot_task::Snapshots;
-use super::streams::{Opened, open};
+use super::streams::{Opened, insist, open, remove_consumer};
 use crate::actor::archiving::Keep;
 use crate::actor::{Actor, Now, Settings};
 use crate::config::Config;
 
 /// How long to wait before starting over.
 const RETRY_DELAY: Duration = Duration::from_millis(300);
+
+/// A connection without answer to two of these is given up. All agents wait for it, so it asks more often
+/// than theirs.
+const PING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// One coordinator: leading or standing by.
 pub struct Coordinator<'a> {
@@ -197,8 +201,11 @@ impl Coordinator<'_> {
         session: &mut Session,
         was_repaired: bool,
     ) -> Result<EventStream, Error> {
-        let client = self.config.nats.connect("windrow-coordinator events").await;
-        let client = client.map_err(Error::Unavailable)?;
+        let nats = &self.config.nats;
+        let options = nats.options("windrow-coordinator events").await;
+        // In the background: a server that is away must not hold up the first turn.
+        let options = options.map_err(Error::Unavailable)?.retry_on_initial_connect();
+        let client = nats.connect_with(options).await.map_err(Error::Unavailable)?;
         let memory = self.phases.memory.as_mut().expect("the rest was read into it");
         let streams = &session.streams;
         let (last, kept) = (memory.position.sequence, (wall_clock(), self.config.event_age.0));
@@ -277,6 +284,7 @@ async fn connect(
     over: &CancellationToken,
 ) -> Result<Client, Error> {
     let options = config.nats.options("windrow-coordinator").await.map_err(Error::Unavailable)?;
+    let options = options.ping_interval(PING_INTERVAL);
     let over = over.clone();
     let options = options.event_callback(move |event| {
         let (inputs, over) = (inputs.clone(), over.clone());
@@ -293,20 +301,25 @@ async fn connect(
 async fn read_all(session: &mut Session) -> Result<(), Error> {
     let Session { client, subjects, streams, tasks, sender, .. } = session;
     let names = &streams.outlet.names;
-    let failed = |e: &dyn std::fmt::Display| Error::Unavailable(format!("consumer: {e}"));
-    // Made anew, so that what a former coordinator had not acknowledged comes at once.
-    let config = names.submissions_consumer();
-    let durable = config.durable_name.clone().expect("it is durable");
-    streams.submissions.delete_consumer(&durable).await.ok();
-    let submissions = streams.submissions.create_consumer(config).await.map_err(|e| failed(&e))?;
-    let reports = streams.outlet.reports.create_consumer(names.reports_consumer()).await;
-    let reports = reports.map_err(|e| failed(&e))?;
+    // First, as what comes by these waits for nobody.
     let reader = inputs::read_requests(client.clone(), subjects.clone(), sender.clone());
     inputs::spawn(tasks, "requests", sender.clone(), reader);
     let reader = inputs::read_agents(client.clone(), subjects.clone(), sender.clone());
     inputs::spawn(tasks, "agents", sender.clone(), reader);
     let reader = inputs::read_standbys(client.clone(), subjects.clone(), sender.clone());
     inputs::spawn(tasks, "standbys", sender.clone(), reader);
+    // Made anew, so that what a former coordinator had not acknowledged comes at once.
+    let config = names.submissions_consumer();
+    let durable = config.durable_name.clone().expect("it is durable");
+    remove_consumer(&streams.submissions, &durable).await;
+    let submissions = insist("consumer of submissions", async || {
+        streams.submissions.create_consumer(config.clone()).await
+    });
+    let submissions = submissions.await?;
+    let reports = insist("consumer of reports", async || {
+        streams.outlet.reports.create_consumer(names.reports_consumer()).await
+    });
+    let reports = reports.await?;
     let reader = inputs::read_submissions(submissions, sender.clone());
     inputs::spawn(tasks, "submissions", sender.clone(), reader);
     let reader = inputs::read_reports(reports, sender.clone());

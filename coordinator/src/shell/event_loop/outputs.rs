@@ -1,5 +1,6 @@
 //! What the loop gives out, once the journal has the events.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,11 +28,16 @@ use crate::core::state::State;
 use crate::shell::history::History;
 use crate::shell::inputs::{Input, Unacknowledged};
 use crate::shell::journal;
+use crate::shell::streams::remove_consumer;
 
 /// Answers that read the history at the same time; others wait for these.
 const READING_MAX: usize = 64;
 /// Answers that wait for the history; more are refused, to be asked for again.
 const WAITING_MAX: usize = 4096;
+/// Sessions that are opened at the same time.
+const JOINS_MAX: usize = 32;
+/// How long each request for one may go unanswered.
+const JOIN_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// How often taken reports are removed from their stream.
 const FORGET_EVERY: Duration = Duration::from_secs(1);
 
@@ -164,9 +170,35 @@ impl Outlet {
         Ok(())
     }
 
+    /// Gives new sessions their consumers and answers the agents. Of an agent that has asked more than
+    /// once the last one counts. Those that cannot have one now are told to ask again.
+    pub(super) async fn join_all(
+        &self,
+        state: &State,
+        joined: &[Joined],
+    ) -> Result<(), journal::Error> {
+        let last: BTreeMap<&Name, &Joined> = joined.iter().map(|one| (&one.agent, one)).collect();
+        let last: Vec<&Joined> = last.into_values().collect();
+        let mut are_open = true;
+        for some in last.chunks(JOINS_MAX) {
+            if are_open {
+                let joins = some.iter().map(|joined| self.join(state, joined));
+                for is_open in futures::future::join_all(joins).await {
+                    are_open &= is_open?;
+                }
+                continue;
+            }
+            // The others would wait in vain as well, one after the other.
+            for joined in some {
+                self.ask_to_register(&joined.agent).await;
+            }
+        }
+        Ok(())
+    }
+
     /// Gives a new session its consumer and answers the agent. What the former session had not
-    /// taken is removed first: the core has put it back.
-    pub(super) async fn join(&self, state: &State, joined: &Joined) -> Result<(), journal::Error> {
+    /// taken is removed first: the core has put it back. Whether NATS took part.
+    async fn join(&self, state: &State, joined: &Joined) -> Result<bool, journal::Error> {
         let reply = match &joined.outcome {
             Err(error) => {
                 warn!(agent = %joined.agent, reason = error.message, "agent refused");
@@ -180,8 +212,9 @@ impl Outlet {
                 let consumer = match consumer.await {
                     Ok(consumer) => consumer,
                     Err(e) if is_without_leader(&e) => {
-                        warn!(agent = %joined.agent, error = %e, "no session yet; the agent asks again");
-                        return Ok(());
+                        warn!(agent = %joined.agent, error = %e, "no session yet; the agent is to ask again");
+                        self.ask_to_register(&joined.agent).await;
+                        return Ok(false);
                     }
                     Err(e) => {
                         let reason = format!("session of agent `{}`: {e}", joined.agent);
@@ -201,7 +234,7 @@ impl Outlet {
             }
         };
         self.send(joined.reply.clone(), to_msgpack(&reply)).await;
-        Ok(())
+        Ok(true)
     }
 
     async fn open_session(
@@ -215,15 +248,15 @@ impl Outlet {
         if let Some(before) = before {
             let old = self.streams.names.lease_consumer(environment, agent, before);
             let old = old.durable_name.expect("lease consumers are durable");
-            // It may have expired by itself.
-            self.streams.leases.delete_consumer(&old).await.ok();
+            remove_consumer(&self.streams.leases, &old).await;
         }
-        self.streams.leases.purge().filter(config.filter_subject.clone()).await?;
+        let leases = &self.streams.leases;
+        soon(async { leases.purge().filter(config.filter_subject.clone()).await }).await?;
         let name = config.durable_name.clone().expect("lease consumers are durable");
-        match self.streams.leases.create_consumer(config.clone()).await {
+        match soon(leases.create_consumer(config.clone())).await {
             Err(e) if is_in_the_way(&e) => {
-                self.remove_sessions(agent).await?;
-                self.streams.leases.create_consumer(config).await?;
+                soon(self.remove_sessions(agent)).await?;
+                soon(leases.create_consumer(config)).await?;
             }
             created => drop(created?),
         }
@@ -273,14 +306,33 @@ async fn refuse(client: &Client, input: actor::Input, error: ApiError) {
     }
 }
 
+/// NATS did not answer in time.
+#[derive(Debug, thiserror::Error)]
+#[error("no answer within {JOIN_TIMEOUT:?}")]
+struct Unanswered;
+
+/// Waits for an answer of NATS, and not for long: everybody waits meanwhile.
+async fn soon<T, E: Into<async_nats::Error>>(
+    asked: impl Future<Output = Result<T, E>>,
+) -> Result<T, async_nats::Error> {
+    match tokio::time::timeout(JOIN_TIMEOUT, asked).await {
+        Ok(answered) => answered.map_err(Into::into),
+        Err(_) => Err(Unanswered.into()),
+    }
+}
+
 /// Whether another consumer reads the same orders.
-fn is_in_the_way(error: &ConsumerError) -> bool {
-    matches!(error.kind(), ConsumerErrorKind::JetStream(answer)
-        if answer.error_code() == ErrorCode::CONSUMER_WQ_CONSUMER_NOT_UNIQUE)
+fn is_in_the_way(error: &async_nats::Error) -> bool {
+    matches!(error.downcast_ref::<ConsumerError>().map(ConsumerError::kind),
+        Some(ConsumerErrorKind::JetStream(answer))
+            if answer.error_code() == ErrorCode::CONSUMER_WQ_CONSUMER_NOT_UNIQUE)
 }
 
 /// Whether the servers are about to choose who leads the stream: starting over would not help.
 fn is_without_leader(error: &async_nats::Error) -> bool {
+    if error.is::<Unanswered>() {
+        return true;
+    }
     let purge = error.downcast_ref::<PurgeError>().map(PurgeError::kind);
     let consumer = error.downcast_ref::<ConsumerError>().map(ConsumerError::kind);
     let answered = match (purge, consumer) {
