@@ -29,7 +29,7 @@ prepare_tools() {
             ;;
         chaos)
             need_nats_server
-            need_packages iproute2 iptables
+            need_packages iproute2 iptables libfaketime
             ;;
         python)
             need_nats_server

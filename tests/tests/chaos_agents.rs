@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use nix::sys::signal::Signal;
+use windrow_common::api::disconnect::DisconnectPolicy;
 use windrow_common::api::jobs::JobStatus;
 use windrow_tests::chaos::collect::{count, finish};
 use windrow_tests::chaos::history::History;
 use windrow_tests::chaos::load::Order;
 use windrow_tests::chaos::net::Cut;
+use windrow_tests::chaos::node::Node;
 use windrow_tests::chaos::{Options, Rig};
 use windrow_tests::part::signal;
 use windrow_tests::wait_until;
@@ -139,6 +141,44 @@ fn assert_replaced(rig: &Rig, cut: Cut) {
     rig.agents[0].heal();
     desk.fault_ends("a1");
     let history = finish(rig, &desk, LIMIT);
+    assert_eq!(count(&history, JobStatus::Succeeded), 60, "one attempt each, and losses are free");
+    assert!(lost(&history) > 0);
+}
+
+/// *Strict*: never two live attempts of a child. An agent stands still, one is killed and stays away, one is
+/// cut off, each until its work has been given to others. What attempts wrote shows that none of its
+/// own lived until then, although the first two agents could do nothing about it.
+#[test]
+fn strict_never_has_two_live_attempts() {
+    let policy = DisconnectPolicy {
+        lost_after_seconds: Some(10),
+        stop_after_seconds: Some(4),
+        strict: Some(true),
+        ..Default::default()
+    };
+    let options = Options { agents: 4, disconnect: Some(policy), ..small() };
+    let Some(mut rig) = Rig::start(&options) else { return };
+    let desk = rig.desk();
+    desk.submit(&Order::array(60, 15_000));
+    desk.wait_for_written(60, LIMIT);
+    type Do = fn(&mut Node);
+    let suffer: [(&str, Do, Do); 3] = [
+        ("stands still", |node| node.freeze(), |node| node.thaw()),
+        ("killed", Node::kill, Node::start),
+        ("cut off", |node| node.cut(Cut::Both), |node| node.heal()),
+    ];
+    for (agent, (what, begin, _)) in rig.agents.iter_mut().zip(suffer) {
+        desk.fault_begins(&agent.name, what);
+        begin(agent);
+    }
+    (0..3).for_each(|agent| rig.wait_for_loss(agent));
+    let before = desk.written();
+    wait_until("replacements to run", LIMIT, || (desk.written() > before + 4).then_some(()));
+    for (agent, (.., end)) in rig.agents.iter_mut().zip(suffer) {
+        end(agent);
+        desk.fault_ends(&agent.name);
+    }
+    let history = finish(&rig, &desk, 2 * LIMIT);
     assert_eq!(count(&history, JobStatus::Succeeded), 60, "one attempt each, and losses are free");
     assert!(lost(&history) > 0);
 }

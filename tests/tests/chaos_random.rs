@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use windrow_tests::chaos::{Options, random};
+use windrow_tests::chaos::random;
 
 /// All kinds of faults of this table that a node can have, at random, under load.
 #[test]
 fn a_random_mix_of_faults_loses_and_doubles_nothing() {
-    random::run(7, Duration::from_secs(60), &Options::default());
+    random::run(7, Duration::from_secs(60), &random::options());
 }

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use anyhow::bail;
+use windrow_tests::chaos::random;
 use windrow_tests::chaos::truth::Task;
-use windrow_tests::chaos::{Options, random};
 
 const USAGE: &str = "usage: windrow-chaos [--minutes N] [--seed S]
 Does random faults to a cluster of real processes under load, for N minutes (10), and checks
@@ -26,7 +26,7 @@ fn main() -> anyhow::Result<()> {
         }
     }
     let time = Duration::from_secs(60 * minutes);
-    if random::run(seed, time, &Options::default()).is_none() {
+    if random::run(seed, time, &random::options()).is_none() {
         bail!("nothing was tried");
     }
     Ok(())

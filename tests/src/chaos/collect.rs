@@ -81,6 +81,7 @@ pub fn gather(rig: &Rig, desk: &Desk, seconds: u64, with_events: bool) -> Histor
         runs,
         faults,
         lease_ttl: rig.lease_ttl(),
+        is_strict: rig.is_strict(),
         leftovers,
     }
 }

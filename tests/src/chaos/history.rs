@@ -30,6 +30,8 @@ pub struct History {
     pub faults: Vec<Fault>,
     /// How long an agent may go unheard before what it holds is given to others.
     pub lease_ttl: u64,
+    /// Whether it is promised that two attempts of a child never run at the same time.
+    pub is_strict: bool,
     /// What should have been cleaned up and was not.
     pub leftovers: Vec<String>,
 }

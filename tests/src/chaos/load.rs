@@ -14,7 +14,7 @@ use windrow_common::time::wall_clock;
 use super::client::Client;
 use super::history::{Awaits, Fault, Stop, Submission};
 use super::rig::NAME;
-use super::truth::Task;
+use super::truth::{ALIVE, Task};
 use crate::{program, wait_until};
 
 /// How long users repeat a request: longer than any fault lasts.
@@ -190,9 +190,10 @@ impl Desk {
         }
     }
 
-    /// Lines that attempts have written so far.
+    /// Lines of starts and ends that attempts have written so far.
     pub fn written(&self) -> usize {
-        std::fs::read_to_string(&self.truth).unwrap_or_default().lines().count()
+        let text = std::fs::read_to_string(&self.truth).unwrap_or_default();
+        text.lines().filter(|line| !line.starts_with(ALIVE)).count()
     }
 
     /// Waits until attempts have written so many lines, two for each that ends by itself.

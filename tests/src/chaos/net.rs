@@ -160,6 +160,13 @@ impl Host {
         }
     }
 
+    /// Loses all packets from and to this address from now on, until [`Host::heal`].
+    pub fn cut_from(&self, other: Ipv4Addr) {
+        let other = other.to_string();
+        self.iptables(&["-A", "INPUT", "-s", &other, "-j", "DROP"]);
+        self.iptables(&["-A", "OUTPUT", "-d", &other, "-j", "DROP"]);
+    }
+
     /// All packets pass again.
     pub fn heal(&self) {
         self.iptables(&["-F"]);

@@ -1,10 +1,12 @@
 //! One program on one host of a chaos network: started, killed, stopped, cut off.
 
 use std::ffi::OsString;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
 
+use super::clock::Clock;
 use super::net::{Cut, Host};
 use crate::part::{Part, is_alive, signal};
 use crate::wait_until;
@@ -19,6 +21,7 @@ pub struct Node {
     arguments: Vec<OsString>,
     log: PathBuf,
     part: Option<Part>,
+    clock: Option<Clock>,
 }
 
 impl Node {
@@ -30,7 +33,19 @@ impl Node {
         arguments: Vec<OsString>,
         log: PathBuf,
     ) -> Self {
-        Self { name: name.to_owned(), host, program, arguments, log, part: None }
+        Self { name: name.to_owned(), host, program, arguments, log, part: None, clock: None }
+    }
+
+    /// Its wall clock is to be set by [`Self::set_clock`], by way of this file, where that is possible.
+    #[must_use]
+    pub fn with_clock(mut self, file: PathBuf) -> Self {
+        self.clock = Clock::new(file);
+        self
+    }
+
+    /// Its wall clock is off by so many seconds from now on. False where that is not possible.
+    pub fn set_clock(&self, seconds: i64) -> bool {
+        self.clock.as_ref().map(|clock| clock.set(seconds)).is_some()
     }
 
     /// Starts it, unless it runs.
@@ -38,6 +53,9 @@ impl Node {
         if !self.is_running() {
             let mut command = self.host.command(&self.program);
             command.args(&self.arguments);
+            if let Some(clock) = &self.clock {
+                clock.take_effect_on(&mut command);
+            }
             self.part = Some(Part::start(&mut command, &self.log));
         }
     }
@@ -96,6 +114,11 @@ impl Node {
     /// Its packets are lost from now on.
     pub fn cut(&self, cut: Cut) {
         self.host.cut(cut);
+    }
+
+    /// Packets between it and another are lost from now on.
+    pub fn cut_from(&self, other: Ipv4Addr) {
+        self.host.cut_from(other);
     }
 
     /// Its packets pass again.

@@ -1,6 +1,7 @@
 //! A random mix of faults under a random load, from one seed. The seed decides what is done to whom and
-//! what is submitted; when the machine gets to it is not repeated.
+//! what is submitted; when the machine gets to it, and who leads then, is not repeated.
 
+use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -61,11 +62,16 @@ enum Fault {
     Freeze,
     FreezeHost,
     Partition(Cut),
+    /// From one NATS server.
+    CutFrom(usize),
+    /// Its wall clock is off by so many seconds.
+    Clock(i64),
 }
 
 impl Fault {
-    fn random(dice: &mut Dice) -> Self {
-        let all = [
+    fn random(kind: Kind, servers: usize, dice: &mut Dice) -> Self {
+        let cut = Self::CutFrom(dice.index(servers));
+        let mut all = vec![
             Self::Kill,
             Self::Kill,
             Self::PowerOff,
@@ -74,17 +80,29 @@ impl Fault {
             Self::Partition(Cut::Both),
             Self::Partition(Cut::In),
             Self::Partition(Cut::Out),
+            cut,
         ];
+        if kind == Kind::Coordinator {
+            let hour = 3_600;
+            all.extend([Self::Clock(hour), Self::Clock(-hour), cut]);
+        }
         all[dice.index(all.len())]
     }
 
-    fn begin(self, node: &mut Node) {
+    /// `servers`: the addresses of the NATS servers.
+    fn begin(self, node: &mut Node, servers: &[Ipv4Addr]) {
         match self {
             Self::Kill => node.kill(),
             Self::PowerOff => node.power_off(),
             Self::Freeze => node.freeze(),
             Self::FreezeHost => node.freeze_host(),
             Self::Partition(cut) => node.cut(cut),
+            Self::CutFrom(server) => node.cut_from(servers[server]),
+            Self::Clock(seconds) => {
+                if !node.set_clock(seconds) {
+                    eprintln!("{}: its clock cannot be set: libfaketime is missing", node.name);
+                }
+            }
         }
     }
 
@@ -93,9 +111,60 @@ impl Fault {
             Self::Kill | Self::PowerOff => node.start(),
             Self::Freeze => node.thaw(),
             Self::FreezeHost => node.thaw_host(),
-            Self::Partition(_) => node.heal(),
+            Self::Partition(_) | Self::CutFrom(_) => node.heal(),
+            Self::Clock(_) => {
+                node.set_clock(0);
+            }
         }
     }
+}
+
+/// What a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Server,
+    Coordinator,
+    Agent,
+}
+
+/// A place among [`Rig::nodes`], by dice: every other coordinator is the leader, whoever that is.
+fn victim(rig: &mut Rig, dice: &mut Dice) -> (usize, Kind) {
+    let (servers, coordinators) = (rig.servers.len(), rig.coordinators.len());
+    match dice.below(3) {
+        0 => (dice.index(servers), Kind::Server),
+        1 => {
+            let any = dice.index(coordinators);
+            let chosen = if dice.one_in(2) { rig.leader().unwrap_or(any) } else { any };
+            (servers + chosen, Kind::Coordinator)
+        }
+        _ => (servers + coordinators + dice.index(rig.agents.len()), Kind::Agent),
+    }
+}
+
+/// Who is to suffer what.
+fn choose(rig: &mut Rig, dice: &mut Dice) -> Vec<(usize, Fault)> {
+    let (servers, coordinators) = (rig.servers.len(), rig.coordinators.len());
+    match dice.below(12) {
+        // The power of all of them fails.
+        0 => (0..servers).map(|server| (server, Fault::Kill)).collect(),
+        1 => (servers..servers + coordinators).map(|place| (place, Fault::Kill)).collect(),
+        _ => {
+            let mut chosen: Vec<(usize, Fault)> = Vec::new();
+            for _ in 0..1 + dice.below(2) {
+                let (place, kind) = victim(rig, dice);
+                let fault = Fault::random(kind, servers, dice);
+                if chosen.iter().all(|(other, _)| *other != place) {
+                    chosen.push((place, fault));
+                }
+            }
+            chosen
+        }
+    }
+}
+
+/// Three of everything.
+pub fn options() -> Options {
+    Options { coordinators: 3, ..Options::default() }
 }
 
 /// Runs for this time, then demands that everything ends and holds. None, when it cannot run here.
@@ -128,22 +197,13 @@ pub fn run(seed: u64, time: Duration, options: &Options) -> Option<()> {
 /// One or two faults at a time, with pauses.
 fn disturb(rig: &mut Rig, desk: &Desk, dice: &mut Dice, time: Duration) {
     let start = Instant::now();
+    let servers: Vec<Ipv4Addr> = rig.servers.iter().map(|node| node.host.address).collect();
     while start.elapsed() < time {
-        let mut chosen: Vec<(usize, Fault)> = Vec::new();
-        let nodes = rig.nodes().count();
-        if dice.one_in(12) {
-            // The power of all servers fails.
-            chosen.extend((0..rig.servers.len()).map(|server| (server, Fault::Kill)));
-        } else {
-            for _ in 0..1 + dice.below(2) {
-                chosen.push((dice.index(nodes), Fault::random(dice)));
-            }
-            chosen.dedup_by_key(|(node, _)| *node);
-        }
+        let chosen = choose(rig, dice);
         for (place, fault) in &chosen {
             let node = rig.nodes().nth(*place).expect("a node of the rig");
             desk.fault_begins(&node.name, &format!("{fault:?}"));
-            fault.begin(node);
+            fault.begin(node, &servers);
         }
         std::thread::sleep(Duration::from_millis(300 + dice.below(9_000)));
         for (place, fault) in &chosen {

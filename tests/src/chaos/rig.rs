@@ -11,9 +11,10 @@ use tempfile::TempDir;
 use windrow_common::api::definitions::{
     ContainerProperties, RegisterJobDefinition, ResourceRequirement,
 };
+use windrow_common::api::disconnect::DisconnectPolicy;
 use windrow_common::api::resources::{
     AgentStatus, ComputeEnvironmentOrder, CreateComputeEnvironment, CreateJobQueue,
-    DescribeComputeEnvironments, DescribeJobQueues, ListAgents,
+    DescribeCluster, DescribeComputeEnvironments, DescribeJobQueues, ListAgents,
 };
 
 use super::client::Client;
@@ -45,6 +46,8 @@ pub struct Options {
     pub vcpus: u32,
     /// How long an agent may go unheard before what it holds is given to others, in milliseconds.
     pub lease_ttl: u64,
+    /// What is agreed with agents for when they cannot be heard.
+    pub disconnect: Option<DisconnectPolicy>,
     /// More settings of every coordinator, as `KEY=VALUE`.
     pub coordinator: Vec<String>,
     /// Settings of every agent, as `KEY=VALUE`.
@@ -64,6 +67,7 @@ impl Default for Options {
             agents: 3,
             vcpus: 2,
             lease_ttl: 6_000,
+            disconnect: None,
             coordinator: settings(&["heartbeat=500ms"]),
             agent: settings(&["docker.enabled=off", "stop_timeout=2s"]),
             agent_directory: None,
@@ -82,6 +86,7 @@ pub struct Rig {
     directory: TempDir,
     urls: String,
     lease_ttl: u64,
+    is_strict: bool,
     net: Net,
 }
 
@@ -105,9 +110,18 @@ impl Rig {
         let urls = servers.iter().map(url).collect::<Vec<_>>().join(",");
         let client = Arc::new(Client::new(&urls, CLUSTER));
         let (coordinators, agents) = (Vec::new(), Vec::new());
-        let lease_ttl = options.lease_ttl;
-        let mut rig =
-            Self { client, servers, coordinators, agents, directory, urls, lease_ttl, net };
+        let is_strict = options.disconnect.as_ref().is_some_and(|one| one.strict == Some(true));
+        let mut rig = Self {
+            client,
+            servers,
+            coordinators,
+            agents,
+            directory,
+            urls,
+            lease_ttl: options.lease_ttl,
+            is_strict,
+            net,
+        };
         for number in 1..=options.coordinators {
             rig.add_coordinator(number, options);
         }
@@ -115,9 +129,10 @@ impl Rig {
             rig.add_agent(number, options);
         }
         rig.servers.iter_mut().chain(&mut rig.coordinators).for_each(Node::start);
-        rig.create_defaults();
+        rig.create_defaults(options);
         rig.agents.iter_mut().for_each(Node::start);
         rig.wait_for_agents();
+        rig.wait_for_standbys();
         Some(rig)
     }
 
@@ -131,7 +146,7 @@ impl Rig {
         }
         let program = program::directory().join("windrow-coordinator");
         let node = Node::new(&name, self.net.host(&name), program, arguments, self.log(&name));
-        self.coordinators.push(node);
+        self.coordinators.push(node.with_clock(self.path(&format!("{name}-clock"))));
     }
 
     fn add_agent(&mut self, number: usize, options: &Options) {
@@ -165,6 +180,45 @@ impl Rig {
     /// How long an agent may go unheard, in milliseconds.
     pub fn lease_ttl(&self) -> u64 {
         self.lease_ttl
+    }
+
+    /// Whether no two attempts of a child may live at the same time.
+    pub fn is_strict(&self) -> bool {
+        self.is_strict
+    }
+
+    /// The coordinator that leads, by its own account; none while nobody answers.
+    pub fn leader(&self) -> Option<usize> {
+        let answer = self.client.ask_once(&DescribeCluster {}).ok()?;
+        let pid: i32 = answer.leader.rsplit_once('-')?.1.parse().ok()?;
+        self.coordinators.iter().position(|node| node.pid() == Some(pid))
+    }
+
+    /// Waits until one leads.
+    ///
+    /// # Panics
+    /// After two minutes in vain.
+    pub fn wait_for_leader(&self) -> usize {
+        wait_until("a coordinator to lead", 120, || self.leader())
+    }
+
+    /// Waits until another than this one leads.
+    ///
+    /// # Panics
+    /// After two minutes in vain.
+    pub fn wait_for_successor(&self, of: usize) -> usize {
+        wait_until("another coordinator to lead", 120, || self.leader().filter(|&now| now != of))
+    }
+
+    /// Waits until all coordinators but the leader stand by.
+    ///
+    /// # Panics
+    /// After two minutes in vain.
+    pub fn wait_for_standbys(&self) {
+        wait_until("the others to stand by", 120, || {
+            let answer = self.client.ask_once(&DescribeCluster {}).ok()?;
+            (answer.standbys.len() + 1 >= self.coordinators.len()).then_some(())
+        });
     }
 
     /// Addresses of the NATS servers.
@@ -236,7 +290,7 @@ impl Rig {
         });
     }
 
-    fn create_defaults(&self) {
+    fn create_defaults(&self, options: &Options) {
         let environments = DescribeComputeEnvironments::default();
         if self.client.call(&environments).compute_environments.is_empty() {
             // A repeated one may find the first one's effect.
@@ -244,6 +298,7 @@ impl Rig {
                 &CreateComputeEnvironment {
                     compute_environment_name: NAME.to_owned(),
                     kind: "UNMANAGED".to_owned(),
+                    disconnect: options.disconnect.clone(),
                     ..Default::default()
                 },
                 60,

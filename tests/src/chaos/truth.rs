@@ -1,5 +1,5 @@
 //! What attempts write about themselves, outside the product: a line when one starts and a line when it
-//! ends, each on disk before the attempt goes on.
+//! ends, each on disk before the attempt goes on, and lines in between that say that it lives.
 
 use std::fs::File;
 use std::io::Write;
@@ -8,6 +8,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use windrow_common::time::wall_clock;
+
+/// How often an attempt says that it lives.
+const BEAT: Duration = Duration::from_millis(500);
+/// The first word of such a line.
+pub const ALIVE: &str = "alive";
 
 /// One attempt that really ran.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +29,8 @@ pub struct Run {
     pub started: u64,
     /// When it ended by itself and with which exit code; absent when it was killed or still runs.
     pub ended: Option<(u64, i32)>,
+    /// When it was last known to live, if that is later than its start.
+    pub alive: u64,
 }
 
 /// What an attempt is to do.
@@ -75,7 +82,13 @@ impl Task {
             Ok(file.sync_data()?)
         };
         note(format!("start {who} {}\n", wall_clock().0))?;
-        std::thread::sleep(Duration::from_millis(self.run));
+        let mut left = Duration::from_millis(self.run);
+        while left > BEAT {
+            std::thread::sleep(BEAT);
+            left -= BEAT;
+            note(format!("{ALIVE} {who} {}\n", wall_clock().0))?;
+        }
+        std::thread::sleep(left);
         let exit = i32::from(number <= self.fails);
         note(format!("end {who} {} {exit}\n", wall_clock().0))?;
         Ok(exit)
@@ -101,7 +114,16 @@ pub fn read(text: &str) -> anyhow::Result<Vec<Run>> {
                 host: host.to_owned(),
                 started: at.parse()?,
                 ended: None,
+                alive: at.parse()?,
             }),
+            [ALIVE, job, child, attempt, host, at] => {
+                let (child, attempt) = (child.parse()?, attempt.parse()?);
+                let mut open = runs.iter_mut().rev().filter(|run| run.ended.is_none());
+                let run = open
+                    .find(|run| of(run, job, child, attempt, host))
+                    .with_context(|| format!("a life without a start: `{line}`"))?;
+                run.alive = at.parse()?;
+            }
             ["end", job, child, attempt, host, at, exit] => {
                 let (child, attempt) = (child.parse()?, attempt.parse()?);
                 let mut open = runs.iter_mut().rev().filter(|run| run.ended.is_none());
@@ -109,6 +131,7 @@ pub fn read(text: &str) -> anyhow::Result<Vec<Run>> {
                     .find(|run| of(run, job, child, attempt, host))
                     .with_context(|| format!("an end without a start: `{line}`"))?;
                 run.ended = Some((at.parse()?, exit.parse()?));
+                run.alive = at.parse()?;
             }
             _ => anyhow::bail!("no line of an attempt: `{line}`"),
         }
@@ -123,11 +146,12 @@ mod tests {
     #[test]
     fn starts_and_ends_make_runs() {
         let text = "start j 0 1 net:[1] 10\nstart j 1 1 net:[2] 11\nend j 0 1 net:[1] 20 1\n\
-                    start j 0 2 net:[1] 21\nend j 0 2 net:[1] 30 0\n";
+                    start j 0 2 net:[1] 21\nalive j 1 1 net:[2] 25\nend j 0 2 net:[1] 30 0\n";
         let runs = read(text).unwrap();
         let brief: Vec<_> =
-            runs.iter().map(|run| (run.child, run.attempt, run.started, run.ended)).collect();
-        let expected = [(0, 1, 10, Some((20, 1))), (1, 1, 11, None), (0, 2, 21, Some((30, 0)))];
+            runs.iter().map(|r| (r.child, r.attempt, r.started, r.alive, r.ended)).collect();
+        let expected =
+            [(0, 1, 10, 20, Some((20, 1))), (1, 1, 11, 25, None), (0, 2, 21, 30, Some((30, 0)))];
         assert_eq!(brief, expected);
         assert!(read("end j 0 1 net:[1] 20 0\n").is_err());
         assert!(read("nonsense\n").is_err());

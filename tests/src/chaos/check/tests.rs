@@ -55,7 +55,8 @@ fn run(
     started: u64,
     ended: Option<(u64, i32)>,
 ) -> Run {
-    Run { job: job.to_owned(), child, attempt, host: host.to_owned(), started, ended }
+    let alive = ended.map_or(started, |(at, _)| at);
+    Run { job: job.to_owned(), child, attempt, host: host.to_owned(), started, ended, alive }
 }
 
 /// What is found wrong after this change, which must be something that holds `words`.
@@ -136,21 +137,25 @@ fn a_second_start_of_the_same_attempt_is_found() {
 #[test]
 fn overlaps_are_found_unless_the_first_host_was_silent() {
     let overlap = |h: &mut History| {
-        h.runs[0].ended = Some((350, 1));
+        h.runs[0].alive = 350;
     };
     finds("ran at once", overlap);
-    let silent = |from, until| {
+    let silent_where = |is_strict, from, until| {
         let mut history = good();
         for run in &mut history.runs {
             run.started += 10_000;
             run.ended = run.ended.map(|(at, exit)| (at + 10_000, exit));
+            run.alive += 10_000;
         }
-        history.runs[0].ended = Some((10_350, 1));
+        history.runs[0].alive = 10_350;
+        history.is_strict = is_strict;
         let (node, what) = ("a1".to_owned(), "frozen".to_owned());
         history.faults.push(Fault { node, what, from, until });
         check(&history)
     };
+    let silent = |from, until| silent_where(false, from, until);
     assert_eq!(silent(4_000, 20_000), Vec::<String>::new());
+    assert_eq!(silent_where(true, 4_000, 20_000).len(), 1, "never is never");
     assert_eq!(silent(6_000, 20_000).len(), 1, "not yet silent for the lease time");
     assert_eq!(silent(2_000, 3_000).len(), 1, "silent for a moment only");
 }
