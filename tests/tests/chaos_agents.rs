@@ -151,12 +151,13 @@ fn assert_replaced(rig: &Rig, cut: Cut) {
 #[test]
 fn strict_never_has_two_live_attempts() {
     let policy = DisconnectPolicy {
-        lost_after_seconds: Some(10),
-        stop_after_seconds: Some(4),
+        lost_after_seconds: Some(12),
+        stop_after_seconds: Some(5),
         strict: Some(true),
         ..Default::default()
     };
-    let options = Options { agents: 4, disconnect: Some(policy), ..small() };
+    let mut options = Options { agents: 4, disconnect: Some(policy), ..small() };
+    options.coordinator.push("limits.silence_seconds_min=5".to_owned());
     let Some(mut rig) = Rig::start(&options) else { return };
     let desk = rig.desk();
     desk.submit(&Order::array(60, 15_000));

@@ -294,7 +294,7 @@ impl Rig {
         let environments = DescribeComputeEnvironments::default();
         if self.client.call(&environments).compute_environments.is_empty() {
             // A repeated one may find the first one's effect.
-            let _ = self.client.ask(
+            let created = self.client.ask(
                 &CreateComputeEnvironment {
                     compute_environment_name: NAME.to_owned(),
                     kind: "UNMANAGED".to_owned(),
@@ -303,6 +303,7 @@ impl Rig {
                 },
                 60,
             );
+            created.map_or_else(|error| eprintln!("{NAME}: {error}"), drop);
         }
         if self.client.call(&DescribeJobQueues::default()).job_queues.is_empty() {
             let order = ComputeEnvironmentOrder { order: 1, compute_environment: NAME.to_owned() };
