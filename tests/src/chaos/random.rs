@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use windrow_common::api::jobs::JobStatus;
 
 use super::collect::{count, finish};
-use super::history::Awaits;
+use super::history::{Awaits, History};
 use super::load::{Desk, Order};
 use super::net::Cut;
 use super::node::Node;
@@ -167,11 +167,12 @@ pub fn options() -> Options {
     Options { coordinators: 3, ..Options::default() }
 }
 
-/// Runs for this time, then demands that everything ends and holds. None, when it cannot run here.
+/// Runs for this time, then demands that everything ends and holds. Gives the history; none, when it
+/// cannot run here.
 ///
 /// # Panics
 /// When something does not hold.
-pub fn run(seed: u64, time: Duration, options: &Options) -> Option<()> {
+pub fn run(seed: u64, time: Duration, options: &Options) -> Option<History> {
     eprintln!("windrow-chaos random, seed {seed}, {} s", time.as_secs());
     let mut rig = Rig::start(options)?;
     let desk = rig.desk();
@@ -191,7 +192,7 @@ pub fn run(seed: u64, time: Duration, options: &Options) -> Option<()> {
         count(&history, JobStatus::Succeeded),
         count(&history, JobStatus::Failed),
     );
-    Some(())
+    Some(history)
 }
 
 /// One or two faults at a time, with pauses.
