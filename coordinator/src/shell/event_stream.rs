@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::jetstream::context::PublishAckFuture;
-use async_nats::jetstream::{self, message::PublishMessage, stream::Stream};
+use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
+use async_nats::jetstream::{self, message::PublishMessage};
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 use windrow_common::api::events::CONTENT_TYPE_BATCH;
@@ -251,8 +252,13 @@ async fn last_mark(stream: &Stream) -> Result<(Mark, u64), Error> {
     let oldest = state.first_sequence.max(state.last_sequence.saturating_sub(STRANGERS_MAX)).max(1);
     if state.messages > 0 {
         for sequence in (oldest..=state.last_sequence).rev() {
-            // Removed by age meanwhile, or by hand: the one before it then.
-            let Ok(message) = stream.get_raw_message(sequence).await else { continue };
+            let message = match stream.get_raw_message(sequence).await {
+                Ok(message) => message,
+                // Removed by age meanwhile, or by hand: the one before it then.
+                Err(e) if e.kind() == RawMessageErrorKind::NoMessageFound => continue,
+                // To go on without it would be to tell everything once more.
+                Err(e) => return Err(unavailable(&e)),
+            };
             let id = message.headers.get(MESSAGE_ID).map(|id| id.as_str().to_owned());
             if let Some(mark) = id.as_deref().and_then(Mark::parse) {
                 return Ok((mark, state.last_sequence));
