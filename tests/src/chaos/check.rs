@@ -103,6 +103,7 @@ fn counted(submission: &Submission, job: &Job, wrong: &mut Vec<String>) {
 /// What is told of each attempt is what the attempt did, and a child has exactly one last word.
 fn results(history: &History, submission: &Submission, job: &Job, wrong: &mut Vec<String>) {
     let runs = runs_of(history, &submission.job);
+    let is_stopped = history.stops.iter().any(|stop| stop.job == submission.job);
     for (index, child) in (0u32..).zip(&job.children) {
         let who = format!("{}:{index}", submission.job);
         last_word(&who, child, wrong);
@@ -112,6 +113,8 @@ fn results(history: &History, submission: &Submission, job: &Job, wrong: &mut Ve
             match (attempt.exit_code, really) {
                 // Killed: by a stop, a time limit or with its host.
                 (Some(code), None) if run.is_some() && code >= 128 => {}
+                // The same, between its last line and its end.
+                (Some(code), Some(_)) if is_stopped && code >= 128 => {}
                 (Some(told), really) if really != Some(told) => wrong.push(format!(
                     "attempt {number} of {who} is told to have exited with {told}, it was {really:?}"
                 )),

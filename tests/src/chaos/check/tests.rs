@@ -108,6 +108,14 @@ fn wrong_counts_are_found() {
 fn invented_lost_and_second_results_are_found() {
     finds("it was Some(1)", |h| job(h, "a").children[0].attempts[0].exit_code = Some(3));
     finds("it was None", |h| drop(h.runs.pop()));
+    let killed = |h: &mut History| {
+        job(h, "a").children[0].attempts[0].exit_code = Some(143);
+    };
+    finds("it was Some(1)", killed);
+    let mut history = good();
+    killed(&mut history);
+    history.stops.push(Stop { job: "a".to_owned(), answered: 5_000 });
+    assert_eq!(check(&history), Vec::<String>::new(), "between its last line and its end");
     finds("are known", |h| drop(job(h, "a").children[0].attempts.pop()));
     finds("SUCCEEDED with attempts", |h| {
         job(h, "a").children[0].attempts[0].exit_code = Some(0);
