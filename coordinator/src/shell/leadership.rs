@@ -127,7 +127,7 @@ impl<C: Clock> Leadership<C> {
         let mut role = self.role.subscribe();
         let end = self.now() + CERTAIN_LIMIT;
         loop {
-            if self.now() > end || self.is_bucket_lost.load(Ordering::Relaxed) {
+            if self.now() >= end || self.is_bucket_lost.load(Ordering::Relaxed) {
                 let reason = "it cannot be told who leads: the bucket of the election is lost";
                 return Err(Error::Unavailable(reason.to_owned()));
             }

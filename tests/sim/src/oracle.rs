@@ -175,18 +175,22 @@ impl Oracle {
         self.decided.values().find(follows).cloned()
     }
 
-    /// Whether this is the present state after a recovery, with the same alarm.
+    /// Whether this is the present state after a recovery with the same alarms, or after several: a
+    /// coordinator may die before the journal goes on, or not hear that it does.
     fn is_recovered_to(&self, state: &State) -> bool {
-        let Some(alarm) = state.alarms.last() else { return false };
-        let (seen, text) = (Numbers::default(), alarm.text.clone());
-        let command = Command::Recover { seen, text };
-        let Ok(decision) = decide(&self.state, &Limits::default(), &command, alarm.at) else {
-            return false;
+        let last = |count: usize| {
+            let alarms = &state.alarms[state.alarms.len() - count..];
+            let recovered = alarms.iter().try_fold(self.state.clone(), |mut recovered, alarm| {
+                let (seen, text) = (Numbers::default(), alarm.text.clone());
+                let command = Command::Recover { seen, text };
+                let decision = decide(&recovered, &Limits::default(), &command, alarm.at).ok()?;
+                decision.events.iter().for_each(|event| apply(&mut recovered, event));
+                recovered.index.changed.clear();
+                Some(recovered)
+            });
+            recovered.is_some_and(|recovered| recovered == *state)
         };
-        let mut recovered = self.state.clone();
-        decision.events.iter().for_each(|event| apply(&mut recovered, event));
-        recovered.index.changed.clear();
-        recovered == *state
+        (1..=state.alarms.len()).any(last)
     }
 
     /// A snapshot is stored. It may be one of a history that was lost, which is nobody's matter.
