@@ -26,9 +26,9 @@ add_stages() {
 for argument in "$@"; do
     case $argument in
     lint) add_stages format clippy shell ;;
-    format | clippy | shell | unit | build) add_stages "$argument" ;;
+    format | clippy | shell | unit | build | sim) add_stages "$argument" ;;
     # These run the programs, so they need them built.
-    sim | e2e | chaos | python) add_stages build "$argument" ;;
+    e2e | chaos | python) add_stages build "$argument" ;;
     *)
         sed -n 's/^#     /usage: /p' "$0" >&2
         exit 2

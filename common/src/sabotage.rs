@@ -20,7 +20,6 @@ pub const BUGS: &[&str] = &[
     "session-not-checked",
     "silence-ignored",
     "snapshot-lacks-keys",
-    "stale-leader-is-certain",
     "standby-skips-a-message",
     "start-not-written",
     "stop-forgotten-on-registration",

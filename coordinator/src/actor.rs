@@ -40,12 +40,12 @@ use crate::core::event::Event;
 use crate::core::limits::Limits;
 use crate::core::shelf::PageId;
 use crate::core::{Answer, Command, State, apply, decide, next_deadline};
-use crate::scheduler::{Pass, preemptions};
+use crate::scheduler::{Pass, preemptions, standing};
 use crate::view::changes::changes;
 
 /// Most pieces of follow-up work, and most placements, of one turn: what is left comes in the next,
 /// so that answers do not wait behind it.
-const TURN_STEPS: usize = 4096;
+pub const TURN_STEPS: usize = 4096;
 /// How long a lease may be on its way before the agent is asked to register again.
 const DELIVERY_MAX: Duration = Duration::from_secs(10);
 
@@ -60,6 +60,8 @@ pub struct Settings {
     pub lease_ttl: Duration,
     /// What is kept of finished jobs.
     pub finished: Keep,
+    /// Most pieces of follow-up work, and most placements, of one turn.
+    pub turn_steps: usize,
 }
 
 impl Settings {
@@ -71,6 +73,7 @@ impl Settings {
             heartbeat: Duration::from_secs(2),
             lease_ttl: Duration::from_secs(30),
             finished: Keep::default(),
+            turn_steps: TURN_STEPS,
         }
     }
 }
@@ -340,39 +343,41 @@ impl Actor {
 
     /// What is due by time, follow-up work and placement; whether some is left for the next turn.
     fn follow_up(&mut self, now: Timestamp) -> bool {
-        let mut steps = 0;
-        while self.is_due(now) && steps < TURN_STEPS {
+        let (most, mut steps) = (self.settings.turn_steps, 0);
+        while self.is_due(now) && steps < most {
             self.decide(&Command::Tick, now).ok();
             steps += 1;
         }
         steps = 0;
-        while !self.state.work.is_empty() && steps < TURN_STEPS {
+        while !self.state.work.is_empty() && steps < most {
             self.decide(&Command::Work, now).ok();
             steps += 1;
         }
         self.archive(now);
         let mut pass = Pass::new(&self.state, now);
         steps = 0;
-        while steps < TURN_STEPS
+        while steps < most
             && let Some(placement) = pass.next(&self.state)
         {
             debug!(?placement, "placed");
             self.decide(&Command::Place(placement), now).ok();
             steps += 1;
         }
-        if steps < TURN_STEPS {
+        if steps < most {
             self.decide(&Command::Reserve(pass.into_reservations()), now).ok();
             for wish in preemptions(&self.state) {
                 debug!(job = %wish.job, by = %wish.preemption.by, "makes room");
                 self.decide(&Command::Preempt(wish), now).ok();
             }
+        } else {
+            self.decide(&Command::Reserve(standing(&self.state)), now).ok();
         }
-        while self.is_changed && steps < TURN_STEPS {
+        while self.is_changed && steps < most {
             self.is_changed = false;
             self.decide(&Command::WatchQueues, now).ok();
             steps += 1;
         }
-        steps == TURN_STEPS || !self.state.work.is_empty() || self.is_due(now)
+        steps == most || !self.state.work.is_empty() || self.is_due(now)
     }
 
     /// Whether something is due by time alone.

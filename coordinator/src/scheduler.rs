@@ -26,7 +26,7 @@ pub mod shares;
 use windrow_common::ids::{JobId, Name};
 
 pub use hold::{Hold, held_behind, hold, startable};
-pub use kept::{Keeper, Kept, Reservation, Until};
+pub use kept::{Keeper, Kept, Reservation, Until, standing};
 pub use pass::Pass;
 pub use preempt::preemptions;
 pub use room::{Unfit, fit};

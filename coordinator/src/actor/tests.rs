@@ -166,6 +166,60 @@ fn what_a_refused_submission_message_held_goes_to_the_dead_letters() {
 }
 
 #[test]
+fn a_refused_submission_keeps_its_dead_letter_when_the_coordinator_dies_before_it_is_sent() {
+    let mut story = Story::new();
+    story.cluster();
+    let published = |sequence, definition: &str, key: Option<&str>| {
+        let payload = format!(r#"{{"jobName":"j","jobQueue":"q","jobDefinition":"{definition}"}}"#);
+        Input::Submission(Box::new(super::Submission {
+            published: Timestamp(1),
+            sequence,
+            subject: "c.submit.q".into(),
+            payload: payload.into(),
+            encoding: Encoding::Json,
+            message_id: key.map(str::to_owned),
+            reply_to: None,
+        }))
+    };
+    let all = || {
+        let of = [(1, "unknown", Some("bad")), (2, "d", Some("good")), (3, "unknown", None)];
+        of.map(|(sequence, definition, key)| published(sequence, definition, key))
+    };
+    // Stored, and nothing of it given out.
+    let turn = story.actor.turn(all(), story.now);
+    assert_eq!(turn.dead.len(), 2);
+    let (state, settings) = (story.actor.state().clone(), story.actor.settings.clone());
+    story.actor = Actor::new(state, settings, Box::new(JobId::generate), story.now);
+    let turn = story.actor.turn(all(), story.now);
+    let dead: Vec<_> = turn.dead.iter().map(|letter| letter.payload.clone()).collect();
+    // What has no key may have been accepted.
+    assert_eq!(dead.len(), 1, "{dead:?}");
+    assert!(dead[0].windows(7).any(|part| part == b"unknown"));
+    assert_eq!(story.actor.state().jobs.len(), 1, "and nothing is submitted twice");
+}
+
+#[test]
+fn a_turn_that_ends_early_keeps_no_agent_for_a_job_that_is_gone() {
+    let mut story = Story::new();
+    story.cluster();
+    let request = r#"{"jobName":"j","jobQueue":"q","jobDefinition":"d",
+        "timeout":{"attemptDurationSeconds":60}}"#;
+    // The first fills the agent, which is then kept for the second.
+    (0..2).for_each(|_| drop(story.ask("SubmitJob", request)));
+    assert_eq!(story.actor.state().reservations.len(), 1);
+    let job = story.actor.state().reservations.values().next().unwrap().job;
+    story.actor.settings.turn_steps = 0;
+    story.turn(Input::Request {
+        operation: "CancelJob".to_owned(),
+        payload: format!(r#"{{"jobId":"{job}","reason":"not needed"}}"#).into(),
+        encoding: Encoding::Json,
+        reply: None,
+    });
+    assert!(story.actor.state().reservations.is_empty());
+    crate::core::invariants::check(story.actor.state()).unwrap();
+}
+
+#[test]
 fn an_agent_that_does_not_see_its_leases_is_asked_to_register() {
     let mut story = Story::new();
     let session = story.cluster();

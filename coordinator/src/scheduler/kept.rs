@@ -38,6 +38,17 @@ pub struct Reservation {
     pub agent: Name,
 }
 
+/// The reservations that still hold: the job is ready, and its agent takes work. The others go, also
+/// where a pass did not get far enough to choose anew.
+pub fn standing(state: &State) -> BTreeMap<Name, Reservation> {
+    let stands = |kept: &Reservation| {
+        let agent = state.agents.get(&kept.agent);
+        state.index.ready.rank(kept.job).is_some() && agent.is_some_and(Agent::takes_work)
+    };
+    let standing = state.reservations.iter().filter(|(_, kept)| stands(kept));
+    standing.map(|(queue, kept)| (queue.clone(), kept.clone())).collect()
+}
+
 /// When an agent will have room at the latest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Until {

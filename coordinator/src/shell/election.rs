@@ -16,6 +16,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use windrow_common::sabotage;
 
 use super::journal::Position;
 
@@ -142,9 +143,8 @@ impl Election {
     /// Whether it leads for certain: the key had its record less than a lease ago. A leader that stood
     /// still, or is cut off, is not certain, and gives nothing out until it is again.
     pub fn is_certain(&self, now: Duration) -> bool {
-        let is_sure = windrow_common::sabotage::is("stale-leader-is-certain")
-            || windrow_common::sabotage::is("append-not-fenced");
-        let lease = match is_sure {
+        // What fences an append hides that this guard is missing, so they go together.
+        let lease = match sabotage::is("append-not-fenced") {
             true => Duration::from_secs(3600),
             false => self.lease,
         };

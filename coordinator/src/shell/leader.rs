@@ -30,7 +30,7 @@ use super::read_only::ReadOnly;
 use super::snapshot_task::Snapshots;
 use super::streams::{Opened, insist, open, remove_consumer};
 use crate::actor::archiving::Keep;
-use crate::actor::{Actor, Now, Settings};
+use crate::actor::{Actor, Now, Settings, TURN_STEPS};
 use crate::config::Config;
 
 /// How long to wait before starting over.
@@ -191,6 +191,7 @@ impl Coordinator<'_> {
                 keys: self.config.finished_keys,
                 known: self.config.history_age.0,
             },
+            turn_steps: TURN_STEPS,
         }
     }
 

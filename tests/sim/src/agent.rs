@@ -11,7 +11,8 @@ use windrow_common::codec::{from_msgpack, to_msgpack};
 use windrow_common::units::Resources;
 use windrow_common::wire;
 use windrow_common::wire::agent::{
-    Beat, Control, Executor, Register, RegisterReply, ReportMessage, Session,
+    Beat, Control, EndCause, Ended, Executor, Register, RegisterReply, Report, ReportMessage,
+    Session,
 };
 use windrow_common::wire::lease::OrderMessage;
 
@@ -49,6 +50,18 @@ pub struct Agent {
     dies_in: Option<u32>,
     /// It tells everything twice, and things of leases it never had.
     pub lies: bool,
+    /// Its host is gone for good.
+    pub is_gone: bool,
+    /// It does not get to run: messages and timers wait.
+    is_frozen: bool,
+    held_up: Vec<Wakeup>,
+}
+
+/// Something that came while the process was frozen.
+enum Wakeup {
+    Message(Message),
+    Timer(Timer),
+    Event(ExecutorEvent),
 }
 
 struct Process {
@@ -65,6 +78,8 @@ struct Process {
     report: Option<(u64, u64, Bytes, u32)>,
     pauses: bool,
     beats: u64,
+    /// The first report message of the session before, and that of this one.
+    first_reports: [Option<Bytes>; 2],
     deadline: u64,
     armed: Option<Duration>,
     closing: bool,
@@ -84,12 +99,21 @@ impl Agent {
             process: None,
             dies_in: None,
             lies: false,
+            is_gone: false,
+            is_frozen: false,
+            held_up: Vec::new(),
         }
     }
 
     /// Whether the process runs.
     pub fn is_running(&self) -> bool {
         self.process.is_some()
+    }
+
+    /// Its name and the session it is in, if the process runs.
+    pub fn session(&self) -> Option<(windrow_common::ids::Name, Option<u64>)> {
+        let process = self.process.as_ref()?;
+        Some((self.name(), process.core.session().map(|session| session.session)))
     }
 
     /// What it believes to hold: leases.
@@ -99,6 +123,9 @@ impl Agent {
 
     /// Starts the process, with what the disk has.
     pub fn start(&mut self, net: &mut Net) {
+        if self.is_gone {
+            return;
+        }
         self.life += 1;
         self.dies_in = None;
         let (now, at) = (moment(net.now, self.clock_offset), wall(net.now, self.clock_offset));
@@ -118,6 +145,7 @@ impl Agent {
             report: None,
             pauses: false,
             beats: 0,
+            first_reports: [None, None],
             deadline: 0,
             armed: None,
             closing: false,
@@ -149,7 +177,26 @@ impl Agent {
         net.trace.note(net.now, 32, || format!("{:?} is killed", self.node));
         self.life += 1;
         self.process = None;
+        self.is_frozen = false;
+        self.held_up.clear();
         net.hang_up(self.node);
+    }
+
+    /// It stands still, as after SIGSTOP; what it has started goes on.
+    pub fn freeze(&mut self) {
+        self.is_frozen = self.process.is_some();
+    }
+
+    /// It goes on, with all that has come meanwhile.
+    pub fn thaw(&mut self, net: &mut Net) {
+        self.is_frozen = false;
+        for wakeup in std::mem::take(&mut self.held_up) {
+            match wakeup {
+                Wakeup::Message(message) => self.on_message(net, message),
+                Wakeup::Timer(timer) => self.on_timer(net, &timer),
+                Wakeup::Event(event) => self.on_events(net, vec![event]),
+            }
+        }
     }
 
     /// It dies after so many steps more.
@@ -234,6 +281,11 @@ impl Agent {
             if self.dies(net) {
                 return false;
             }
+            for record in &records {
+                if let Record::Forgotten { lease, children } = record {
+                    net.oracle.on_forgotten(*lease, children);
+                }
+            }
             self.disk.push(records);
             self.compact();
         }
@@ -296,6 +348,9 @@ impl Agent {
     pub fn on_host_timer(&mut self, net: &mut Net, timer: &Timer) {
         let now = wall(net.now, self.clock_offset);
         let event = self.host.on_timer(net, timer, now);
+        if self.is_frozen {
+            return self.held_up.extend(event.map(Wakeup::Event));
+        }
         if self.process.is_some() {
             self.on_events(net, event.into_iter().collect());
         }
@@ -303,6 +358,9 @@ impl Agent {
 
     /// A timer of the process.
     pub fn on_timer(&mut self, net: &mut Net, timer: &Timer) {
+        if self.is_frozen {
+            return self.held_up.push(Wakeup::Timer(timer.clone()));
+        }
         match timer {
             Timer::Tick => self.beat(net),
             Timer::Deadline(number) => {
@@ -344,6 +402,9 @@ impl Agent {
 
     /// Something has reached it.
     pub fn on_message(&mut self, net: &mut Net, message: Message) {
+        if self.is_frozen {
+            return self.held_up.push(Wakeup::Message(message));
+        }
         match message {
             Message::Connected => {
                 net.send(self.node, Op::Subscribe(names::subjects().control(&self.name())));
@@ -463,11 +524,18 @@ impl Agent {
                 });
                 (process.asked, process.tries, process.accepted_before) = (None, 0, true);
                 process.beats += 1;
+                process.first_reports = [process.first_reports[1].take(), None];
+                let late = process.first_reports[0].clone().filter(|_| self.lies);
                 let (stream, consumer) = (session.stream.clone(), session.consumer.clone());
                 process.consumer = Some(consumer.clone());
                 if process.beats == 1 {
                     let first = net.random.within(1, millis(HEARTBEAT));
                     net.timer(self.node, self.life, first, Timer::Tick);
+                }
+                if let Some(payload) = late {
+                    net.inject("report of the session before comes late");
+                    let subject = names::subjects().report(&self.name());
+                    net.send(self.node, Op::Publish { subject, reply: None, payload });
                 }
                 self.decide(net, Input::Registered(session));
                 net.send(self.node, Op::Pull { stream, consumer });
@@ -535,9 +603,13 @@ impl Agent {
             return;
         }
         let Some(session) = process.core.session().map(|session| session.session) else { return };
-        let Some((first, reports)) = process.core.cut_reports(now) else { return };
+        let Some((first, mut reports)) = process.core.cut_reports(now) else { return };
+        if self.lies {
+            lie_within(net, process.core.held(), &mut reports);
+        }
         let message = ReportMessage { version: wire::VERSION, agent, session, first, reports };
         let payload: Bytes = to_msgpack(&message).into();
+        process.first_reports[1].get_or_insert(payload.clone());
         self.publish_report(net, session, payload, 0);
         if self.lies {
             self.lie(net, &message);
@@ -600,6 +672,32 @@ impl Agent {
         };
         let subject = names::subjects().report(&self.name());
         net.send(self.node, Op::Publish { subject, reply: None, payload });
+    }
+}
+
+/// What a broken agent tells in the place of a start: that a neighbour of its lease's children ended.
+fn lie_within(net: &mut Net, held: &Held, reports: &mut [Report]) {
+    for report in reports {
+        let Report::Started { lease, job, at, .. } = *report else { continue };
+        let Some(held) = held.leases.get(&lease).filter(|held| held.lease.nodes.is_none()) else {
+            continue;
+        };
+        if !net.random.chance(400) {
+            continue;
+        }
+        net.inject("agent tells of what is not its own");
+        *report = Report::Ended(Ended {
+            lease,
+            job,
+            child: held.lease.first + held.lease.count,
+            started_at: Some(at),
+            ended_at: at,
+            exit_code: Some(0),
+            cause: EndCause::Exited,
+            reason: None,
+            log_bytes: 0,
+            containers: Vec::new(),
+        });
     }
 }
 

@@ -44,6 +44,8 @@ pub struct Coordinator {
     snapshot_every: u64,
     /// Steps until it dies, if it is to die in the middle of something.
     dies_in: Option<u32>,
+    /// It dies as soon as a turn leaves work for the next.
+    pub dies_busy: bool,
     process: Process,
     /// It does not get to run: messages and timers wait.
     is_frozen: bool,
@@ -91,6 +93,7 @@ impl Coordinator {
             clock_offset: 0,
             snapshot_every,
             dies_in: None,
+            dies_busy: false,
             process: Process::Down,
             is_frozen: false,
             held_up: Vec::new(),
@@ -140,6 +143,7 @@ impl Coordinator {
             phases: Phases::new(leadership, Limits::default(), false),
             leading: leading.clone(),
             snapshot_every: self.snapshot_every,
+            turn_steps: net.turn_steps,
         };
         let (life, beside, again) = (Box::pin(life.live()), Vec::new(), Arc::default());
         self.process = Process::Up(Box::new(Up { port, leading, life, beside, again }));
@@ -159,9 +163,18 @@ impl Coordinator {
         self.dies_in = Some(steps);
     }
 
+    /// Whether it is to die now, with work left for the next turn.
+    pub fn dies_now(&mut self) -> bool {
+        let has_work = |leading: &Leading| leading.work_left() > 1;
+        let dies = self.dies_busy && !self.is_frozen && self.leading().is_some_and(has_work);
+        self.dies_busy &= !dies;
+        dies
+    }
+
     /// It does not die in the middle of something, and runs.
     pub fn spare(&mut self) {
         self.dies_in = None;
+        self.dies_busy = false;
     }
 
     /// Whether it stands still.
@@ -279,13 +292,14 @@ impl Up {
 }
 
 /// What the simulated coordinators go by.
-fn settings() -> Settings {
+fn settings(turn_steps: usize) -> Settings {
     Settings {
         limits: Limits::default(),
         subjects: names::subjects(),
         heartbeat: HEARTBEAT,
         lease_ttl: LEASE_TTL,
         finished: Keep { records: Duration::from_secs(25), ..Keep::default() },
+        turn_steps,
     }
 }
 

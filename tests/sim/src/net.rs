@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use windrow_agent::executor::{AttemptKey, StopSignal};
+use windrow_coordinator::actor::TURN_STEPS;
 
 pub use link::{Cut, Link};
 pub use server::{Answer, Op};
@@ -135,6 +136,8 @@ pub struct Net {
     pub trace: Trace,
     pub oracle: Oracle,
     pub weather: Weather,
+    /// Most steps of one turn of a coordinator.
+    pub turn_steps: usize,
     /// Faults that took effect, by name.
     pub injected: BTreeMap<&'static str, u64>,
     queue: BTreeMap<(u64, u64), Happening>,
@@ -159,6 +162,7 @@ impl Net {
             trace,
             oracle,
             weather: Weather { latency: 2, ..Weather::default() },
+            turn_steps: TURN_STEPS,
             injected: BTreeMap::new(),
             queue: BTreeMap::new(),
             next: 0,

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use windrow_agent::core::StartPlan;
 use windrow_agent::executor::AttemptKey;
-use windrow_common::ids::JobId;
+use windrow_common::ids::{JobId, LeaseId, Name};
 use windrow_coordinator::core::alarms::Numbers;
 use windrow_coordinator::core::limits::Limits;
 use windrow_coordinator::core::{Command, State, apply, decide, invariants};
@@ -37,7 +37,7 @@ pub struct Oracle {
     state: State,
     position: Position,
     /// Messages that were stored after the base, by number; later ones replace those that were lost.
-    messages: BTreeMap<u64, Bytes>,
+    messages: BTreeMap<u64, (u64, Bytes)>,
     /// From where the journal can be replayed: its beginning, or where it went on from a snapshot.
     base: Base,
     /// What snapshots are compared with, as they come some time after the messages they are of.
@@ -84,7 +84,7 @@ impl Oracle {
             }
             self.rewind(sequence - 1);
         }
-        self.messages.insert(sequence, payload.clone());
+        self.messages.insert(sequence, (now, payload.clone()));
         let result = self.take(now, sequence, payload);
         self.check(result);
         if sequence.is_multiple_of(CHECK_EVERY) {
@@ -116,8 +116,8 @@ impl Oracle {
         (self.state, self.position, self.model) = (state, position, model);
         self.behind = (self.state.clone(), self.position);
         let messages = self.messages.clone();
-        for (sequence, payload) in &messages {
-            if let Err(what) = self.take(0, *sequence, payload) {
+        for (sequence, (at, payload)) in &messages {
+            if let Err(what) = self.take(*at, *sequence, payload) {
                 self.fail(format!("after a rewind: {what}"));
             }
         }
@@ -146,7 +146,7 @@ impl Oracle {
         // What was decided and not stored, and nobody was told of, may have happened.
         while let Some(payload) = self.decided_next() {
             let next = self.position.sequence + 1;
-            self.messages.insert(next, payload.clone());
+            self.messages.insert(next, (now, payload.clone()));
             let result = self.take(now, next, &payload);
             self.check(result);
         }
@@ -199,14 +199,14 @@ impl Oracle {
             Ok(decoded) => decoded,
             Err(e) => return self.fail(format!("I16: a snapshot is unreadable: {e}")),
         };
-        let is_of = |payload: &Bytes| at.is_of(payload);
+        let is_of = |(_, payload): &(u64, Bytes)| at.is_of(payload);
         if at.sequence <= self.behind.1.sequence
             || !self.messages.get(&at.sequence).is_some_and(is_of)
         {
             return;
         }
         let (state, position) = &mut self.behind;
-        for (sequence, payload) in self.messages.range(position.sequence + 1..=at.sequence) {
+        for (sequence, (_, payload)) in self.messages.range(position.sequence + 1..=at.sequence) {
             let Ok((entry, next)) = position.check(*sequence, payload) else { return };
             *position = next;
             entry.events.iter().for_each(|event| apply(state, event));
@@ -248,6 +248,26 @@ impl Oracle {
             self.check(result);
         }
         self.truth.end(host, key, code);
+    }
+
+    /// An agent forgets children of a lease: what ended by itself must be in the journal by then.
+    pub fn on_forgotten(&mut self, lease: LeaseId, children: &[(u32, u32)]) {
+        let result = self.truth.may_forget(lease, children, &self.model);
+        self.check(result);
+    }
+
+    /// Faults are over since `calm_at`: what nobody wants to run must have been stopped after a while.
+    pub fn judge_calm(&mut self, now: u64, calm_at: u64) {
+        let result = self.truth.judge_calm(now, calm_at, &self.model);
+        self.check(result);
+    }
+
+    /// An agent that runs, when all is over: the coordinator has it, in the same session.
+    pub fn judge_agent(&mut self, agent: &Name, session: Option<u64>) {
+        let known = self.model.session(agent);
+        if known.is_none() || known != session {
+            self.fail(format!("I15: {agent} is in session {session:?}, by the journal {known:?}"));
+        }
     }
 
     /// A message goes to the dead letters.

@@ -3,6 +3,8 @@
 
 use windrow_common::api::jobs::DependencyCondition;
 
+use windrow_coordinator::actor::TURN_STEPS;
+
 use crate::agent::Kind;
 use crate::net::{Cut, Weather};
 use crate::random::Random;
@@ -87,6 +89,27 @@ pub enum Fault {
     Garbage(u8),
     /// The coordinators are killed one after the other for a while.
     Flap(u64),
+    /// The host is gone for good.
+    LoseHost(u8),
+    /// It dies as soon as a turn leaves work for the next.
+    CoordinatorDiesBusy(u8),
+    FreezeAgent(u8, u64),
+}
+
+impl Fault {
+    /// The same, where it is for whoever leads.
+    pub fn against(self, leader: u8) -> Self {
+        let of = |index: u8| if index == LEADER { leader } else { index };
+        match self {
+            Self::KillCoordinator(index, delay) => Self::KillCoordinator(of(index), delay),
+            Self::CoordinatorDiesIn(index, steps) => Self::CoordinatorDiesIn(of(index), steps),
+            Self::CoordinatorDiesBusy(index) => Self::CoordinatorDiesBusy(of(index)),
+            Self::FreezeCoordinator(index, delay) => Self::FreezeCoordinator(of(index), delay),
+            Self::CutCoordinator(index, cut, delay) => Self::CutCoordinator(of(index), cut, delay),
+            Self::CoordinatorClock(index, jump) => Self::CoordinatorClock(of(index), jump),
+            other => other,
+        }
+    }
 }
 
 /// The plan.
@@ -94,6 +117,8 @@ pub enum Fault {
 pub struct Plan {
     pub coordinators: u8,
     pub snapshot_every: u64,
+    /// Most steps of one turn.
+    pub turn_steps: usize,
     pub agents: Vec<Kind>,
     /// Agents that tell twice.
     pub liars: Vec<u8>,
@@ -106,8 +131,12 @@ pub struct Plan {
     pub kills: u32,
 }
 
+/// In the place of a coordinator's number: the one that leads then.
+pub const LEADER: u8 = u8::MAX;
+/// Questions about each moment that is dangerous for answers.
+const QUESTIONS: u32 = 30;
 /// Kinds of faults that a seed can have.
-const KINDS: usize = 17;
+const KINDS: usize = 20;
 
 impl Plan {
     /// What this seed means.
@@ -122,11 +151,14 @@ impl Plan {
         let is_stormy = random.chance(400);
         let weather = if is_stormy { weather } else { Weather { latency, ..Weather::default() } };
         let liars = (0..count).filter(|_| random.chance(120)).collect();
-        let clients = clients(&mut random, calm_at, count);
+        let mut clients = clients(&mut random, calm_at, count);
         let faults = faults(&mut random, calm_at, coordinators, count);
+        clients.push(questions(&mut random, &faults));
+        clients.push(stops(&mut random, &faults));
         Self {
             coordinators,
             snapshot_every: [5, 12, 30, 100][random.index(4)],
+            turn_steps: [1, 2, 5, TURN_STEPS][random.index(4)],
             agents,
             liars,
             clients,
@@ -149,7 +181,7 @@ impl Plan {
             size,
             cpus: 1,
             memory: 100,
-            millis: 2_000,
+            millis: 8_000,
             fails: 0,
             ignores_sigterm: false,
             attempts: 3,
@@ -165,6 +197,7 @@ impl Plan {
         Self {
             coordinators: 1,
             snapshot_every: 100,
+            turn_steps: TURN_STEPS,
             agents: (0..4).map(|name| Kind { cpus, memory: 100_000, name }).collect(),
             liars: Vec::new(),
             clients: vec![steps],
@@ -193,11 +226,15 @@ fn clients(random: &mut Random, calm_at: u64, agents: u8) -> Vec<Vec<Step>> {
     let setup = setup.map(|ask| Step { at: random.within(1, 500), ask }).collect();
     let mut clients: Vec<Vec<Step>> = vec![setup];
     let mut features = Features::new(random);
+    let bursts: Vec<u64> = (0..3).map(|_| random.within(1_000, calm_at)).collect();
     for client in 0..random.within(1, 3) {
         let mut steps = Vec::new();
         let mut keys: Vec<Job> = Vec::new();
         for number in 0..random.within(4, 14) {
-            let at = random.within(1_000, calm_at);
+            let at = match random.chance(features.bursts) {
+                true => bursts[random.index(bursts.len())],
+                false => random.within(1_000, calm_at),
+            };
             let job = features.job(random, format!("k{client}-{number}"));
             steps.push(Step { at, ask: features.submission(random, job.clone()) });
             keys.push(job);
@@ -249,6 +286,8 @@ struct Features {
     garbage: u64,
     millis: u64,
     long: u64,
+    /// Many things at once.
+    bursts: u64,
 }
 
 impl Features {
@@ -273,7 +312,8 @@ impl Features {
             describes: rate(700, 500),
             drains: rate(150, 150),
             garbage: rate(200, 200),
-            long: rate(200, 300),
+            long: rate(400, 400),
+            bursts: rate(300, 900),
             millis: [200, 1_000, 4_000, 9_000][usize::try_from(rate(1000, 4) - 1).expect("small")],
         }
     }
@@ -294,7 +334,7 @@ impl Features {
             cpus: small(random.within(1, 2)),
             memory: small(random.within(1, 20)) * 100,
             millis: match random.chance(self.long) && !is_array {
-                true => random.within(100_000, 200_000),
+                true => random.within(60_000, 150_000),
                 false => random.within(20, self.millis),
             },
             fails,
@@ -344,12 +384,48 @@ fn faults(random: &mut Random, calm_at: u64, coordinators: u8, agents: u8) -> Ve
     for _ in 0..random.within(1, 10) {
         let kind = chosen[random.index(chosen.len())];
         let at = random.within(2_000, calm_at - 1_000);
-        let coordinator = u8::try_from(random.index(coordinators.into())).expect("small");
+        let coordinator = match random.chance(600) {
+            true => LEADER,
+            false => u8::try_from(random.index(coordinators.into())).expect("small"),
+        };
         let agent = u8::try_from(random.index(agents.into())).expect("small");
         faults.push((at, fault(random, kind, coordinator, agent)));
     }
     faults.sort_by_key(|(at, _)| *at);
     faults
+}
+
+/// Questions at the moment when a frozen coordinator goes on: it may have been replaced.
+fn questions(random: &mut Random, faults: &[(u64, Fault)]) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for (at, fault) in faults {
+        if let Fault::FreezeCoordinator(_, delay) = fault {
+            for _ in 0..QUESTIONS {
+                let at = (at + delay).saturating_sub(30) + random.within(0, 60);
+                steps.push(Step { at, ask: Ask::Describe(random.number()) });
+            }
+        }
+    }
+    steps
+}
+
+/// Jobs are stopped while an agent cannot be told.
+fn stops(random: &mut Random, faults: &[(u64, Fault)]) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for (at, fault) in faults {
+        if let Fault::KillAgent(_, delay)
+        | Fault::CutAgent(_, _, delay)
+        | Fault::FreezeAgent(_, delay)
+        | Fault::RestartServer(delay) = fault
+            && random.chance(600)
+        {
+            for _ in 0..3 {
+                let at = at + random.within(0, *delay);
+                steps.push(Step { at, ask: Ask::Terminate(random.number(), None) });
+            }
+        }
+    }
+    steps
 }
 
 fn fault(random: &mut Random, kind: usize, coordinator: u8, agent: u8) -> Fault {
@@ -379,6 +455,9 @@ fn fault(random: &mut Random, kind: usize, coordinator: u8, agent: u8) -> Fault 
             random.within(500, 8_000),
         ),
         15 => Fault::Garbage(agent),
-        _ => Fault::Flap(random.within(3_000, 15_000)),
+        16 => Fault::Flap(random.within(3_000, 15_000)),
+        17 => Fault::LoseHost(agent),
+        18 => Fault::CoordinatorDiesBusy(coordinator),
+        _ => Fault::FreezeAgent(agent, random.within(500, 30_000)),
     }
 }

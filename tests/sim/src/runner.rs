@@ -130,8 +130,10 @@ pub fn kills(seed: u64) -> bool {
     let outcome = run_plan(seed, Plan::kills(seed, size, kills), Detail::Hash);
     tell(&outcome);
     let is_exact = outcome.results == u64::from(size);
+    let before = outcome.results_at_last_kill;
     println!("{} accepted results of {size} children, {kills} kills", outcome.results);
-    outcome.failure.is_none() && is_exact
+    println!("{before} of them before the last kill");
+    outcome.failure.is_none() && is_exact && before < u64::from(size)
 }
 
 /// Switches deliberate bugs on one after the other; whether each is found, with a table.

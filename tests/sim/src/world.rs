@@ -17,7 +17,7 @@ use crate::random::Random;
 use crate::trace::{Detail, Trace};
 
 /// How long everything may take to end once faults are over, in milliseconds.
-const SETTLE: u64 = 2_400_000;
+const SETTLE: u64 = 12_000_000;
 /// How long nothing may be left after that, in milliseconds.
 const QUIET: u64 = 30_000;
 /// More happenings than this are a loop.
@@ -35,6 +35,8 @@ pub struct Outcome {
     pub happenings: u64,
     pub jobs: u64,
     pub results: u64,
+    /// Of a run with many kills: results accepted before the last one.
+    pub results_at_last_kill: u64,
     pub attempts: u64,
     /// Faults that took effect, by name.
     pub injected: Vec<(&'static str, u64)>,
@@ -50,10 +52,13 @@ pub struct World {
     agents: Vec<Agent>,
     clients: Vec<Client>,
     is_calm: bool,
+    /// Since when faults are over.
+    calm_since: u64,
     /// A journal that lost messages is to be healed first: whoever remembers them must not die.
     heals: bool,
     term_at_loss: u64,
     happenings: u64,
+    results_at_last_kill: u64,
     /// Clones that live, by the number of their fault.
     clones: BTreeMap<usize, u8>,
 }
@@ -97,9 +102,11 @@ impl World {
             net,
             plan,
             is_calm: false,
+            calm_since: 0,
             heals: false,
             term_at_loss: 0,
             happenings: 0,
+            results_at_last_kill: 0,
             clones: BTreeMap::new(),
         };
         world.make_memory_streams();
@@ -118,6 +125,7 @@ impl World {
 
     fn start(&mut self) {
         self.net.weather = self.plan.weather;
+        self.net.turn_steps = self.plan.turn_steps;
         for coordinator in &mut self.coordinators {
             coordinator.start(&mut self.net);
         }
@@ -146,6 +154,9 @@ impl World {
                 continue;
             }
             let now = self.net.now;
+            if self.happenings.is_multiple_of(64) {
+                self.net.oracle.judge_calm(now, self.calm_since);
+            }
             let is_over = self.net.oracle.is_over() && self.clients.iter().all(Client::is_done);
             match (is_over, over_since) {
                 (true, None) => over_since = Some(now),
@@ -175,6 +186,9 @@ impl World {
     fn judge(&mut self) {
         self.net.oracle.judge_end();
         for agent in &self.agents {
+            if let Some((name, session)) = agent.session() {
+                self.net.oracle.judge_agent(&name, session);
+            }
             if agent.held() > 0 {
                 self.net.oracle.fail(format!("I12: an agent still holds {} leases", agent.held()));
             }
@@ -223,6 +237,7 @@ impl World {
             Node::Coordinator(index) => {
                 self.coordinators[usize::from(index)].on_message(&mut self.net, message);
                 self.compare(index);
+                self.die_busy(index);
             }
             Node::Agent(index) => {
                 self.agents[usize::from(index)].on_message(&mut self.net, message);
@@ -278,8 +293,20 @@ impl World {
         let steps = u32::try_from(self.net.random.within(0, 90)).expect("small");
         self.coordinators[usize::from(index)].die_in(steps);
         if self.plan.kills == 0 {
+            self.results_at_last_kill = self.net.oracle.results();
             self.plan.calm_at = self.net.now + 60_000;
             self.net.after(60_000, Happening::Calm);
+        }
+    }
+
+    /// Dies with work left, if it is to.
+    fn die_busy(&mut self, index: u8) {
+        let coordinator = &mut self.coordinators[usize::from(index)];
+        if coordinator.dies_now() {
+            self.net.inject("coordinator dies with work left");
+            coordinator.kill(&mut self.net);
+            let (life, delay) = (coordinator.life, self.net.random.within(50, 4_000));
+            self.net.timer(Node::Coordinator(index), life, delay, Timer::Start);
         }
     }
 
@@ -303,6 +330,7 @@ impl World {
             happenings: self.happenings,
             jobs: self.net.oracle.model.count() as u64,
             results: self.net.oracle.results(),
+            results_at_last_kill: self.results_at_last_kill,
             attempts: self.net.oracle.attempts(),
             injected: std::mem::take(&mut self.net.injected).into_iter().collect(),
             lines,

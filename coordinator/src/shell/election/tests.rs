@@ -90,6 +90,21 @@ fn a_standby_takes_over_a_lease_after_the_last_renewal() {
 }
 
 #[test]
+fn a_leader_that_was_cut_off_has_no_claim_to_a_key_that_vanished() {
+    let (mut w, mut a, mut b) = (World::default(), World::candidate(1), World::candidate(2));
+    w.run(ms(10_000), &mut [&mut a, &mut b]);
+    w.run(2 * LEASE, &mut [&mut b]);
+    assert_eq!(b.role(), Role::Leader, "the other one is cut off");
+    // NATS starts again, and the bucket is in memory. The old leader is the first to look.
+    w.key = None;
+    w.act(&mut a);
+    assert_eq!(a.role(), Role::Standby);
+    assert!(w.key.is_none(), "it leaves the key to the one that led since");
+    w.run(LEASE, &mut [&mut a, &mut b]);
+    assert_eq!((a.role(), b.role()), (Role::Standby, Role::Leader));
+}
+
+#[test]
 fn of_several_standbys_one_wins() {
     let mut w = World::default();
     let mut all: Vec<Election> = (1..6).map(World::candidate).collect();

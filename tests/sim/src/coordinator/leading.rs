@@ -62,6 +62,11 @@ impl Leading {
         self.led().is_some()
     }
 
+    /// Pieces of work that its turns so far have left.
+    pub fn work_left(&self) -> usize {
+        self.led().as_ref().map_or(0, |led| led.actor.state().work.len())
+    }
+
     /// Looks at the state, if it is as the journal has it.
     pub fn look(&self, at: impl FnOnce(&State, Position)) {
         if let Some(led) = self.led().as_ref().filter(|led| !led.is_storing) {

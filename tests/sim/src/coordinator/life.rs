@@ -26,6 +26,7 @@ pub(super) struct Life {
     pub(super) phases: Phases<Port>,
     pub(super) leading: Leading,
     pub(super) snapshot_every: u64,
+    pub(super) turn_steps: usize,
 }
 
 impl Life {
@@ -88,7 +89,7 @@ impl Life {
             JobId::from_u128((high << 64) | number)
         });
         let now = Now { wall: port.wall(), monotonic: port.elapsed() };
-        self.leading.begin(Actor::new(state, settings(), new_id, now), position);
+        self.leading.begin(Actor::new(state, settings(self.turn_steps), new_id, now), position);
         port.want(Want::Leads);
         let leadership = self.phases.leadership.clone();
         let lead = Lead::new(port, leadership, self.leading.clone(), journal, self.snapshot_every);

@@ -370,7 +370,14 @@ impl Net {
                 if deliveries.is_empty() {
                     break;
                 }
-                self.deliver(node, Message::Delivered { consumer: consumer.clone(), deliveries });
+                let message = Message::Delivered { consumer: consumer.clone(), deliveries };
+                // Where acknowledgements are awaited, what was delivered may come again.
+                let is_awaited = self.bus.redelivery_at(stream, &consumer).is_some();
+                if is_awaited && self.random.chance(self.weather.doubled) {
+                    self.inject("delivered twice");
+                    self.deliver(node, message.clone());
+                }
+                self.deliver(node, message);
             }
             if let Some(at) = self.bus.redelivery_at(stream, &consumer) {
                 self.redeliver_at(stream, &consumer, at);

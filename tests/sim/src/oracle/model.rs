@@ -114,6 +114,21 @@ impl Model {
         self.jobs.get(&job)?.children.get(child as usize)?.lease
     }
 
+    /// The session of an agent that is not lost.
+    pub fn session(&self, agent: &Name) -> Option<u64> {
+        self.agents.get(agent).map(|(session, _)| *session)
+    }
+
+    /// The job of a lease.
+    pub fn job_of(&self, lease: LeaseId) -> Option<JobId> {
+        self.leases.get(&lease).map(|given| given.job)
+    }
+
+    /// Since when nobody wants the attempt to run.
+    pub fn unwanted_since(&self, key: AttemptKey) -> Option<u64> {
+        self.unwanted.get(&key).copied()
+    }
+
     /// An attempt goes on until it ends by itself: nobody may have wanted it to end long before.
     pub fn may_run_on(&self, key: AttemptKey, now: u64) -> Result<(), String> {
         match self.unwanted.get(&key) {

@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use windrow_agent::core::StartPlan;
 use windrow_agent::executor::AttemptKey;
-use windrow_common::ids::JobId;
+use windrow_common::ids::{JobId, LeaseId};
 
 use super::model::Model;
+
+/// How long something unwanted may run where everybody can be told, in milliseconds.
+const STOPPED_AFTER: u64 = 25_000;
 
 #[derive(Clone, Debug)]
 struct Attempt {
@@ -22,7 +25,7 @@ struct Attempt {
 pub struct Truth {
     live: BTreeMap<(u8, AttemptKey), Attempt>,
     /// How each ended; `None`: with its host. An attempt that was copied with its host has several.
-    ended: BTreeMap<AttemptKey, Vec<Option<i32>>>,
+    ended: BTreeMap<AttemptKey, Vec<(u8, Option<i32>)>>,
     started: u64,
     /// A machine was copied.
     pub(super) has_clones: bool,
@@ -51,9 +54,10 @@ impl Truth {
             other.job == lease.job && other.child == key.child && !self.has_clones
         });
         for ((_, other), _) in others {
-            // What was given up may still run where nobody can be told; what was not must not be
-            // started elsewhere.
-            if model.lease_of(lease.job, key.child) == Some(other.lease) {
+            // What was given up may start and run where nobody can be told, for a while; what was not
+            // must not be started elsewhere.
+            let is_late = model.may_run_on(key, now).is_err();
+            if model.lease_of(lease.job, key.child) == Some(other.lease) && is_late {
                 return Err(format!("I6: {key:?} starts while {other:?} is the one that counts"));
             }
         }
@@ -83,22 +87,60 @@ impl Truth {
         if code.is_none() {
             self.died.insert(host);
         }
-        self.ended.entry(key).or_default().push(code);
+        self.ended.entry(key).or_default().push((host, code));
     }
 
     /// A child that is handed back has no result, unless its host or its agent's disk was lost.
     pub(super) fn is_not_lost(&self, key: AttemptKey) -> Result<(), String> {
-        let by_itself = |end: &Option<i32>| matches!(end, Some(0 | 1));
-        let has_result = self.ended.get(&key).is_some_and(|ends| ends.iter().any(by_itself));
-        match has_result && self.died.is_empty() && !self.has_clones {
+        match self.has_result(key) && !self.has_clones {
             true => Err(format!("I4: {key:?} has ended, and its result is lost")),
             false => Ok(()),
         }
     }
 
+    /// Whether the attempt ended by itself on a host that has not died.
+    fn has_result(&self, key: AttemptKey) -> bool {
+        let has = |(host, end): &(u8, Option<i32>)| {
+            matches!(end, Some(0 | 1)) && !self.died.contains(host)
+        };
+        self.ended.get(&key).is_some_and(|ends| ends.iter().any(has))
+    }
+
+    /// Whether an agent may forget these: not a result that the journal does not have.
+    pub(super) fn may_forget(
+        &self,
+        lease: LeaseId,
+        children: &[(u32, u32)],
+        model: &Model,
+    ) -> Result<(), String> {
+        let Some(job) = model.job_of(lease).filter(|_| !self.has_clones) else { return Ok(()) };
+        for child in children.iter().flat_map(|(first, count)| *first..first + count) {
+            let key = AttemptKey { lease, child };
+            if model.lease_of(job, child) == Some(lease) && self.has_result(key) {
+                return Err(format!("I4: {key:?} has ended; its agent forgets it, unconfirmed"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether what nobody wants was stopped.
+    pub(super) fn judge_calm(&self, now: u64, calm_at: u64, model: &Model) -> Result<(), String> {
+        for (host, key) in self.live.keys() {
+            let Some(since) = model.unwanted_since(*key) else { continue };
+            if now > since.max(calm_at) + STOPPED_AFTER {
+                return Err(format!(
+                    "I10: {key:?} still runs on host {host}, {} ms after nobody wants it",
+                    now - since
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether an attempt ended like this.
     pub(super) fn has_ended(&self, key: AttemptKey, code: i32) -> bool {
-        self.ended.get(&key).is_some_and(|ends| ends.contains(&Some(code)))
+        let ends = self.ended.get(&key);
+        ends.is_some_and(|ends| ends.iter().any(|(_, end)| *end == Some(code)))
     }
 
     pub(super) fn running(&self) -> usize {

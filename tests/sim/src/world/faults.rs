@@ -25,12 +25,16 @@ impl World {
         if self.is_calm {
             return;
         }
-        let fault = self.plan.faults[number].1;
+        let leader = self.coordinators.iter().position(|c| c.leads());
+        let leader = u8::try_from(leader.unwrap_or(0)).expect("few coordinators");
+        let fault = self.plan.faults[number].1.against(leader);
+        self.plan.faults[number].1 = fault;
         let (now, what) = (self.net.now, number as u64);
         self.net.trace.note(now, what, || format!("!! {fault:?}"));
         match fault {
             Fault::KillCoordinator(..)
             | Fault::CoordinatorDiesIn(..)
+            | Fault::CoordinatorDiesBusy(..)
             | Fault::FreezeCoordinator(..)
             | Fault::CutCoordinator(..)
             | Fault::Flap(_)
@@ -55,6 +59,8 @@ impl World {
             | Fault::AgentDiesIn(..)
             | Fault::KillHost(..)
             | Fault::Reclaim(..)
+            | Fault::LoseHost(_)
+            | Fault::FreezeAgent(..)
             | Fault::CutAgent(..)
             | Fault::AgentClock(..)
             | Fault::Clone(..)
@@ -76,6 +82,9 @@ impl World {
             }
             Fault::CoordinatorDiesIn(index, steps) => {
                 self.coordinators[usize::from(index)].die_in(steps);
+            }
+            Fault::CoordinatorDiesBusy(index) => {
+                self.coordinators[usize::from(index)].dies_busy = true;
             }
             Fault::FreezeCoordinator(index, delay) => {
                 net.inject("coordinator frozen");
@@ -141,6 +150,21 @@ impl World {
                 let agent = &mut self.agents[usize::from(index)];
                 agent.lose_host(net, disk_is_lost);
                 net.timer(Node::Agent(index), agent.life, delay, Timer::Start);
+            }
+            Fault::LoseHost(index) => {
+                // Somebody is left to do the work.
+                let own = &self.agents[..self.plan.agents.len()];
+                if own.iter().filter(|agent| !agent.is_gone).count() > 1 {
+                    net.inject("host gone for good");
+                    let agent = &mut self.agents[usize::from(index)];
+                    agent.lose_host(net, true);
+                    agent.is_gone = true;
+                }
+            }
+            Fault::FreezeAgent(index, delay) => {
+                net.inject("agent frozen");
+                self.agents[usize::from(index)].freeze();
+                self.over_after(delay, number);
             }
             Fault::Reclaim(index, grace, _) => {
                 net.inject("host reclaimed after a notice");
@@ -212,6 +236,7 @@ impl World {
                 self.coordinators[usize::from(index)].thaw(net);
             }
             Fault::CutCoordinator(index, ..) => net.heal(Node::Coordinator(index)),
+            Fault::FreezeAgent(index, _) => self.agents[usize::from(index)].thaw(net),
             Fault::CutAgent(index, ..) => net.heal(Node::Agent(index)),
             Fault::Storm(..) => net.weather = self.plan.weather,
             Fault::Reclaim(index, _, delay) => {
@@ -246,6 +271,7 @@ impl World {
         }
         for index in 0..self.plan.agents.len() {
             let agent = &mut self.agents[index];
+            agent.thaw(net);
             net.heal(Node::Agent(u8::try_from(index).expect("few agents")));
             agent.lies = false;
             agent.spare();
@@ -257,5 +283,6 @@ impl World {
             }
         }
         self.is_calm = true;
+        self.calm_since = self.net.now;
     }
 }
