@@ -106,7 +106,7 @@ fn results(history: &History, submission: &Submission, job: &Job, wrong: &mut Ve
     let is_stopped = history.stops.iter().any(|stop| stop.job == submission.job);
     for (index, child) in (0u32..).zip(&job.children) {
         let who = format!("{}:{index}", submission.job);
-        last_word(&who, child, wrong);
+        last_word(&who, child, is_stopped, wrong);
         for (number, attempt) in (1u32..).zip(&child.attempts) {
             let run = runs.get(&(index, number));
             let really = run.and_then(|run| run.ended).map(|(_, exit)| exit);
@@ -129,14 +129,15 @@ fn results(history: &History, submission: &Submission, job: &Job, wrong: &mut Ve
     }
 }
 
-fn last_word(who: &str, child: &Child, wrong: &mut Vec<String>) {
+/// A child that is terminated has FAILED, also when it still came to a good end.
+fn last_word(who: &str, child: &Child, is_stopped: bool, wrong: &mut Vec<String>) {
     let good = child.attempts.iter().filter(|attempt| attempt.exit_code == Some(0)).count();
     let last = child.attempts.last().and_then(|attempt| attempt.exit_code);
     match child.status {
         JobStatus::Succeeded if good != 1 || last != Some(0) => {
             wrong.push(format!("child {who} SUCCEEDED with attempts {:?}", child.attempts));
         }
-        JobStatus::Failed if good != 0 => {
+        JobStatus::Failed if good != 0 && !is_stopped => {
             wrong.push(format!("child {who} FAILED with attempts {:?}", child.attempts));
         }
         JobStatus::Succeeded
