@@ -60,12 +60,7 @@ impl<C: Clock> Leadership<C> {
     /// A coordinator was heard that stands by.
     pub fn note_standby(&self, name: String) {
         let mut standbys = self.standbys.lock().expect("nobody panics with it");
-        let now = self.now();
-        // Whoever may publish here could make up names.
-        if standbys.len() < STANDBYS_MAX {
-            standbys.insert(name, now);
-        }
-        standbys.retain(|_, heard| now < *heard + STANDBY_SILENCE);
+        note(&mut standbys, name, self.now());
     }
 
     /// Names of those that stand by.
@@ -222,6 +217,14 @@ impl<C: Clock> Leadership<C> {
     }
 }
 
+fn note(standbys: &mut BTreeMap<String, Duration>, name: String, now: Duration) {
+    standbys.retain(|_, heard| now < *heard + STANDBY_SILENCE);
+    // Whoever may publish here could make up names: no new ones beyond the limit.
+    if standbys.len() < STANDBYS_MAX || standbys.contains_key(&name) {
+        standbys.insert(name, now);
+    }
+}
+
 fn candidate() -> Candidate {
     use std::hash::{DefaultHasher, Hash, Hasher};
     // Random enough to tell two starts apart, like every id made at the edge.
@@ -260,6 +263,18 @@ pub(super) fn is_gone(named: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn standbys_that_are_known_stay_known_beside_a_crowd() {
+        let (mut standbys, start) = (BTreeMap::new(), Duration::ZERO);
+        for number in 0..200 {
+            note(&mut standbys, format!("s-{number:03}"), start);
+        }
+        assert_eq!(standbys.len(), STANDBYS_MAX);
+        note(&mut standbys, "s-000".to_owned(), start + STANDBY_SILENCE / 2);
+        note(&mut standbys, "s-new".to_owned(), start + STANDBY_SILENCE);
+        assert_eq!(Vec::from_iter(standbys.keys()), ["s-000", "s-new"], "the silent made room");
+    }
 
     #[test]
     fn a_process_is_gone_when_it_has_ended_here() {
