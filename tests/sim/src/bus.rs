@@ -1,5 +1,5 @@
 //! A model of a NATS server with JetStream, as far as Windrow uses it. One that is held to the real
-//! server: [`crate::contract`] has properties that both must have.
+//! server: `tests/contract` has properties that both must have.
 //!
 //! It knows no network. What is called happens at once; delays, losses and partitions are made by
 //! [`crate::net`] around it.
@@ -47,6 +47,14 @@ pub struct WrongRevision;
 /// Something that was asked of a stream or consumer that is not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotFound;
+
+/// Why a consumer was not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConsumerError {
+    NoStream,
+    /// Another consumer of the work queue reads some of the same subjects.
+    InTheWay,
+}
 
 /// The server.
 #[derive(Clone, Debug, Default)]
@@ -122,11 +130,28 @@ impl Bus {
     }
 
     /// Makes a consumer unless it is there.
-    pub fn create_consumer(&mut self, stream: &str, spec: ConsumerSpec) -> Result<(), NotFound> {
-        let stream = self.streams.get_mut(stream).ok_or(NotFound)?;
+    pub fn create_consumer(
+        &mut self,
+        stream: &str,
+        spec: ConsumerSpec,
+    ) -> Result<(), ConsumerError> {
+        let stream = self.streams.get_mut(stream).ok_or(ConsumerError::NoStream)?;
+        if stream.consumers.contains_key(&spec.name) {
+            return Ok(());
+        }
+        if stream.spec.work_queue && stream.consumers.values().any(|other| other.overlaps(&spec)) {
+            return Err(ConsumerError::InTheWay);
+        }
         let first = stream.info().first;
-        stream.consumers.entry(spec.name.clone()).or_insert_with(|| Consumer::new(spec, first));
+        stream.consumers.insert(spec.name.clone(), Consumer::new(spec, first));
         Ok(())
+    }
+
+    /// Consumers of a stream that read some of the subjects that this one would.
+    pub fn in_the_way(&self, stream: &str, spec: &ConsumerSpec) -> Vec<String> {
+        let Some(stream) = self.streams.get(stream) else { return Vec::new() };
+        let others = stream.consumers.iter().filter(|(_, other)| other.overlaps(spec));
+        others.map(|(name, _)| name.clone()).collect()
     }
 
     /// Removes a consumer.

@@ -8,7 +8,7 @@
 mod link;
 mod server;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use windrow_agent::executor::{AttemptKey, StopSignal};
@@ -143,8 +143,9 @@ pub struct Net {
     queue: BTreeMap<(u64, u64), Happening>,
     next: u64,
     links: BTreeMap<Node, Link>,
-    /// Who reads a consumer, and on which connection: by stream and consumer.
-    readers: BTreeMap<(String, String), (Node, u32)>,
+    /// Who reads a consumer, and on which connection, the next to get something first: by stream and
+    /// consumer.
+    readers: BTreeMap<(String, String), VecDeque<(Node, u32)>>,
     server_is_up: bool,
     /// Reads of the journal that wait for its next message.
     reads: Vec<server::PendingRead>,

@@ -61,6 +61,13 @@ impl Consumer {
         Self { spec, next, pending: BTreeMap::new() }
     }
 
+    /// Whether both read some of the same subjects.
+    pub(super) fn overlaps(&self, other: &ConsumerSpec) -> bool {
+        let all = || ">".to_owned();
+        let (one, two) = (self.spec.filter.clone(), other.filter.clone());
+        overlap(&one.unwrap_or_else(all), &two.unwrap_or_else(all))
+    }
+
     pub(super) fn is_memory(&self) -> bool {
         self.spec.memory
     }
@@ -124,5 +131,17 @@ fn delivery(sequence: u64, message: &Message, delivered: u32) -> Delivery {
         delivered,
         message_id: message.message_id.clone(),
         at: message.at,
+    }
+}
+
+/// Whether a subject can be one of both patterns.
+fn overlap(one: &str, two: &str) -> bool {
+    let (mut one, mut two) = (one.split('.'), two.split('.'));
+    loop {
+        match (one.next(), two.next()) {
+            (None, None) | (Some(">"), Some(_)) | (Some(_), Some(">")) => return true,
+            (Some(a), Some(b)) if a == b || a == "*" || b == "*" => {}
+            (Some(_) | None, Some(_) | None) => return false,
+        }
     }
 }

@@ -119,12 +119,12 @@ impl Stream {
     ) -> Result<Ack, PublishError> {
         let window = self.spec.duplicate_window;
         self.ids.retain(|_, (_, at)| now < *at + window);
+        if demands.expected_last.is_some_and(|expected| expected != self.last) {
+            return Err(PublishError::WrongLastSequence);
+        }
         let known = demands.message_id.as_ref().and_then(|id| self.ids.get(id));
         if let Some((sequence, _)) = known {
             return Ok(Ack { sequence: *sequence, duplicate: true });
-        }
-        if demands.expected_last.is_some_and(|expected| expected != self.last) {
-            return Err(PublishError::WrongLastSequence);
         }
         if self.spec.max_bytes.is_some_and(|most| self.bytes() + size(subject, &payload) > most) {
             return Err(PublishError::Full);

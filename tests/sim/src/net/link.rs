@@ -39,7 +39,9 @@ impl Net {
         link.epoch += 1;
         link.is_up = false;
         link.subscriptions.clear();
-        self.readers.retain(|_, (reader, _)| *reader != node);
+        for readers in self.readers.values_mut() {
+            readers.retain(|(reader, _)| *reader != node);
+        }
     }
 
     /// The connection is made, unless something is in its way; then it is when that is over.

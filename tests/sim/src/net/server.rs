@@ -3,7 +3,9 @@
 use bytes::Bytes;
 
 use super::{Happening, Message, Net, Node};
-use crate::bus::{Ack, ConsumerSpec, Demands, Info, PublishError, Purge};
+use crate::bus::{
+    Ack, ConsumerError, ConsumerSpec, Demands, Info, NotFound, PublishError, Purge,
+};
 use crate::names;
 
 /// What a node asks of the server.
@@ -179,7 +181,9 @@ impl Net {
             }
             Op::Pull { stream, consumer } => return self.pull(from, stream, consumer),
             Op::StopPull { stream, consumer } => {
-                self.readers.remove(&(stream, consumer));
+                if let Some(readers) = self.readers.get_mut(&(stream, consumer)) {
+                    readers.retain(|(reader, _)| *reader != from);
+                }
                 return;
             }
             Op::Ack { .. } if self.random.chance(self.weather.refused) => {
@@ -323,21 +327,34 @@ impl Net {
     ) -> Answer {
         if let Some(old) = instead_of {
             // It may have expired by itself.
-            self.bus.delete_consumer(stream, &old).ok();
-            if let Some((reader, epoch)) = self.readers.remove(&(stream.to_owned(), old.clone()))
-                && self.is_current(reader, epoch)
-            {
-                self.deliver(reader, Message::PullEnded { consumer: old });
-            }
+            self.delete_consumer(stream, &old).ok();
         }
         if purge {
             let purge = Purge { before: None, filter: spec.filter.clone() };
             self.bus.purge(stream, &purge).ok();
         }
-        match self.bus.create_consumer(stream, spec) {
-            Ok(()) => Answer::Done,
-            Err(_) => Answer::NotFound,
+        let mut created = self.bus.create_consumer(stream, spec.clone());
+        if created == Err(ConsumerError::InTheWay) {
+            for old in self.bus.in_the_way(stream, &spec) {
+                self.delete_consumer(stream, &old).ok();
+            }
+            created = self.bus.create_consumer(stream, spec);
         }
+        created.map_or(Answer::NotFound, |()| Answer::Done)
+    }
+
+    /// Removes a consumer; its readers are told.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn delete_consumer(&mut self, stream: &str, consumer: &str) -> Result<(), NotFound> {
+        let readers = self.readers.remove(&(stream.to_owned(), consumer.to_owned()));
+        for (reader, epoch) in readers.into_iter().flatten() {
+            if self.is_current(reader, epoch) {
+                self.deliver(reader, Message::PullEnded { consumer: consumer.to_owned() });
+            }
+        }
+        self.bus.delete_consumer(stream, consumer)
     }
 
     fn pull(&mut self, from: Node, stream: String, consumer: String) {
@@ -345,7 +362,10 @@ impl Net {
             return self.deliver(from, Message::PullEnded { consumer });
         }
         let epoch = self.epoch(from);
-        self.readers.insert((stream.clone(), consumer), (from, epoch));
+        let readers = self.readers.entry((stream.clone(), consumer)).or_default();
+        // A pull of its own before is one of a former connection, or the same.
+        readers.retain(|(reader, _)| *reader != from);
+        readers.push_back((from, epoch));
         self.feed(&stream);
     }
 
@@ -357,14 +377,11 @@ impl Net {
 
     /// Delivers what a stream has to whoever reads it.
     pub fn feed(&mut self, stream: &str) {
-        let of_it = self.readers.iter().filter(|((name, _), _)| name == stream);
-        let readers: Vec<_> = of_it.map(|((_, c), (n, e))| (c.clone(), *n, *e)).collect();
-        for (consumer, node, epoch) in readers {
-            if !self.is_current(node, epoch) {
-                continue;
-            }
+        let of_it = self.readers.keys().filter(|(name, _)| name == stream);
+        let consumers: Vec<_> = of_it.map(|(_, consumer)| consumer.clone()).collect();
+        for consumer in consumers {
             // What is delivered to a reader that cannot hear is pending, as the server believes it sent.
-            loop {
+            while let Some(node) = self.next_reader(stream, &consumer) {
                 let fetched = self.bus.fetch(stream, &consumer, PULL_MESSAGES, self.now);
                 let deliveries = fetched.unwrap_or_default();
                 if deliveries.is_empty() {
@@ -378,11 +395,22 @@ impl Net {
                     self.deliver(node, message.clone());
                 }
                 self.deliver(node, message);
+                // Readers of one consumer share its messages.
+                let key = (stream.to_owned(), consumer.clone());
+                self.readers.entry(key).or_default().rotate_left(1);
             }
             if let Some(at) = self.bus.redelivery_at(stream, &consumer) {
                 self.redeliver_at(stream, &consumer, at);
             }
         }
+    }
+
+    /// Whose turn it is.
+    fn next_reader(&mut self, stream: &str, consumer: &str) -> Option<Node> {
+        let (links, key) = (&self.links, (stream.to_owned(), consumer.to_owned()));
+        let readers = self.readers.get_mut(&key)?;
+        readers.retain(|(node, epoch)| links.get(node).is_some_and(|link| link.epoch == *epoch));
+        readers.front().map(|(node, _)| *node)
     }
 
     fn redeliver_at(&mut self, stream: &str, consumer: &str, at: u64) {
