@@ -7,4 +7,6 @@ pub mod config;
 pub mod core;
 pub mod executor;
 pub mod keeper;
+#[cfg(test)]
+mod malformed;
 pub mod shell;

@@ -190,7 +190,7 @@ fn reopen(path: &Path, length: u64) -> Result<(File, u64), Error> {
 }
 
 /// CRC-32 as in zip and PNG files.
-fn crc32(bytes: &[u8]) -> u32 {
+pub(crate) fn crc32(bytes: &[u8]) -> u32 {
     const TABLE: [u32; 256] = crc_table();
     !bytes
         .iter()
