@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use async_nats::jetstream;
-use async_nats::{Client as Nats, RequestErrorKind};
+use async_nats::{Client as Nats, StatusCode};
+use futures::StreamExt;
+use tokio::time::{Instant, sleep, timeout_at};
 use windrow_common::api::{ApiError, Operation};
 use windrow_common::ids::JobId;
 use windrow_common::streams::{HEADER_ERROR, REQUEST_BYTES_MAX, Retention, Streams};
@@ -19,8 +21,11 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const NO_RESPONDER_LIMIT: Duration = Duration::from_secs(3);
 /// Pause before asking again when there is no coordinator.
 const NO_RESPONDER_PAUSE: Duration = Duration::from_millis(100);
-/// How often a request that is safe to repeat is sent when no answer comes.
-const TRIES_MAX: u32 = 3;
+/// How many times the time of one request is waited when it is safe to repeat.
+const TRIES: u32 = 3;
+/// How long the first answer is waited for before the request is sent again, if it is safe to repeat;
+/// longer each time.
+const FIRST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A cluster, connected.
 #[derive(Clone, Debug)]
@@ -106,7 +111,7 @@ impl Client {
 
     /// Waits until the server has taken what was sent so far, such as subscriptions.
     pub(crate) async fn flush(&self) -> Result<()> {
-        let flushed = tokio::time::timeout(self.request_timeout, self.nats.flush()).await;
+        let flushed = timeout_at(Instant::now() + self.request_timeout, self.nats.flush()).await;
         match flushed {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => {
@@ -149,7 +154,8 @@ impl Client {
         read_answer::<O>(&answer)
     }
 
-    /// Sends until an answer comes or the limits are reached.
+    /// Sends until an answer comes or the limits are reached. What is safe to repeat is sent again soon,
+    /// as a coordinator that starts over drops what it was asked; the answer to any of them counts.
     async fn deliver(
         &self,
         subject: String,
@@ -157,30 +163,38 @@ impl Client {
         operation: &str,
         repeat: Repeat<'_>,
     ) -> Result<async_nats::Message> {
-        let payload = async_nats::client::Request::new().payload(payload.into());
-        let give_up = tokio::time::Instant::now() + NO_RESPONDER_LIMIT.min(self.request_timeout);
-        let mut tries = 0;
+        let (payload, inbox) = (bytes::Bytes::from(payload), self.nats.new_inbox());
+        let lost = |error: String| self.no_answer(operation, repeat, &error);
+        let mut answers =
+            self.nats.subscribe(inbox.clone()).await.map_err(|error| lost(error.to_string()))?;
+        let limit = match repeat {
+            Repeat::Never => Instant::now() + self.request_timeout,
+            Repeat::Safe | Repeat::WithKey(_) => Instant::now() + self.request_timeout * TRIES,
+        };
+        let (mut patience, mut absent_since) = (FIRST_PATIENCE, None);
         loop {
-            let request = async_nats::client::Request {
-                payload: payload.payload.clone(),
-                timeout: Some(Some(self.request_timeout)),
-                ..Default::default()
+            let sent =
+                self.nats.publish_with_reply(subject.clone(), inbox.clone(), payload.clone());
+            sent.await.map_err(|error| lost(error.to_string()))?;
+            let until = match repeat {
+                Repeat::Never => limit,
+                Repeat::Safe | Repeat::WithKey(_) => limit.min(Instant::now() + patience),
             };
-            match self.nats.send_request(subject.clone(), request).await {
-                Ok(answer) => return Ok(answer),
+            match timeout_at(until, answers.next()).await {
                 // Nobody took it, so it cannot have had an effect: always safe to send again.
-                Err(error) if error.kind() == RequestErrorKind::NoResponders => {
-                    if tokio::time::Instant::now() >= give_up {
+                Ok(Some(answer)) if answer.status == Some(StatusCode::NO_RESPONDERS) => {
+                    let since = *absent_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() >= NO_RESPONDER_LIMIT.min(self.request_timeout) {
                         return Err(self.no_coordinator(operation));
                     }
-                    tokio::time::sleep(NO_RESPONDER_PAUSE).await;
+                    sleep(NO_RESPONDER_PAUSE).await;
                 }
-                Err(error) => {
-                    tries += 1;
-                    if repeat == Repeat::Never || tries >= TRIES_MAX {
-                        return Err(self.no_answer(operation, repeat, &error.to_string()));
-                    }
+                Ok(Some(answer)) => return Ok(answer),
+                Ok(None) => return Err(lost("the connection was closed".to_owned())),
+                Err(_) if Instant::now() >= limit => {
+                    return Err(lost("timed out".to_owned()));
                 }
+                Err(_) => (patience, absent_since) = (patience * 2, None),
             }
         }
     }

@@ -64,13 +64,19 @@ impl Server {
 
     /// Answers every API request by `answer(operation, request)` on a thread of its own.
     pub(super) fn respond(&self, answer: Responder) {
+        self.respond_after(0, answer);
+    }
+
+    /// The same, but takes so many requests before without a word, as a coordinator does that starts over.
+    pub(super) fn respond_after(&self, dropped: usize, answer: Responder) {
         let url = self.url.clone();
         let (ready, is_ready) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.unwrap().block_on(async {
                 let client = async_nats::connect(url).await.unwrap();
-                let mut requests = client.subscribe("windrow.api.*").await.unwrap();
+                let requests = client.subscribe("windrow.api.*").await.unwrap();
+                let mut requests = requests.skip(dropped);
                 client.flush().await.unwrap();
                 ready.send(()).unwrap();
                 while let Some(message) = requests.next().await {
