@@ -7,7 +7,7 @@ use async_nats::Client;
 use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
 use async_nats::jetstream::context::PublishError;
-use async_nats::jetstream::kv::{Store, UpdateErrorKind};
+use async_nats::jetstream::kv::{CreateErrorKind, Store, UpdateErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::object_store::ObjectStore;
 use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
@@ -188,6 +188,8 @@ impl LeaderKey for Store {
         // Of the stream's leader: a replica might be behind.
         let subject = format!("{}{KEY}", self.prefix);
         match self.stream.get_last_raw_message_by_subject(&subject).await {
+            // A deletion is a message without content.
+            Ok(message) if message.payload.is_empty() => Ok(None),
             Ok(message) => {
                 let record = serde_json::from_slice(&message.payload);
                 let record = record.map_err(|_| KeyError::Unanswered)?;
@@ -209,6 +211,14 @@ impl LeaderKey for Store {
 
     async fn write(&self, expected: u64, record: &Record) -> Result<Written, KeyError> {
         let value = serde_json::to_vec(record).expect("a record has a JSON form");
+        if expected == 0 {
+            // Also where somebody has deleted it, which leaves a message with a number.
+            return match self.create(KEY, value.into()).await {
+                Ok(revision) => Ok(Written::Stored(revision)),
+                Err(e) if e.kind() == CreateErrorKind::AlreadyExists => Ok(Written::Refused),
+                Err(_) => Err(KeyError::Unanswered),
+            };
+        }
         match self.update(KEY, value.into(), expected).await {
             Ok(revision) => Ok(Written::Stored(revision)),
             Err(e) if e.kind() == UpdateErrorKind::WrongLastRevision => Ok(Written::Refused),
