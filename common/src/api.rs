@@ -101,6 +101,7 @@ operations! {
     "CreateQuotaShare": quota::CreateQuotaShare => quota::QuotaShareResponse;
     "UpdateQuotaShare": quota::UpdateQuotaShare => quota::QuotaShareResponse;
     "DeleteQuotaShare": quota::DeleteQuotaShare => Empty;
+    "AcknowledgeAlarm": resources::AcknowledgeAlarm => Empty;
     "DescribeQuotaShare": quota::DescribeQuotaShare => quota::QuotaShareDetail;
     "ListQuotaShares": quota::ListQuotaShares => quota::ListQuotaSharesResponse;
     "ListJobsByConsumableResource": consumables::ListJobsByConsumableResource

@@ -21,6 +21,20 @@ fn alarms(cluster: &Cluster) -> Vec<String> {
     alarms.iter().map(|alarm| alarm["text"].as_str().unwrap().to_owned()).collect()
 }
 
+/// The alarm is seen to: nothing points at it any more, and the next coordinator knows it too.
+fn acknowledge(cluster: &Cluster) {
+    let points = || cluster.windrow(&["cluster", "status"]).ok().contains("ALARM:");
+    assert!(points());
+    cluster.windrow(&["cluster", "acknowledge", "1", "--by", "ann", "--note", "seen"]).ok();
+    assert!(!points());
+    let leader = cluster.leader().unwrap();
+    signal(leader, Signal::SIGKILL);
+    wait_until("another coordinator", 60, || cluster.leader().filter(|next| *next != leader));
+    assert!(!points());
+    let kept = cluster.windrow(&["cluster", "alarms", "-o", "json"]).json();
+    assert_eq!(kept["alarms"][0]["acknowledged"]["by"], "ann");
+}
+
 fn run_job(cluster: &Cluster, text: &str) -> String {
     let id = cluster.submit(&["--", "echo", text]);
     assert_eq!(cluster.ended(&id, 60)["status"], "SUCCEEDED");
@@ -56,6 +70,7 @@ fn a_store_put_back_while_a_coordinator_runs_is_restored_from_its_memory() {
     cluster.up();
     assert_eq!(cluster.job(&late)["status"], "SUCCEEDED");
     assert_eq!(alarms(&cluster).len(), 1);
+    acknowledge(&cluster);
     run_job(&cluster, "at last");
 }
 

@@ -216,4 +216,19 @@ pub(crate) enum DeadLetterCommand {
 pub(crate) enum ClusterCommand {
     /// Show the coordinator's view of the cluster.
     Status,
+    /// List the alarms: what was lost or does not work, and who has seen to it.
+    Alarms,
+    /// Say that you have seen to alarms, so that `status` and `doctor` no longer point at them. Who and when
+    /// is kept.
+    Acknowledge {
+        /// Numbers of the alarms, as `windrow cluster alarms` lists them.
+        #[arg(required = true, value_name = "ALARM")]
+        alarms: Vec<u64>,
+        /// What is to be remembered about them.
+        #[arg(long, value_name = "TEXT")]
+        note: Option<String>,
+        /// Who says so. Default: the user's and the host's name.
+        #[arg(long, value_name = "NAME")]
+        by: Option<String>,
+    },
 }

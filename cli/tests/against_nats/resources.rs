@@ -26,6 +26,71 @@ async fn dead_letters_are_listed_newest_last() {
 }
 
 #[test]
+fn a_request_that_nobody_answers_is_sent_again_long_before_its_time_is_over() {
+    let server = Server::start();
+    server.respond_after(2, |operation, _| {
+        assert_eq!(operation, "DescribeCluster");
+        Ok(json!({"cluster": "c", "version": "1", "term": 1, "journalSequence": 1, "jobs": 0,
+            "children": {}, "agentsUp": 0, "fencedResults": 0, "memoryBytes": 0}))
+    });
+    // Longer than a test may take.
+    let status = server.windrow(&["cluster", "status", "-q", "--timeout", "1h"]);
+    assert_eq!((code(&status), text(&status.stdout)), (0, "c\n"));
+}
+
+#[test]
+fn what_must_not_happen_twice_is_sent_once() {
+    let server = Server::start();
+    server.respond_after(1, |operation, _| panic!("`{operation}` was sent again"));
+    let created = server.windrow(&[
+        "queue",
+        "create",
+        "q",
+        "--priority",
+        "1",
+        "--ce",
+        "e",
+        "--timeout",
+        "3s",
+    ]);
+    assert_eq!(code(&created), 7, "{}", text(&created.stderr));
+    assert!(text(&created.stderr).contains("look whether it took effect"));
+}
+
+#[test]
+fn alarms_are_listed_and_acknowledged() {
+    let server = Server::start();
+    server.respond(|operation, request| {
+        if operation == "AcknowledgeAlarm" {
+            let id = request["id"].as_u64().unwrap();
+            assert!([8, 9].contains(&id));
+            assert_eq!(*request, json!({"id": id, "by": "ann", "note": "restored"}));
+            return Ok(json!({}));
+        }
+        assert_eq!(operation, "DescribeCluster");
+        let said = json!({"at": 1_000, "by": "bob@host"});
+        let alarms = json!([{"at": 0, "text": "old", "id": 8, "acknowledged": said},
+            {"at": 0, "text": "open", "id": 9}, {"at": 0, "text": "now", "id": 0}]);
+        Ok(json!({"cluster": "c", "version": "1", "term": 1, "journalSequence": 1, "jobs": 0,
+            "children": {}, "agentsUp": 0, "fencedResults": 0, "memoryBytes": 0, "alarms": alarms}))
+    });
+    let alarms = server.windrow(&["cluster", "alarms"]);
+    let lines: Vec<&str> = text(&alarms.stdout).lines().collect();
+    assert!(lines[1].starts_with("8 ") && lines[1].contains("by bob@host"), "{lines:?}");
+    assert!(lines[2].starts_with("9 ") && lines[3].starts_with("- "), "{lines:?}");
+    let listed = server.windrow(&["cluster", "alarms", "-o", "json"]);
+    let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    assert_eq!(listed["alarms"][0]["acknowledged"]["by"], "bob@host");
+    let status = server.windrow(&["cluster", "status"]);
+    let shown = text(&status.stdout);
+    assert!(!shown.contains("old") && shown.contains("open") && shown.contains("now"), "{shown}");
+    let arguments = ["cluster", "acknowledge", "8", "9", "--by", "ann", "--note", "restored"];
+    let acknowledged = server.windrow(&arguments);
+    let expected = "alarm 8: acknowledged by ann\nalarm 9: acknowledged by ann\n";
+    assert_eq!((code(&acknowledged), text(&acknowledged.stdout)), (0, expected));
+}
+
+#[test]
 fn tags_are_asked_for_by_the_names_people_use() {
     let server = Server::start();
     server.respond(|operation, request| {

@@ -379,4 +379,35 @@ pub struct Alarm {
     pub at: Timestamp,
     /// What is wrong or missing, and what was done.
     pub text: String,
+    /// Its number; 0 where it cannot be acknowledged, as it goes when its cause does.
+    #[serde(default)]
+    pub id: u64,
+    /// That somebody has seen to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledged: Option<Acknowledgement>,
+}
+
+/// Somebody has seen to an alarm.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Acknowledgement {
+    pub at: Timestamp,
+    /// Who, as they said themselves.
+    pub by: String,
+    /// What they wrote about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// *Extension.* Says that somebody has seen to an alarm. The first who says so stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct AcknowledgeAlarm {
+    /// The alarm's number, see [`Alarm::id`].
+    pub id: u64,
+    /// Who says so, at most 256 bytes.
+    pub by: String,
+    /// What is to be remembered about it, at most 1,024 bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }

@@ -26,9 +26,9 @@ use windrow_common::api::quota::{
     CreateQuotaShare, DeleteQuotaShare, DescribeQuotaShare, ListQuotaShares, UpdateQuotaShare,
 };
 use windrow_common::api::resources::{
-    CreateComputeEnvironment, CreateJobQueue, DeleteComputeEnvironment, DeleteJobQueue,
-    DescribeCluster, DescribeClusterResponse, DescribeComputeEnvironments, DescribeJobQueues,
-    DrainAgent, ListAgents, UpdateComputeEnvironment, UpdateJobQueue,
+    AcknowledgeAlarm, CreateComputeEnvironment, CreateJobQueue, DeleteComputeEnvironment,
+    DeleteJobQueue, DescribeCluster, DescribeClusterResponse, DescribeComputeEnvironments,
+    DescribeJobQueues, DrainAgent, ListAgents, UpdateComputeEnvironment, UpdateJobQueue,
 };
 use windrow_common::api::snapshot::GetJobQueueSnapshot;
 use windrow_common::api::tags::{ListTagsForResource, TagResource, UntagResource};
@@ -255,6 +255,7 @@ pub(crate) fn command(
         UpdateSchedulingPolicy::NAME => one(o, e, p, Command::UpdatePolicy),
         DeleteSchedulingPolicy::NAME => one(o, e, p, Command::DeletePolicy),
         DrainAgent::NAME => one(o, e, p, Command::DrainAgent),
+        AcknowledgeAlarm::NAME => one(o, e, p, Command::AcknowledgeAlarm),
         CreateConsumableResource::NAME => one(o, e, p, Command::CreateConsumable),
         UpdateConsumableResource::NAME => one(o, e, p, Command::UpdateConsumable),
         DeleteConsumableResource::NAME => one(o, e, p, Command::DeleteConsumable),

@@ -5,11 +5,19 @@
 //! new one of the same number, so after every recovery the numbers go on far above what was seen.
 
 use serde::{Deserialize, Serialize};
+use windrow_common::api::ApiError;
+use windrow_common::api::resources::AcknowledgeAlarm;
 use windrow_common::ids::LeaseId;
 use windrow_common::time::Timestamp;
 
 use super::State;
+use super::commands::Decision;
+use super::event::Event;
 
+/// Most bytes of the name of who acknowledges.
+const BY_MAX: usize = 256;
+/// Most bytes of a note about an alarm.
+const NOTE_MAX: usize = 1_024;
 /// Alarms kept; the oldest go first.
 const KEPT: usize = 16;
 /// How far terms jump: more starts than a cluster sees in the time that can be lost.
@@ -25,6 +33,20 @@ pub struct Alarm {
     pub at: Timestamp,
     /// What is missing, and what was done.
     pub text: String,
+    /// Its number, given when it is applied; they only rise.
+    #[serde(default)]
+    pub id: u64,
+    /// Somebody has seen to it.
+    #[serde(default)]
+    pub acknowledged: Option<Acknowledged>,
+}
+
+/// Somebody has seen to an alarm.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acknowledged {
+    pub at: Timestamp,
+    pub by: String,
+    pub note: Option<String>,
 }
 
 /// The highest numbers that somebody has seen; zero where nothing is known.
@@ -50,7 +72,7 @@ pub fn recover(state: &State, seen: Numbers, text: &str, now: Timestamp) -> Reco
         session: state.last_session.max(seen.session).saturating_add(SESSION_JUMP),
         lease: LeaseId(state.last_lease.0.max(seen.lease.0).saturating_add(LEASE_JUMP)),
     };
-    let alarm = Alarm { at: now, text: text.to_owned() };
+    let alarm = Alarm { at: now, text: text.to_owned(), id: 0, acknowledged: None };
     Recovered { above, alarm }
 }
 
@@ -60,7 +82,46 @@ pub(super) fn apply(state: &mut State, recovered: &Recovered) {
     state.term = state.term.max(term);
     state.last_session = state.last_session.max(session);
     state.last_lease = state.last_lease.max(lease);
-    state.alarms.push(recovered.alarm.clone());
+    state.last_alarm += 1;
+    state.alarms.push(Alarm { id: state.last_alarm, ..recovered.alarm.clone() });
     let old = state.alarms.len().saturating_sub(KEPT);
     state.alarms.drain(..old);
+}
+
+/// Somebody says that they have seen to an alarm. The first stays.
+pub(super) fn acknowledge(
+    state: &State,
+    request: &AcknowledgeAlarm,
+    now: Timestamp,
+) -> Result<Decision, ApiError> {
+    let AcknowledgeAlarm { id, by, note } = request;
+    let lengths =
+        [("by", by.len(), BY_MAX), ("note", note.as_ref().map_or(0, String::len), NOTE_MAX)];
+    for (field, bytes, most) in lengths {
+        if bytes > most {
+            let text = format!("`{field}` has at most `{most}` bytes, got `{bytes}`");
+            return Err(ApiError::invalid(text));
+        }
+    }
+    if by.trim().is_empty() {
+        return Err(ApiError::invalid("`by` is empty").hint("say who has seen to the alarm"));
+    }
+    // Those of before they had numbers have none.
+    let found = state.alarms.iter().find(|alarm| alarm.id == *id && *id > 0);
+    let Some(alarm) = found else {
+        return Err(ApiError::not_found(format!("alarm `{id}` does not exist"))
+            .hint("list them with `windrow cluster alarms`"));
+    };
+    if alarm.acknowledged.is_some() {
+        return Ok(Decision::default());
+    }
+    let acknowledged = Acknowledged { at: now, by: by.clone(), note: note.clone() };
+    Ok(vec![Event::AlarmAcknowledged { alarm: *id, acknowledged }].into())
+}
+
+/// That was said.
+pub(super) fn apply_acknowledged(state: &mut State, id: u64, acknowledged: &Acknowledged) {
+    if let Some(alarm) = state.alarms.iter_mut().find(|alarm| alarm.id == id) {
+        alarm.acknowledged = Some(acknowledged.clone());
+    }
 }

@@ -75,6 +75,9 @@ pub fn apply(state: &mut State, event: &Event) {
             state.submitted_until = state.submitted_until.max(*published);
         }
         Event::Recovered(recovered) => alarms::apply(state, recovered),
+        Event::AlarmAcknowledged { alarm, acknowledged } => {
+            alarms::apply_acknowledged(state, *alarm, acknowledged);
+        }
         Event::ResultsFenced { count } => state.fenced_results += count,
         Event::WorkDone => drop(state.work.pop_front()),
         Event::JobSubmitted { job, submitted } => submit(state, *job, submitted),

@@ -49,8 +49,9 @@ use windrow_common::api::quota::{
     CreateQuotaShare, DeleteQuotaShare, QuotaShareResponse, UpdateQuotaShare,
 };
 use windrow_common::api::resources::{
-    ComputeEnvironmentResponse, CreateComputeEnvironment, CreateJobQueue, DeleteComputeEnvironment,
-    DeleteJobQueue, DrainAgent, JobQueueResponse, UpdateComputeEnvironment, UpdateJobQueue,
+    AcknowledgeAlarm, ComputeEnvironmentResponse, CreateComputeEnvironment, CreateJobQueue,
+    DeleteComputeEnvironment, DeleteJobQueue, DrainAgent, JobQueueResponse,
+    UpdateComputeEnvironment, UpdateJobQueue,
 };
 use windrow_common::api::tags::{TagResource, UntagResource};
 use windrow_common::ids::{JobId, Name};
@@ -111,6 +112,7 @@ pub enum Command {
     UpdateEnvironment(UpdateComputeEnvironment),
     DeleteEnvironment(DeleteComputeEnvironment),
     DrainAgent(DrainAgent),
+    AcknowledgeAlarm(AcknowledgeAlarm),
     RegisterAgent(Box<Register>),
     /// An agent was not heard for too long.
     AgentUnheard(Name),
@@ -253,6 +255,7 @@ fn decide_command(
         Command::UpdateEnvironment(request) => environments::update(state, limits, request),
         Command::DeleteEnvironment(request) => environments::delete(state, request),
         Command::DrainAgent(request) => agents::drain(state, request),
+        Command::AcknowledgeAlarm(request) => alarms::acknowledge(state, request, now),
         Command::RegisterAgent(request) => agents::register(state, limits, request, now),
         Command::AgentUnheard(agent) => Ok(agents::unheard(state, agent).into()),
         Command::Report(message) => Ok(report::report(state, limits, message, now)),

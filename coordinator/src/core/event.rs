@@ -12,7 +12,7 @@ use windrow_common::units::Resources;
 use windrow_common::wire::agent::{Executor, Gpu, Problem};
 use windrow_common::wire::lease::SpecDigest;
 
-use super::alarms::Recovered;
+use super::alarms::{Acknowledged, Recovered};
 use super::blocked::Line;
 use super::children::{Attempt, NeverRan, NodeEnd, Ranges};
 use super::consumables::{Consumable, Token};
@@ -298,6 +298,11 @@ pub enum Event {
     /// So many blocks of idempotency keys of shelved jobs are forgotten, the oldest.
     KeysForgotten {
         blocks: usize,
+    },
+    /// Somebody has seen to an alarm.
+    AlarmAcknowledged {
+        alarm: u64,
+        acknowledged: Acknowledged,
     },
 }
 

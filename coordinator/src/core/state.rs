@@ -99,6 +99,9 @@ pub struct State {
     /// Finished jobs that have left the memory.
     #[serde(default)]
     pub shelf: Shelf,
+    /// The number of the last alarm.
+    #[serde(default)]
+    pub last_alarm: u64,
     /// Derived look-up tables.
     #[serde(skip)]
     pub index: Index,

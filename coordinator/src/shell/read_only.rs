@@ -82,7 +82,7 @@ impl ReadOnly<'_> {
             Body::Cluster(mut statistics) => {
                 let text =
                     format!("the journal cannot be written, only questions are answered: {why}");
-                statistics.alarms.push(Alarm { at: since, text });
+                statistics.alarms.push(Alarm { at: since, text, ..Alarm::default() });
                 Body::Cluster(statistics)
             }
             other @ (Body::Answer(_) | Body::Later(_) | Body::Shelved(_) | Body::Audit) => other,

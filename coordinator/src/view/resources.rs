@@ -8,10 +8,10 @@ use windrow_common::api::definitions::{
 };
 use windrow_common::api::jobs::JobStatus;
 use windrow_common::api::resources::{
-    AgentDetail, AgentStatus, Alarm, ComputeEnvironmentDetail, ComputeEnvironmentOrder,
-    DescribeClusterResponse, DescribeComputeEnvironments, DescribeComputeEnvironmentsResponse,
-    DescribeJobQueues, DescribeJobQueuesResponse, GpuDetail, JobQueueDetail, ListAgentsResponse,
-    ProblemDetail,
+    Acknowledgement, AgentDetail, AgentStatus, Alarm, ComputeEnvironmentDetail,
+    ComputeEnvironmentOrder, DescribeClusterResponse, DescribeComputeEnvironments,
+    DescribeComputeEnvironmentsResponse, DescribeJobQueues, DescribeJobQueuesResponse, GpuDetail,
+    JobQueueDetail, ListAgentsResponse, ProblemDetail,
 };
 use windrow_common::ids::Name;
 use windrow_common::wire::agent::{Gpu, Problem};
@@ -258,5 +258,10 @@ pub fn statistics(state: &State) -> DescribeClusterResponse {
 }
 
 fn alarm(alarm: &crate::core::alarms::Alarm) -> Alarm {
-    Alarm { at: alarm.at, text: alarm.text.clone() }
+    let acknowledged = alarm.acknowledged.as_ref().map(|said| Acknowledgement {
+        at: said.at,
+        by: said.by.clone(),
+        note: said.note.clone(),
+    });
+    Alarm { at: alarm.at, text: alarm.text.clone(), id: alarm.id, acknowledged }
 }

@@ -30,8 +30,16 @@ pub(super) async fn coordinator(client: &Client) -> Vec<Check> {
         checks.push(check.hint(format!("this program's is {}", env!("CARGO_PKG_VERSION"))));
     }
     checks.extend(status.alarms.iter().map(|alarm| {
-        Check::new("alarm", Verdict::Warning, format!("{} {}", alarm.at, alarm.text))
-            .hint("look whether what is missing matters to you")
+        let what = format!("{} {}", alarm.at, alarm.text);
+        if let Some(said) = &alarm.acknowledged {
+            let detail = format!("acknowledged by {} {}: {what}", said.by, said.at);
+            return Check::new("alarm", Verdict::Ok, detail);
+        }
+        let look = "look whether what is missing matters to you";
+        Check::new("alarm", Verdict::Warning, what).hint(match alarm.id {
+            0 => "it goes when its cause does".to_owned(),
+            id => format!("{look}; then `windrow cluster acknowledge {id}`"),
+        })
     }));
     checks.push(dead_letters(client).await);
     checks

@@ -42,6 +42,7 @@ impl State {
             blocked: BTreeMap::new(),
             given_up: BTreeMap::new(),
             shelf: Shelf::default(),
+            last_alarm: 0,
             index: Index::default(),
         }
     }

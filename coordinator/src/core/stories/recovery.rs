@@ -1,6 +1,7 @@
 //! Going on after a part of the journal was lost.
 
 use windrow_common::api::jobs::JobStatus;
+use windrow_common::api::resources::{AcknowledgeAlarm, Alarm};
 use windrow_common::ids::JobId;
 use windrow_common::time::Timestamp;
 use windrow_common::wire::agent::{EndCause, Held, Register};
@@ -55,6 +56,34 @@ fn alarms_are_kept_in_bounded_number() {
     }
     assert_eq!(w.state.alarms.len(), 16);
     assert_eq!(w.state.alarms[15].text, "loss 99");
+}
+
+/// An operator has seen to an alarm: who and when is kept, the first of them, and by number, as places
+/// change.
+#[test]
+fn an_alarm_is_acknowledged_once_and_stays_so() {
+    let mut w = World::new();
+    for number in 0..20 {
+        w.does(Command::Recover { seen: Numbers::default(), text: format!("loss {number}") });
+    }
+    assert_eq!((w.state.alarms[0].id, w.state.alarms[15].id), (5, 20));
+    let by = |id, by: &str| {
+        let note = Some("restored".to_owned());
+        Command::AcknowledgeAlarm(AcknowledgeAlarm { id, by: by.to_owned(), note })
+    };
+    w.does(by(20, "ann@host"));
+    w.does(by(20, "bob@host"));
+    w.does(Command::Recover { seen: Numbers::default(), text: "another".into() });
+    let alarms = crate::view::statistics(&w.state).alarms;
+    let said = |alarm: &Alarm| alarm.acknowledged.clone().map(|said| (said.by, said.note));
+    let ann = ("ann@host".to_owned(), Some("restored".to_owned()));
+    assert_eq!((alarms[14].id, said(&alarms[14])), (20, Some(ann)));
+    assert_eq!((alarms[15].id, said(&alarms[15])), (21, None), "a new one is open");
+    assert!(w.refused(by(5, "ann")).message.contains("alarm `5` does not exist"), "forgotten");
+    assert!(w.refused(by(0, "ann")).message.contains("does not exist"));
+    assert!(w.refused(by(21, " ")).message.contains("`by` is empty"));
+    assert!(w.refused(by(21, &"x".repeat(257))).message.contains("at most `256` bytes"));
+    w.check_replay();
 }
 
 /// Fault 14, for the submission stream.
