@@ -3,9 +3,7 @@
 use bytes::Bytes;
 
 use super::{Happening, Message, Net, Node};
-use crate::bus::{
-    Ack, ConsumerError, ConsumerSpec, Demands, Info, NotFound, PublishError, Purge,
-};
+use crate::bus::{Ack, ConsumerError, ConsumerSpec, Demands, Info, NotFound, PublishError, Purge};
 use crate::names;
 
 /// What a node asks of the server.
