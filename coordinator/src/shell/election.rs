@@ -104,6 +104,8 @@ pub struct Election {
     not_before: Duration,
     /// The record's revision whose holder is known to have ended.
     gone: Option<u64>,
+    /// It leads, and is to leave it to another.
+    gives_way: bool,
 }
 
 /// What is known of the key.
@@ -132,6 +134,7 @@ impl Election {
             is_in_doubt: true,
             not_before: Duration::ZERO,
             gone: None,
+            gives_way: false,
         }
     }
 
@@ -175,6 +178,7 @@ impl Election {
         }
         let confirmed = self.confirmed.unwrap_or_default();
         match self.role {
+            Role::Leader if self.gives_way => self.write(true),
             Role::Leader if now >= self.written + self.lease / 3 => self.write(false),
             Role::Leader => Action::Wait { until: self.written + self.lease / 3 },
             Role::Standby if self.ready.is_some() && now >= self.free_at() => self.write(false),
@@ -197,9 +201,12 @@ impl Election {
     fn free_at(&self) -> Duration {
         match &self.known {
             Known::Nothing => Duration::MAX,
-            // The bucket is in memory. When NATS starts again, the former leader goes first.
-            Known::Absent { since, had_one: true } => *since + self.lease,
-            Known::Absent { since, had_one: false } => *since,
+            // The bucket is in memory. When NATS starts again, the former leader goes first, and whoever
+            // remembers more than the journal has can be heard.
+            Known::Absent { since, had_one } => match *had_one || self.has_read_something() {
+                true => *since + self.lease,
+                false => *since,
+            },
             Known::Seen { seen, .. } if self.is_free(seen) => Duration::ZERO,
             Known::Seen { since, .. } => *since + self.lease,
         }
@@ -208,6 +215,16 @@ impl Election {
     /// Whether nobody needs to wait for the end of this record's lease.
     fn is_free(&self, seen: &Seen) -> bool {
         seen.record.released || self.gone == Some(seen.revision)
+    }
+
+    fn has_read_something(&self) -> bool {
+        self.ready.is_some_and(|(_, position)| position.sequence > 0)
+    }
+
+    /// Gives the key back, and leaves it to another.
+    pub fn give_way(&mut self) {
+        self.gives_way = self.role == Role::Leader;
+        self.ready = None;
     }
 
     fn write(&mut self, released: bool) -> Action {
@@ -281,6 +298,7 @@ impl Election {
         match written {
             Written::Stored(revision) => {
                 self.role = if record.released { Role::Standby } else { Role::Leader };
+                self.gives_way &= !record.released;
                 self.known = Known::Seen { seen: Seen { revision, record }, since: asked };
                 (self.confirmed, self.written) = (Some(asked), asked);
             }

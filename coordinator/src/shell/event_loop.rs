@@ -123,7 +123,6 @@ impl EventLoop {
                     taken.push(*input);
                     acknowledge.extend(acker);
                 }
-                Input::Standby(name) => self.leadership.note_standby(name),
                 Input::ReaderFailed(reason) => return Err(journal::Error::Unavailable(reason)),
             }
         }

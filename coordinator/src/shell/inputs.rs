@@ -14,6 +14,8 @@ use windrow_common::subjects::{AgentSubject, Subjects};
 use windrow_common::time::Timestamp;
 use windrow_common::wire::agent::Register;
 
+use super::journal::Position;
+use super::leadership::Leadership;
 use crate::actor::{self, Submission};
 
 /// Inputs waiting to be taken; beyond that readers wait.
@@ -33,8 +35,6 @@ pub enum Input {
     Submission(Box<Submission>, Acker),
     /// An input that waited for the history, and what acknowledges it if it is a submission.
     Loaded(Box<actor::Input>, Option<Unacknowledged>),
-    /// A coordinator stands by, of this name.
-    Standby(String),
     /// A reader ended: the connection or a stream is not as it should be.
     ReaderFailed(String),
 }
@@ -65,18 +65,23 @@ pub async fn read_requests(
     Err("subscription ended".into())
 }
 
-/// Reads which coordinators stand by.
+/// Reads which coordinators stand by, and what each knows.
 pub async fn read_standbys(
     client: Client,
     subjects: Subjects,
-    inputs: Sender<Input>,
+    leadership: Leadership,
 ) -> Result<(), async_nats::Error> {
     let mut messages = client.subscribe(subjects.standby_all()).await?;
     while let Some(message) = messages.next().await {
         let Some(name) = subjects.parse_standby(&message.subject) else { continue };
-        inputs.send(Input::Standby(name.to_owned())).await?;
+        leadership.note_standby(name.to_owned(), known(&message.payload));
     }
     Err("subscription ended".into())
+}
+
+/// Up to which journal message a standby knows, by what it says.
+pub fn known(sign_of_life: &[u8]) -> u64 {
+    serde_json::from_slice::<Position>(sign_of_life).map_or(0, |position| position.sequence)
 }
 
 /// The encoding a message names.

@@ -116,6 +116,9 @@ impl Coordinator<'_> {
             Session { client, context, subjects, streams, nats, tasks, sender, inputs, over };
         let bucket = session.streams.leader.clone();
         session.tasks.spawn(self.phases.leadership.clone().run(bucket.clone()));
+        let (client, subjects) = (session.client.clone(), session.subjects.clone());
+        let reader = inputs::read_standbys(client, subjects, self.phases.leadership.clone());
+        inputs::spawn(&mut session.tasks, "standbys", session.sender.clone(), reader);
         let failed = until_failed(&mut session.inputs);
         if !self.phases.stand_by(&session.nats, failed, &self.stop).await? {
             return Ok(());
@@ -266,9 +269,7 @@ async fn until_failed(inputs: &mut mpsc::Receiver<Input>) -> String {
     loop {
         match inputs.recv().await {
             Some(Input::ReaderFailed(reason)) => return reason,
-            Some(
-                Input::Actor(_) | Input::Submission(..) | Input::Loaded(..) | Input::Standby(_),
-            ) => {}
+            Some(Input::Actor(_) | Input::Submission(..) | Input::Loaded(..)) => {}
             None => return "the mailbox is closed".to_owned(),
         }
     }
@@ -307,8 +308,6 @@ async fn read_all(session: &mut Session) -> Result<(), Error> {
     inputs::spawn(tasks, "requests", sender.clone(), reader);
     let reader = inputs::read_agents(client.clone(), subjects.clone(), sender.clone());
     inputs::spawn(tasks, "agents", sender.clone(), reader);
-    let reader = inputs::read_standbys(client.clone(), subjects.clone(), sender.clone());
-    inputs::spawn(tasks, "standbys", sender.clone(), reader);
     // Made anew, so that what a former coordinator had not acknowledged comes at once.
     let config = names.submissions_consumer();
     let durable = config.durable_name.clone().expect("it is durable");

@@ -33,8 +33,9 @@ pub struct Leadership<C = SystemClock> {
     clock: C,
     name: Arc<str>,
     nonce: u64,
-    /// Those that stand by, and when each was last heard.
-    standbys: Arc<Mutex<BTreeMap<String, Duration>>>,
+    lease: Duration,
+    /// Those that stand by: when each was last heard, and up to which message it knows the journal.
+    standbys: Arc<Mutex<BTreeMap<String, (Duration, u64)>>>,
     /// The bucket is gone, as it is in memory; starting over makes it anew.
     is_bucket_lost: Arc<AtomicBool>,
 }
@@ -54,21 +55,44 @@ impl<C: Clock> Leadership<C> {
         let role = Arc::new(watch::Sender::new(Role::Standby));
         let standbys = Arc::default();
         let is_bucket_lost = Arc::default();
-        Self { election, role, clock, name, nonce, standbys, is_bucket_lost }
+        Self { election, role, clock, name, nonce, lease, standbys, is_bucket_lost }
     }
 
     /// A coordinator was heard that stands by.
-    pub fn note_standby(&self, name: String) {
+    pub fn note_standby(&self, name: String, sequence: u64) {
+        if *name == *self.name {
+            return;
+        }
         let mut standbys = self.standbys.lock().expect("nobody panics with it");
-        note(&mut standbys, name, self.now());
+        note(&mut standbys, name, (self.now(), sequence));
     }
 
     /// Names of those that stand by.
     pub fn standbys(&self) -> Vec<String> {
         let standbys = self.standbys.lock().expect("nobody panics with it");
         let now = self.now();
-        let heard = standbys.iter().filter(|(_, heard)| now < **heard + STANDBY_SILENCE);
+        let heard = standbys.iter().filter(|(_, (heard, _))| now < *heard + STANDBY_SILENCE);
         heard.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Whether one stands by that knows more of the journal than up to this message.
+    pub fn knows_better(&self, sequence: u64) -> bool {
+        let standbys = self.standbys.lock().expect("nobody panics with it");
+        let now = self.now();
+        standbys.values().any(|(heard, known)| *known > sequence && now < *heard + STANDBY_SILENCE)
+    }
+
+    /// How long a leader may be silent.
+    pub fn lease(&self) -> Duration {
+        self.lease
+    }
+
+    /// Leaves the key to another, who knows more.
+    pub async fn give_way(&self) {
+        self.election().give_way();
+        let mut role = self.role.subscribe();
+        let left = role.wait_for(|role| *role == Role::Standby);
+        timeout(&self.clock, ASK_TIMEOUT * 2, left).await;
     }
 
     /// Its name, for people.
@@ -217,11 +241,15 @@ impl<C: Clock> Leadership<C> {
     }
 }
 
-fn note(standbys: &mut BTreeMap<String, Duration>, name: String, now: Duration) {
-    standbys.retain(|_, heard| now < *heard + STANDBY_SILENCE);
+fn note(
+    standbys: &mut BTreeMap<String, (Duration, u64)>,
+    name: String,
+    (now, sequence): (Duration, u64),
+) {
+    standbys.retain(|_, (heard, _)| now < *heard + STANDBY_SILENCE);
     // Whoever may publish here could make up names: no new ones beyond the limit.
     if standbys.len() < STANDBYS_MAX || standbys.contains_key(&name) {
-        standbys.insert(name, now);
+        standbys.insert(name, (now, sequence));
     }
 }
 
@@ -268,11 +296,11 @@ mod tests {
     fn standbys_that_are_known_stay_known_beside_a_crowd() {
         let (mut standbys, start) = (BTreeMap::new(), Duration::ZERO);
         for number in 0..200 {
-            note(&mut standbys, format!("s-{number:03}"), start);
+            note(&mut standbys, format!("s-{number:03}"), (start, 0));
         }
         assert_eq!(standbys.len(), STANDBYS_MAX);
-        note(&mut standbys, "s-000".to_owned(), start + STANDBY_SILENCE / 2);
-        note(&mut standbys, "s-new".to_owned(), start + STANDBY_SILENCE);
+        note(&mut standbys, "s-000".to_owned(), (start + STANDBY_SILENCE / 2, 0));
+        note(&mut standbys, "s-new".to_owned(), (start + STANDBY_SILENCE, 0));
         assert_eq!(Vec::from_iter(standbys.keys()), ["s-000", "s-new"], "the silent made room");
     }
 

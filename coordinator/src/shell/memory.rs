@@ -31,6 +31,9 @@ pub struct Memory {
     pub lost: Option<String>,
     /// Whether there is a snapshot to begin from.
     pub has_snapshot: bool,
+    /// The snapshot is of somebody who remembered what the journal had lost, see
+    /// [`snapshot::encode_repair`].
+    is_repair: bool,
     /// Changes of the journal messages after `known_from`.
     recent: VecDeque<Told>,
     recent_changes: usize,
@@ -60,8 +63,10 @@ impl Memory {
         let loaded = snapshot::load(bucket).await;
         let loaded = loaded.map_err(|e| Error::Unavailable(e.to_string()))?;
         let has_snapshot = loaded.is_some();
-        let (state, position) = loaded.unwrap_or_default();
-        Ok(Self { has_snapshot, ..Self::new(state, position, None) })
+        let is_repair = loaded.as_ref().is_some_and(|loaded| loaded.is_repair);
+        let (state, position) =
+            loaded.map(|loaded| (loaded.state, loaded.position)).unwrap_or_default();
+        Ok(Self { has_snapshot, is_repair, ..Self::new(state, position, None) })
     }
 
     /// Reads the newest readable snapshot and the journal after it. Changes are kept from the journal
@@ -77,7 +82,12 @@ impl Memory {
         recover: bool,
     ) -> Result<Self, Error> {
         let mut memory = Self::of_snapshot(bucket).await?;
-        match memory.read_to_end(stream, tell_from).await.map_err(follow::cold) {
+        let read = memory.read_to_end(stream, tell_from).await;
+        if let (Err(Error::RolledBack(what)), true) = (&read, memory.is_repair) {
+            memory.lost = Some(format!("a repair was begun and not finished: {what}"));
+            return Ok(memory);
+        }
+        match read.map_err(follow::cold) {
             Err(Error::Damaged(what)) if recover => memory.lost = Some(what),
             read => read?,
         }

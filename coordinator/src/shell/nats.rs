@@ -262,9 +262,10 @@ impl Outside for Nats {
         event_stream::published_before(&self.events).await.map_err(|e| e.to_string())
     }
 
-    async fn announce(&self, name: &str, _position: Position) {
+    async fn announce(&self, name: &str, position: Position) {
         let Ok(name) = name.parse::<Name>() else { return };
+        let payload = serde_json::to_vec(&position).expect("a position has a JSON form");
         // Heard or not: the next one follows.
-        self.client.publish(self.subjects.standby(&name), Bytes::new()).await.ok();
+        self.client.publish(self.subjects.standby(&name), payload.into()).await.ok();
     }
 }

@@ -29,6 +29,8 @@ pub struct Phases<C = SystemClock> {
     pub memory: Option<Memory>,
     /// An operator has decided to go on without what is missing.
     pub recover: bool,
+    /// It has waited long enough for another that says it remembers more.
+    pub(super) has_waited: bool,
 }
 
 /// A term that is to be begun.
@@ -41,7 +43,7 @@ pub struct Starting<J> {
 impl<C: Clock> Phases<C> {
     /// Has read nothing.
     pub fn new(leadership: Leadership<C>, limits: Limits, recover: bool) -> Self {
-        Self { leadership, limits, memory: None, recover }
+        Self { leadership, limits, memory: None, recover, has_waited: false }
     }
 
     /// Reads the journal to its end, and puts it right if it was put back. Whether that was so.
@@ -58,6 +60,19 @@ impl<C: Clock> Phases<C> {
                 Err(Error::RolledBack(what)) => memory.lost = Some(what),
                 read => read?,
             }
+        }
+        if memory.lost.is_none() {
+            repair::adopt(memory, outside).await?;
+        }
+        if memory.lost.is_some() {
+            // Whoever remembers more has time to say so.
+            outside.clock().sleep(self.leadership.lease()).await;
+        }
+        let upto = memory.position.sequence;
+        if self.leadership.knows_better(upto) && !self.has_waited {
+            self.leadership.give_way().await;
+            let reason = format!("another coordinator remembers more than up to message {upto}");
+            return Err(Error::Unavailable(reason));
         }
         if memory.lost.is_none() {
             return Ok(false);

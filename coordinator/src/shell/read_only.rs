@@ -62,7 +62,7 @@ impl ReadOnly<'_> {
                         self.answer(input, since, &why).await;
                     }
                     Some(Input::ReaderFailed(reason)) => return Err(Error::Unavailable(reason)),
-                    Some(Input::Submission(..) | Input::Loaded(..) | Input::Standby(_)) | None => {}
+                    Some(Input::Submission(..) | Input::Loaded(..)) | None => {}
                 },
             }
         }

@@ -25,6 +25,8 @@ pub(super) async fn repair<O: Outside>(
     is_cold: bool,
 ) -> Result<(), Error> {
     leadership.make_certain(memory.position).await?;
+    // Another that wanted to put it right, and remembered more, may have died over it.
+    adopt(memory, outside).await?;
     let Some(what) = memory.lost.clone() else { return Ok(()) };
     let (bucket, journal) = (outside.snapshots(), outside.journal());
     let last = follow::last(journal).await?;
@@ -55,12 +57,31 @@ pub(super) async fn repair<O: Outside>(
     memory.position = sealed.last().expect("there is an event").position;
 
     let (state, position) = (&memory.state, memory.position);
-    let bytes = tokio::task::block_in_place(|| snapshot::encode(state, position));
+    let bytes = tokio::task::block_in_place(|| snapshot::encode_repair(state, position));
+    // Not over another's repair, if it stood still meanwhile.
+    leadership.make_certain(memory.position).await?;
     let stored = snapshot::store(bucket, &bytes, position).await;
     stored.map_err(|e| Error::Unavailable(e.to_string()))?;
+    leadership.make_certain(memory.position).await?;
     jump(journal, position.sequence).await?;
     memory.lost = None;
     memory.has_snapshot = true;
     info!(sequence = position.sequence, "the journal goes on from a snapshot");
+    Ok(())
+}
+
+/// Goes on from a repair that was begun and not finished, if it goes further than what is remembered here.
+///
+/// # Errors
+/// The snapshots cannot be read.
+pub(super) async fn adopt<O: Outside>(memory: &mut Memory, outside: &O) -> Result<(), Error> {
+    let found = snapshot::unfinished_repair(outside.snapshots(), memory.position.sequence).await;
+    if let Some((state, position)) = found.map_err(|e| Error::Unavailable(e.to_string()))? {
+        let what = "a repair was begun and not finished".to_owned();
+        info!(sequence = position.sequence, what, "going on from its snapshot");
+        let lost = Some(memory.lost.take().unwrap_or(what));
+        *memory = Memory::new(state, position, None);
+        memory.lost = lost;
+    }
     Ok(())
 }

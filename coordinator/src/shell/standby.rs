@@ -15,6 +15,8 @@ use super::phases::Phases;
 
 /// How often a standby says that it is there, and looks whether silence is right.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long it is left to one that remembers more to take over.
+const DEFERENCE: Duration = Duration::from_secs(12);
 /// How long a journal that is not the one remembered is left to its leader, who can put it right.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -37,11 +39,20 @@ impl<C: Clock> Phases<C> {
         let mut follower = Follower::new(journal.clone());
         let mut lost_since = None;
         info!(name = self.leadership.name(), "ready to take over");
+        let mut better_since = None;
         let mut look = pin!(clock.sleep(Duration::ZERO));
         loop {
             let memory = self.memory.as_mut().expect("remembered above");
-            self.leadership.set_ready(Some((memory.state.term, memory.position)));
             let (is_lost, at) = (memory.lost.is_some(), memory.position);
+            // What anybody remembers is not given up while there is hope that it takes over.
+            if self.leadership.knows_better(at.sequence) {
+                let since = *better_since.get_or_insert(clock.elapsed());
+                self.has_waited = clock.elapsed() >= since + DEFERENCE;
+            } else {
+                (better_since, self.has_waited) = (None, false);
+            }
+            let is_ready = better_since.is_none() || self.has_waited;
+            self.leadership.set_ready(is_ready.then_some((memory.state.term, at)));
             if *role.borrow_and_update() == Role::Leader {
                 return Ok(true);
             }
@@ -83,7 +94,7 @@ impl<C: Clock> Phases<C> {
 
     /// Sees to it that there is a memory that the journal agrees with, or one that has what it lost.
     async fn remember<O: Outside<Clock = C>>(&mut self, outside: &O) -> Result<(), Error> {
-        let (bucket, journal) = (outside.snapshots(), outside.journal());
+        let (bucket, journal, clock) = (outside.snapshots(), outside.journal(), outside.clock());
         if let Some(memory) = &mut self.memory {
             match tail(journal, memory.position).await {
                 // What could not be stored did not happen.
@@ -102,21 +113,40 @@ impl<C: Clock> Phases<C> {
             self.leadership.set_ready(None);
             // Events are published after the journal has what they follow from; so this comes first.
             let told = outside.told_before().await.map_err(Error::Unavailable)?;
-            let mut memory = Memory::load(bucket, journal, None, self.recover).await?;
+            let loaded = Memory::load(bucket, journal, None, self.recover).await;
+            if let Err(Error::Damaged(what)) = &loaded {
+                self.hope(clock, 0, what).await?;
+            }
+            let mut memory = loaded?;
             let last = memory.position.sequence;
             if told > last && memory.lost.is_none() {
                 let what = format!(
                     "its last message is {last}, and events tell of message {told}: messages {} to {told} are gone",
                     last + 1
                 );
-                match self.recover {
-                    true => memory.lost = Some(what),
-                    false => return Err(Error::Damaged(what)),
+                if !self.recover {
+                    self.hope(clock, last, &what).await?;
+                    return Err(Error::Damaged(what));
                 }
+                memory.lost = Some(what);
             }
             self.memory = Some(memory);
         }
         Ok(())
+    }
+
+    /// Waits for a sign of one that knows the journal further than this, and so can put it right.
+    ///
+    /// # Errors
+    /// There is one: it is to be looked at again.
+    async fn hope(&self, clock: &C, sequence: u64, what: &str) -> Result<(), Error> {
+        clock.sleep(LOOK_EVERY * 2).await;
+        match self.leadership.knows_better(sequence) {
+            true => Err(Error::Unavailable(format!(
+                "another coordinator remembers what is missing: {what}"
+            ))),
+            false => Ok(()),
+        }
     }
 
     /// The journal is not the one that was read. Whoever gets the lease puts it right; if another that

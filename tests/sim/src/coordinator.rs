@@ -16,6 +16,7 @@ use windrow_coordinator::actor::Settings;
 use windrow_coordinator::actor::archiving::Keep;
 use windrow_coordinator::core::limits::Limits;
 use windrow_coordinator::shell::election::Candidate;
+use windrow_coordinator::shell::inputs::known;
 use windrow_coordinator::shell::leadership::Leadership;
 use windrow_coordinator::shell::phases::Phases;
 
@@ -46,6 +47,8 @@ pub struct Coordinator {
     dies_in: Option<u32>,
     /// It dies as soon as a turn leaves work for the next.
     pub dies_busy: bool,
+    /// It dies when it is about to remove messages of the journal.
+    pub dies_at_jump: bool,
     process: Process,
     /// It does not get to run: messages and timers wait.
     is_frozen: bool,
@@ -68,6 +71,7 @@ enum Process {
 /// A running process.
 struct Up {
     port: Port,
+    leadership: Leadership<Port>,
     leading: Leading,
     life: Pin<Box<dyn Future<Output = String>>>,
     beside: Vec<Pin<Box<dyn Future<Output = ()> + Send>>>,
@@ -94,6 +98,7 @@ impl Coordinator {
             snapshot_every,
             dies_in: None,
             dies_busy: false,
+            dies_at_jump: false,
             process: Process::Down,
             is_frozen: false,
             held_up: Vec::new(),
@@ -137,6 +142,7 @@ impl Coordinator {
         let port = Port::new(self.life);
         port.set_time(net.now, self.clock_offset);
         let leadership = Leadership::new(me, LEADER_LEASE, port.clone());
+        let heard = leadership.clone();
         let leading = Leading::default();
         let life = Life {
             port: port.clone(),
@@ -146,7 +152,8 @@ impl Coordinator {
             turn_steps: net.turn_steps,
         };
         let (life, beside, again) = (Box::pin(life.live()), Vec::new(), Arc::default());
-        self.process = Process::Up(Box::new(Up { port, leading, life, beside, again }));
+        self.process =
+            Process::Up(Box::new(Up { port, leadership: heard, leading, life, beside, again }));
         self.go_on(net);
     }
 
@@ -204,6 +211,13 @@ impl Coordinator {
             return self.held_up.push(Wakeup::Message(message));
         }
         let Process::Up(up) = &self.process else { return };
+        if let Message::Plain { subject, payload, .. } = &message
+            && let Some(name) = names::subjects().parse_standby(subject)
+        {
+            // As a task of its own would; whoever waits looks now and then.
+            up.port.set_time(net.now, self.clock_offset);
+            return up.leadership.note_standby(name.to_owned(), known(payload));
+        }
         if up.port.on_message(message) {
             self.go_on(net);
         }
@@ -243,6 +257,10 @@ impl Coordinator {
         let (node, now) = (self.node, net.now);
         match want {
             Want::Connect => net.connect(node),
+            Want::Send(Op::PurgeJournal { .. }) if std::mem::take(&mut self.dies_at_jump) => {
+                net.inject("coordinator dies in the middle of a repair");
+                self.die(net);
+            }
             Want::Send(op) => {
                 // The election never rests, and would use the steps up.
                 let counts = !matches!(op, Op::Look { .. } | Op::Set { .. });

@@ -79,6 +79,8 @@ pub enum Fault {
     RestartServer(u64),
     /// The journal loses its last messages while the server is down.
     LoseTail(u64, u64),
+    /// It dies when it is about to let the journal go on behind a snapshot.
+    DieAtJump(u8),
     AgentClock(u8, i64),
     CoordinatorClock(u8, i64),
     /// A copy of an agent appears, with its disk or without.
@@ -445,8 +447,8 @@ fn fault(random: &mut Random, kind: usize, coordinator: u8, agent: u8) -> Fault 
         7 => Fault::CutAgent(agent, cut, random.within(500, 25_000)),
         8 => Fault::CutCoordinator(coordinator, cut, random.within(500, 12_000)),
         9 => Fault::RestartServer(random.within(10, 5_000)),
-        // Short: whoever led is back before its lease is over, and goes first.
-        10 => Fault::LoseTail(random.within(1, 12), random.within(10, 150)),
+        // Perhaps longer than the leader's lease: then anybody may be the first to lead.
+        10 => Fault::LoseTail(random.within(1, 12), random.within(10, 6_000)),
         11 => Fault::AgentClock(agent, jump),
         12 => Fault::CoordinatorClock(coordinator, jump),
         13 => Fault::Clone(agent, random.chance(500), random.within(3_000, 20_000)),

@@ -198,3 +198,26 @@ fn a_process_that_is_known_to_be_gone_is_not_waited_for() {
     w.act(&mut b);
     assert_eq!(b.role(), Role::Leader);
 }
+
+#[test]
+fn where_there_is_a_journal_nobody_takes_an_absent_key_at_once() {
+    let (mut w, mut a) = (World::default(), World::candidate(1));
+    let position = Position { sequence: 7, ..Position::default() };
+    a.set_ready(Some((1, position)));
+    w.run(LEASE - ms(100), &mut [&mut a]);
+    assert_eq!(a.role(), Role::Standby, "one that remembers more may come back");
+    w.run(ms(300), &mut [&mut a]);
+    assert_eq!(a.role(), Role::Leader);
+}
+
+#[test]
+fn a_leader_that_gives_way_leaves_the_key_to_another() {
+    let (mut w, mut a, mut b) = (World::default(), World::candidate(1), World::candidate(2));
+    w.run(ms(1_000), &mut [&mut a, &mut b]);
+    assert_eq!(a.role(), Role::Leader);
+    a.give_way();
+    w.run(ms(500), &mut [&mut a, &mut b]);
+    assert_eq!((a.role(), b.role()), (Role::Standby, Role::Leader));
+    w.run(LEASE * 2, &mut [&mut a]);
+    assert_eq!(a.role(), Role::Standby, "it is not ready until it says so");
+}

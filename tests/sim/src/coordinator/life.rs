@@ -49,6 +49,7 @@ impl Life {
     async fn serve(&mut self) -> Error {
         self.port.connect().await;
         self.port.note(18, "is connected");
+        self.port.send(Op::Subscribe(names::subjects().standby_all()));
         let election = self.phases.leadership.clone().run(self.port.clone());
         let served = tokio::select! {
             biased;

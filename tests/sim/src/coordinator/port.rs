@@ -453,8 +453,9 @@ impl Outside for Port {
         }
     }
 
-    async fn announce(&self, name: &str, _position: Position) {
+    async fn announce(&self, name: &str, position: Position) {
         let subject = names::subjects().standby(&names::name(name));
-        self.send(Op::Publish { subject, reply: None, payload: Bytes::new() });
+        let payload = serde_json::to_vec(&position).expect("a position has a JSON form").into();
+        self.send(Op::Publish { subject, reply: None, payload });
     }
 }

@@ -50,6 +50,7 @@ impl World {
                 }
             }
             Fault::LoseTail(count, delay) => self.lose_tail(count, delay),
+            Fault::DieAtJump(index) => self.coordinators[usize::from(index)].dies_at_jump = true,
             Fault::Storm(weather, delay) => {
                 self.net.inject("storm");
                 self.net.weather = weather;
