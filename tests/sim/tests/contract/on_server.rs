@@ -1,6 +1,7 @@
 //! The operations on a real server.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::pull::MessagesErrorKind as Gone;
@@ -11,6 +12,7 @@ use async_nats::jetstream::stream::{
     Config, ConsumerErrorKind, DiscardPolicy, RetentionPolicy, StorageType, Stream,
 };
 use async_nats::jetstream::{self, ErrorCode, kv, object_store};
+use futures::stream::Peekable;
 use futures::{StreamExt, TryStreamExt};
 use tokio::io::AsyncReadExt;
 use tokio::runtime::Runtime;
@@ -31,7 +33,7 @@ pub(crate) struct Server {
     runtime: Runtime,
     server: nats::Server,
     connection: Connection,
-    pulls: Vec<pull::Stream>,
+    pulls: Vec<Pin<Box<Peekable<pull::Stream>>>>,
     subscriptions: Vec<async_nats::Subscriber>,
 }
 
@@ -286,10 +288,18 @@ impl Nats for Server {
 
     fn pull(&mut self, stream: &str, consumer: &str) -> usize {
         let pull = self.runtime.block_on(async {
-            let consumer = self.connection.consumer(stream, consumer).await.unwrap();
+            let mut consumer = self.connection.consumer(stream, consumer).await.unwrap();
+            let before = consumer.info().await.unwrap().num_waiting;
             let pull = consumer.stream().max_messages_per_batch(20).messages().await.unwrap();
-            // The server has the pull before anything else that is asked of it.
-            self.connection.client.flush().await.unwrap();
+            let mut pull = Box::pin(pull.peekable());
+            // It is sent when first looked at, and stands once it waits at the server or has brought
+            // something.
+            let stands = async {
+                while timeout(Duration::from_millis(5), pull.as_mut().peek()).await.is_err()
+                    && consumer.info().await.unwrap().num_waiting <= before
+                {}
+            };
+            timeout(PATIENCE, stands).await.unwrap();
             pull
         });
         self.pulls.push(pull);
