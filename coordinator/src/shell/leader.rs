@@ -148,10 +148,11 @@ impl Coordinator<'_> {
         let journal = self.start_term(&mut session, &mut outlet, &history).await?;
         // After that, as a disk that is full takes no events either.
         let events = self.publish_events(&mut session, was_repaired).await?;
+        read_all(&mut session).await?;
+        // Not before: what can still fail must not forget it.
         let memory = self.phases.memory.take().expect("the rest was read into it");
         let (state, position) = (memory.state, memory.position);
         info!(term = state.term, jobs = state.jobs.len(), agents = state.agents.len(), "leading");
-        read_all(&mut session).await?;
         let (batches, to_store) = mpsc::channel(1);
         let storing = history.clone().run(to_store, session.sender.clone());
         inputs::spawn(&mut session.tasks, "history", session.sender.clone(), storing);

@@ -16,6 +16,8 @@ use super::{repair, snapshot};
 use crate::core::limits::Limits;
 use crate::core::{Command, apply, decide};
 
+/// How long it is left to one that remembers more to take over.
+pub(super) const DEFERENCE: Duration = Duration::from_secs(12);
 /// The first pause between two tries to write.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 /// The longest one.
@@ -31,6 +33,8 @@ pub struct Phases<C = SystemClock> {
     pub recover: bool,
     /// It has waited long enough for another that says it remembers more.
     pub(super) has_waited: bool,
+    /// Since when it knows that the journal lacks messages up to this one, which it never had.
+    pub(super) missing: Option<(Duration, u64)>,
 }
 
 /// A term that is to be begun.
@@ -43,7 +47,7 @@ pub struct Starting<J> {
 impl<C: Clock> Phases<C> {
     /// Has read nothing.
     pub fn new(leadership: Leadership<C>, limits: Limits, recover: bool) -> Self {
-        Self { leadership, limits, memory: None, recover, has_waited: false }
+        Self { leadership, limits, memory: None, recover, has_waited: false, missing: None }
     }
 
     /// Reads the journal to its end, and puts it right if it was put back. Whether that was so.
@@ -64,6 +68,10 @@ impl<C: Clock> Phases<C> {
         if memory.lost.is_none() {
             repair::adopt(memory, outside).await?;
         }
+        if memory.lost.is_none() {
+            self.look_for_what_is_missing(outside).await?;
+        }
+        let memory = self.memory.as_mut().expect("it was there above");
         if memory.lost.is_some() {
             // Whoever remembers more has time to say so.
             outside.clock().sleep(self.leadership.lease()).await;
@@ -80,6 +88,33 @@ impl<C: Clock> Phases<C> {
         repair::repair(memory, outside, &self.limits, &self.leadership, self.recover).await?;
         self.recover = false;
         Ok(true)
+    }
+
+    /// Events are published after the journal has what they follow from: if they tell of more than it has,
+    /// its end is lost, and perhaps another remembers it. It has some time to take over.
+    async fn look_for_what_is_missing<O: Outside<Clock = C>>(
+        &mut self,
+        outside: &O,
+    ) -> Result<(), Error> {
+        let told = outside.told_before().await.map_err(Error::Unavailable)?;
+        let memory = self.memory.as_mut().expect("the rest was read into it");
+        if told > memory.position.sequence {
+            // A former leader may have written until now.
+            memory.read_to_end(outside.journal(), Some(0)).await?;
+        }
+        let upto = memory.position.sequence;
+        if told <= upto {
+            self.missing = None;
+            return Ok(());
+        }
+        let what = format!("its last message is {upto}, and events tell of message {told}");
+        let now = outside.clock().elapsed();
+        let (since, _) = *self.missing.get_or_insert((now, told));
+        if now >= since + DEFERENCE {
+            return Err(Error::Damaged(what));
+        }
+        self.leadership.give_way().await;
+        Err(Error::Unavailable(format!("{what}; left to one that remembers it")))
     }
 
     /// Decides a new term, which is then to be written.

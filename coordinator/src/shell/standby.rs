@@ -11,12 +11,10 @@ use super::journal::Error;
 use super::journal::follow::{Follower, tail};
 use super::memory::Memory;
 use super::outside::{Clock, Outside};
-use super::phases::Phases;
+use super::phases::{DEFERENCE, Phases};
 
 /// How often a standby says that it is there, and looks whether silence is right.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long it is left to one that remembers more to take over.
-const DEFERENCE: Duration = Duration::from_secs(12);
 /// How long a journal that is not the one remembered is left to its leader, who can put it right.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -33,6 +31,8 @@ impl<C: Clock> Phases<C> {
         stop: &CancellationToken,
     ) -> Result<bool, Error> {
         let mut failed = pin!(failed);
+        // At once, as others may be about to take over with less.
+        self.announce(outside).await;
         self.remember(outside).await?;
         let mut role = self.leadership.watch();
         let (journal, clock) = (outside.journal(), outside.clock());
@@ -51,9 +51,14 @@ impl<C: Clock> Phases<C> {
             } else {
                 (better_since, self.has_waited) = (None, false);
             }
-            let is_ready = better_since.is_none() || self.has_waited;
+            self.missing.take_if(|(_, upto)| at.sequence >= *upto);
+            let is_missing =
+                self.missing.is_some_and(|(since, _)| clock.elapsed() < since + DEFERENCE);
+            let is_ready = (better_since.is_none() || self.has_waited) && !is_missing;
             self.leadership.set_ready(is_ready.then_some((memory.state.term, at)));
-            if *role.borrow_and_update() == Role::Leader {
+            // Not as one that led before it was cut off, and has not looked since.
+            let leads = *role.borrow_and_update() == Role::Leader;
+            if leads && self.leadership.is_certain() {
                 return Ok(true);
             }
             tokio::select! {
@@ -64,6 +69,7 @@ impl<C: Clock> Phases<C> {
                 _ = role.changed() => {}
                 () = &mut look => {
                     look.set(clock.sleep(LOOK_EVERY));
+                    outside.announce(self.leadership.name(), at).await;
                     let looked = match is_lost {
                         true => tail(journal, at).await.map(drop),
                         false => follower.look_behind(at).await,
@@ -76,7 +82,7 @@ impl<C: Clock> Phases<C> {
                         }
                         Err(other) => return self.forget(other),
                     }
-                    self.look_around(outside).await;
+                    self.forget_published(outside).await;
                 }
                 next = follower.next(at), if !is_lost => match next {
                     Ok((entry, position)) => memory.take(&entry, position, true),
@@ -180,12 +186,15 @@ impl<C: Clock> Phases<C> {
         Err(error)
     }
 
-    /// Says that it is there, and drops the changes that the leader has published.
-    async fn look_around<O: Outside<Clock = C>>(&mut self, outside: &O) {
-        let Some(memory) = &mut self.memory else { return };
-        outside.announce(self.leadership.name(), memory.position).await;
-        // Not knowing it costs memory only.
-        if let Ok(sequence) = outside.told_before().await {
+    async fn announce<O: Outside<Clock = C>>(&self, outside: &O) {
+        if let Some(memory) = &self.memory {
+            outside.announce(self.leadership.name(), memory.position).await;
+        }
+    }
+
+    /// Drops the changes that the leader has published. Not knowing it costs memory only.
+    async fn forget_published<O: Outside<Clock = C>>(&mut self, outside: &O) {
+        if let (Some(memory), Ok(sequence)) = (&mut self.memory, outside.told_before().await) {
             memory.published_before(sequence);
         }
     }

@@ -79,11 +79,11 @@ impl Life {
 
     async fn lead(&mut self, journal: Journal<Port>) -> Result<(), Error> {
         let port = self.port.clone();
+        let term = self.phases.memory.as_ref().expect("a term was begun from it").state.term;
+        let nonce = self.phases.leadership.nonce();
+        read_all(&port, &format!("reports-{nonce:x}-{term}")).await?;
         let memory = self.phases.memory.take().expect("a term was begun from it");
         let (state, position) = (memory.state, memory.position);
-        let nonce = self.phases.leadership.nonce();
-        let (term, reports) = (state.term, format!("reports-{nonce:x}-{}", state.term));
-        read_all(&port, &reports).await?;
         let (high, mut number) = (u128::from(nonce ^ term), 0u128);
         let new_id = Box::new(move || {
             number += 1;
