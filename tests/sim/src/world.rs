@@ -150,6 +150,9 @@ impl World {
             let Some(what) = self.net.pop() else { break };
             self.happenings += 1;
             self.happen(what);
+            if self.happenings > HAPPENINGS_MAX {
+                self.fail_to_end();
+            }
             if !self.is_calm {
                 continue;
             }
@@ -167,7 +170,7 @@ impl World {
                 (true, Some(_)) => {}
                 (false, _) => over_since = None,
             }
-            if now > self.plan.calm_at + SETTLE || self.happenings > HAPPENINGS_MAX {
+            if now > self.plan.calm_at + SETTLE {
                 self.fail_to_end();
             }
         }
@@ -290,7 +293,7 @@ impl World {
             return;
         }
         self.plan.kills -= 1;
-        let steps = u32::try_from(self.net.random.within(0, 90)).expect("small");
+        let steps = u32::try_from(self.net.random.within(0, 190)).expect("small");
         self.coordinators[usize::from(index)].die_in(steps);
         if self.plan.kills == 0 {
             self.results_at_last_kill = self.net.oracle.results();

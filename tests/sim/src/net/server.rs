@@ -397,7 +397,10 @@ impl Net {
                 let key = (stream.to_owned(), consumer.clone());
                 self.readers.entry(key).or_default().rotate_left(1);
             }
-            if let Some(at) = self.bus.redelivery_at(stream, &consumer) {
+            // Without a reader there is nothing to plan: the next one that pulls looks again.
+            if self.next_reader(stream, &consumer).is_some()
+                && let Some(at) = self.bus.redelivery_at(stream, &consumer)
+            {
                 self.redeliver_at(stream, &consumer, at);
             }
         }
