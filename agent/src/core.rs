@@ -65,6 +65,8 @@ pub struct Observed {
 pub enum Input {
     /// A registration was accepted.
     Registered(Session),
+    /// Another process has this agent's name and all that was leased to it.
+    Replaced,
     /// The connection, the consumer or the coordinator's knowledge of the session is gone.
     SessionLost,
     /// A coordinator has heard a heartbeat.
@@ -194,6 +196,7 @@ impl Core {
         self.check_contact(now);
         match input {
             Input::Registered(session) => self.on_registered(session),
+            Input::Replaced => self.on_replaced(),
             Input::SessionLost => self.lose_session(),
             Input::Heard { session, term, number } => self.on_heard(session, term, number, now),
             Input::Orders(messages) => {

@@ -82,6 +82,7 @@ fn malformed_messages_of_the_coordinator_are_taken_or_ignored() {
             }),
             _ => from_msgpack(bytes).ok().and_then(|reply| match reply {
                 RegisterReply::Accepted(session) => Some(accepted(session)),
+                RegisterReply::Replaced { .. } => Some(Input::Replaced),
                 RegisterReply::Refused { .. } => None,
             }),
         };

@@ -214,6 +214,25 @@ async fn output_beyond_the_limits_is_left_out_and_counted() {
     assert_eq!(dropped, 750_000);
 }
 
+/// Fault 26: bytes that are no text, and never the end of a line.
+#[tokio::test]
+async fn a_line_of_100_mb_is_shipped_in_parts_with_little_memory() {
+    let mut cluster = Cluster::start().await;
+    let limits = ["logs.rate=1000000000", "logs.burst=1000000000", "logs.size=20000000"];
+    let agent = cluster.start_agent(&limits);
+    cluster.accept(Vec::new()).await;
+    let before = agent.peak_memory();
+    let script = r"head -c 100000000 /dev/zero | tr '\0' '\377'";
+    let lease = cluster.lease(script, 1).await;
+    let (ended, _) = cluster.ended(1).await;
+    assert_eq!((ended[&0].log_bytes, ended[&0].exit_code), (100_000_000, Some(0)));
+    let (output, dropped) = cluster.output_bytes(&lease, 0, 100_000_000).await;
+    assert_eq!((output.len(), dropped), (20_000_000, 80_000_000));
+    assert!(output.iter().all(|byte| *byte == 0xff));
+    let grown = agent.peak_memory() - before;
+    assert!(grown < 32_000, "{grown} KiB for a line of 100 MB");
+}
+
 #[tokio::test]
 async fn output_is_shipped_after_a_restart() {
     let mut cluster = Cluster::start().await;

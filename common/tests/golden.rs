@@ -169,6 +169,7 @@ fn registration() {
     let session = Session { self_fence: Some(self_fence), ..session };
     check("register-accepted-2.msgpack", &RegisterReply::Accepted(session));
     check("register-refused-1.msgpack", &RegisterReply::Refused { message: "no such".into() });
+    check("register-replaced-1.msgpack", &RegisterReply::Replaced { message: "another".into() });
     check("control-1.msgpack", &Control::Register);
     check("control-2.msgpack", &Control::Heard { session: 12, term: 3, number: 40 });
 }

@@ -27,7 +27,7 @@ use windrow_common::codec::{Encoding, to_msgpack};
 use windrow_common::ids::{JobId, LeaseId, Name};
 use windrow_common::subjects::Subjects;
 use windrow_common::time::Timestamp;
-use windrow_common::wire::agent::{Beat, Control};
+use windrow_common::wire::agent::{Beat, Control, RegisterReply};
 
 use self::archiving::{Archiving, Keep};
 use self::dispatch::Dispatch;
@@ -215,8 +215,9 @@ impl Actor {
                 let before = self.state.agents.get(&agent).map(|a| a.session);
                 let outcome = match self.decide(&Command::RegisterAgent(request), now.wall) {
                     Ok(Answer::Registered { session, fenced }) => Ok((session, fenced)),
+                    Ok(Answer::Replaced(message)) => Err(RegisterReply::Replaced { message }),
                     Ok(_) => unreachable!("registering is answered with a session"),
-                    Err(error) => Err(error),
+                    Err(error) => Err(RegisterReply::Refused { message: error.message }),
                 };
                 if outcome.is_ok() {
                     self.unregistered.remove(&agent);

@@ -40,6 +40,15 @@ impl Core {
         self.session = Some(session);
     }
 
+    /// All that is held is given to others.
+    pub(super) fn on_replaced(&mut self) {
+        for held in self.held.to_wire() {
+            self.fence(&held);
+        }
+        self.held.drop_unused_specs();
+        self.outbox.restart(Vec::new());
+    }
+
     pub(super) fn on_orders(&mut self, message: OrderMessage, now: Moment) {
         if message.version > wire::VERSION {
             let (theirs, ours) = (message.version, wire::VERSION);

@@ -417,6 +417,27 @@ fn fenced_children_are_killed_and_never_reported() {
     assert!(w.ended().is_empty());
 }
 
+/// Fault 49 of ARCHITECTURE.md in the core.
+#[test]
+fn an_agent_whose_name_another_has_kills_all_it_holds_and_reports_nothing() {
+    let mut w = World::new();
+    w.run(1, 6);
+    w.exit(key(1, 0), 0);
+    w.stops.clear();
+    w.core.begin_registration(w.now);
+    w.handle(Input::Replaced);
+    let killed = [1, 2, 3, 4].map(|child| (key(1, child), StopSignal::Kill));
+    assert_eq!(w.stops, killed);
+    for child in [1, 2, 3, 4] {
+        w.exit(key(1, child), 137);
+    }
+    assert_eq!(w.core.counts(), (0, 0));
+    assert_eq!(w.register(Vec::new()), [], "nothing is held when it is welcome again");
+    assert_eq!(w.reports(), []);
+    w.run(2, 1);
+    assert_eq!(w.started.last(), Some(&key(2, 0)));
+}
+
 #[test]
 fn fencing_a_part_leaves_the_rest() {
     let mut w = World::new();

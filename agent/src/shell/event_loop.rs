@@ -264,6 +264,11 @@ impl EventLoop {
                 error!(message, "the coordinator refuses this agent; trying again");
                 self.registration.again_after(&self.parts.link, jittered(REFUSED_DELAY));
             }
+            Ok(RegisterReply::Replaced { message }) => {
+                error!(message, "this agent is not wanted: what it runs is killed; trying again");
+                self.decide(Input::Replaced, Vec::new()).await?;
+                self.registration.again_after(&self.parts.link, jittered(REFUSED_DELAY));
+            }
             Err(error) => {
                 let tries = self.registration.tries();
                 warn!(error, tries, "no coordinator took the registration; trying again");

@@ -36,6 +36,13 @@ impl Process {
         }
     }
 
+    /// The most memory it had so far, in KiB.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.0.id().try_into().unwrap());
         kill(pid, signal).expect("the process is there");
@@ -264,6 +271,17 @@ impl Cluster {
     /// The output of a child, waiting until its first `bytes` bytes are there or told as left out;
     /// and how many were left out.
     pub(crate) async fn output(&self, lease: &Lease, child: u32, bytes: u64) -> (String, u64) {
+        let (output, dropped) = self.output_bytes(lease, child, bytes).await;
+        (String::from_utf8(output).unwrap(), dropped)
+    }
+
+    /// The same, whatever the bytes are.
+    pub(crate) async fn output_bytes(
+        &self,
+        lease: &Lease,
+        child: u32,
+        bytes: u64,
+    ) -> (Vec<u8>, u64) {
         let job = windrow_common::ids::JobRef::child(lease.job, child);
         let stream = self.jetstream.get_stream(stream_name(&self.streams)).await.unwrap();
         let config = jetstream::consumer::pull::OrderedConfig {
@@ -271,7 +289,7 @@ impl Cluster {
             ..Default::default()
         };
         let mut messages = stream.create_consumer(config).await.unwrap().messages().await.unwrap();
-        let (mut output, mut dropped) = (String::new(), 0);
+        let (mut output, mut dropped) = (Vec::new(), 0);
         while output.len() as u64 + dropped < bytes {
             let next = tokio::time::timeout(PATIENCE, messages.next()).await;
             let message = next.expect("output comes").unwrap().unwrap();
@@ -279,7 +297,7 @@ impl Cluster {
             let number = |name: &str| headers.get(name).map(|v| v.as_str().parse::<u64>().unwrap());
             dropped += number(HEADER_DROPPED).unwrap_or(0);
             assert_eq!(number(HEADER_OFFSET), Some(output.len() as u64 + dropped));
-            output.push_str(std::str::from_utf8(&message.payload).unwrap());
+            output.extend(&message.payload);
         }
         (output, dropped)
     }

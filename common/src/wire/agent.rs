@@ -129,6 +129,12 @@ pub enum RegisterReply {
         /// Why, for people.
         message: String,
     },
+    /// Not joined: another process came after this one, under the same name, and is heard. All that
+    /// this one holds is given to others: it is to be killed, and nothing of it reported.
+    Replaced {
+        /// By whom, for people.
+        message: String,
+    },
 }
 
 /// One connection of an agent to the cluster. Reports of a session are numbered from 1.

@@ -10,7 +10,7 @@ use windrow_common::codec::Encoding;
 use windrow_common::ids::{JobId, Name};
 pub use windrow_common::time::Moment as Now;
 use windrow_common::time::Timestamp;
-use windrow_common::wire::agent::{Beat, Held, Register, ReportMessage};
+use windrow_common::wire::agent::{Beat, Held, Register, RegisterReply, ReportMessage};
 
 use super::archiving::Batch;
 use super::requests::Told;
@@ -177,6 +177,6 @@ pub struct Joined {
     pub reply: String,
     /// Its session before.
     pub before: Option<u64>,
-    /// Its new session, and the children that it must give up; or why it is refused.
-    pub outcome: Result<(u64, Vec<Held>), ApiError>,
+    /// Its new session, and the children that it must give up; or the answer without one.
+    pub outcome: Result<(u64, Vec<Held>), RegisterReply>,
 }

@@ -307,8 +307,10 @@ pub fn write_answer(encoding: Encoding, answer: &Answer) -> Bytes {
         Answer::Policy(response) => write(encoding, response),
         Answer::JobUpdated(response) => write(encoding, response),
         Answer::QuotaShare(response) => write(encoding, response),
-        Answer::Done | Answer::Registered { .. } | Answer::MustRegister | Answer::Refused(_) => {
-            write(encoding, &Empty {})
-        }
+        Answer::Done
+        | Answer::Registered { .. }
+        | Answer::Replaced(_)
+        | Answer::MustRegister
+        | Answer::Refused(_) => write(encoding, &Empty {}),
     }
 }

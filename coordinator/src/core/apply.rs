@@ -569,6 +569,7 @@ fn register(state: &mut State, name: &Name, registered: &Registered) {
         Some(AgentStatus::Draining) => AgentStatus::Draining,
         Some(AgentStatus::Up | AgentStatus::Lost) | None => AgentStatus::Up,
     };
+    let replaced = old.as_ref().map(|old| old.replaced_by(registered.boot)).unwrap_or_default();
     let (leases, leased) =
         old.map_or((BTreeSet::new(), Leased::default()), |a| (a.leases, a.leased));
     let agent = Agent {
@@ -589,6 +590,7 @@ fn register(state: &mut State, name: &Name, registered: &Registered) {
         gpus: registered.gpus.clone(),
         disconnect: registered.disconnect,
         problems: registered.problems.clone(),
+        replaced,
     };
     // Loads are relative to the agent's size, which may have changed.
     for lease in agent.leases.iter().filter_map(|id| state.leases.get(id)) {

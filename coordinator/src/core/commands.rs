@@ -185,6 +185,8 @@ pub enum Answer {
         session: u64,
         fenced: Vec<Held>,
     },
+    /// Another process has the agent's name; who that is.
+    Replaced(String),
     /// The agent has to register (again) before its messages count.
     MustRegister,
     /// A submission refused: it goes to the dead letters.

@@ -379,6 +379,9 @@ pub struct Agent {
     /// What it said to be wrong with its host.
     #[serde(default)]
     pub problems: Vec<Problem>,
+    /// Processes of this name that another took the place of, the latest last.
+    #[serde(default)]
+    pub replaced: Vec<u64>,
 }
 
 /// A sum of needs, which can exceed what any agent has by the backlog.
@@ -408,7 +411,17 @@ impl Leased {
     }
 }
 
+/// Processes that were replaced are remembered so far back.
+const REPLACED_MAX: usize = 8;
+
 impl Agent {
+    /// Processes of its name that this one takes the place of.
+    pub fn replaced_by(&self, boot: u64) -> Vec<u64> {
+        let before = self.replaced.iter().copied().chain([self.boot]);
+        let before: Vec<u64> = before.filter(|one| *one != boot).collect();
+        before[before.len().saturating_sub(REPLACED_MAX)..].to_vec()
+    }
+
     /// What could still be leased to it without a backlog.
     pub fn free(&self) -> Resources {
         let rest = |total: u32, used: u64| {

@@ -19,6 +19,7 @@ mod recovery;
 mod rerun;
 mod resources;
 mod retries;
+mod sessions;
 pub(super) mod shelf;
 mod snapshot;
 mod stopping;

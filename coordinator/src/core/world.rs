@@ -336,12 +336,17 @@ impl World {
     }
 
     pub(super) fn join(&mut self, register: Register) -> Vec<Held> {
+        let answer = self.ask_to_join(register);
+        let Answer::Registered { fenced, .. } = answer else { panic!("{answer:?}") };
+        fenced
+    }
+
+    pub(super) fn ask_to_join(&mut self, register: Register) -> Answer {
         let agent = register.agent.clone();
         self.orders.remove(&agent);
         let answer = self.does(Command::RegisterAgent(Box::new(register)));
         self.reports.insert(agent, 1);
-        let Answer::Registered { fenced, .. } = answer else { panic!("{answer:?}") };
-        fenced
+        answer
     }
 
     pub(super) fn lose(&mut self, agent: &Name) {

@@ -175,7 +175,7 @@ impl Worker {
                         self.core.handle(Input::Registered(session.clone()), moment());
                         self.puller = Some(self.link.pull(&session));
                     }
-                    Ok(RegisterReply::Refused { .. }) | Err(_) => {
+                    Ok(RegisterReply::Refused { .. } | RegisterReply::Replaced { .. }) | Err(_) => {
                         self.registration.again_after(&self.link, Duration::from_millis(100));
                     }
                 }

@@ -539,9 +539,12 @@ impl Agent {
                 self.decide(net, Input::Registered(session));
                 net.send(self.node, Op::Pull { stream, consumer });
             }
-            RegisterReply::Refused { .. } => {
+            RegisterReply::Refused { .. } | RegisterReply::Replaced { .. } => {
                 let (delay, tries) = (net.random.within(1000, 3000), process.tries + 1);
                 self.register_later(net, delay, tries);
+                if let RegisterReply::Replaced { .. } = reply {
+                    self.decide(net, Input::Replaced);
+                }
             }
         }
     }

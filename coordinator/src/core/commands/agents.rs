@@ -47,6 +47,16 @@ pub(super) fn register(
             request.compute_environment, request.compute_environment
         )));
     }
+    if let Some(agent) = state.agents.get(&request.agent)
+        && agent.status != AgentStatus::Lost
+        && agent.replaced.contains(&request.boot)
+    {
+        let message = format!(
+            "another process on host `{}` registered later as agent `{}` and is heard; give each agent a name of its own",
+            agent.host, request.agent
+        );
+        return Ok(Decision { events: Vec::new(), answer: Answer::Replaced(message) });
+    }
     let (mut events, mut last) = lost_tail(state, request, now)?;
     let (reclaimed, back) = reclaim(state, request);
     events.extend(reclaimed);

@@ -200,9 +200,9 @@ impl Outlet {
     /// taken is removed first: the core has put it back. Whether NATS took part.
     async fn join(&self, state: &State, joined: &Joined) -> Result<bool, journal::Error> {
         let reply = match &joined.outcome {
-            Err(error) => {
-                warn!(agent = %joined.agent, reason = error.message, "agent refused");
-                RegisterReply::Refused { message: error.message.clone() }
+            Err(reply) => {
+                warn!(agent = %joined.agent, ?reply, "agent refused");
+                reply.clone()
             }
             Ok((session, fenced)) => {
                 let agent = &state.agents[&joined.agent];

@@ -299,9 +299,8 @@ impl Lead {
         let Joined { agent, reply, before, outcome } = joined;
         let (session, fenced): (u64, Vec<Held>) = match outcome {
             Ok(accepted) => accepted,
-            Err(error) => {
-                let message = error.message;
-                self.publish(reply, to_msgpack(&RegisterReply::Refused { message }));
+            Err(without_session) => {
+                self.publish(reply, to_msgpack(&without_session));
                 return Ok(());
             }
         };
