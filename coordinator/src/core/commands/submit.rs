@@ -170,8 +170,8 @@ pub(super) fn from_stream(
 }
 
 /// A submission that comes again after its turn was stored. If it was refused, its dead letter may not
-/// have been: the coordinator can have died in between. One without a key cannot be told from one that
-/// was accepted.
+/// have been: the coordinator can have died in between. It stays refused, even if what it lacked is
+/// there now. One without a key cannot be told from one that was accepted.
 fn taken_before(
     state: &State,
     limits: &Limits,
@@ -179,8 +179,19 @@ fn taken_before(
     request: &SubmitJob,
     now: Timestamp,
 ) -> Decision {
-    let refused = submit(state, limits, id, request, now).err();
-    let refused = refused.filter(|_| request.idempotency_key.is_some());
+    let refused = match submit(state, limits, id, request, now) {
+        // It is the job of its key.
+        Ok(decision) if decision.events.is_empty() => None,
+        Ok(_) => Some(
+            ApiError::conflict(
+                "the submission was refused when it first came; now it would not be",
+            )
+            .hint("publish it again under another message id"),
+        ),
+        Err(error) => Some(error),
+    };
+    let refused =
+        refused.filter(|_| request.idempotency_key.as_ref().is_some_and(|k| !k.is_empty()));
     Decision { events: Vec::new(), answer: refused.map_or(Answer::Done, Answer::Refused) }
 }
 

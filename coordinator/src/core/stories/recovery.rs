@@ -1,15 +1,15 @@
 //! Going on after a part of the journal was lost.
 
-use windrow_common::api::jobs::JobStatus;
+use windrow_common::api::jobs::{JobStatus, SubmitJob};
 use windrow_common::api::resources::{AcknowledgeAlarm, Alarm};
 use windrow_common::ids::JobId;
 use windrow_common::time::Timestamp;
 use windrow_common::wire::agent::{EndCause, Held, Register};
 use windrow_common::wire::lease::Lease;
 
-use crate::core::Command;
 use crate::core::alarms::Numbers;
 use crate::core::world::World;
+use crate::core::{Answer, Command};
 
 /// Fault 14.
 #[test]
@@ -103,6 +103,24 @@ fn a_submission_whose_number_came_again_is_another_job() {
     assert_eq!(take(6, 150, 4), 3, "the stream was put back, and has given the number again");
     assert_eq!(take(6, 150, 5), 3, "redelivered");
     assert_eq!(w.state.jobs[&JobId::from_u128(4)].status(), JobStatus::Runnable);
+}
+
+#[test]
+fn a_refused_submission_that_comes_again_stays_refused_although_it_could_be_taken_now() {
+    let mut w = World::new();
+    let mut take = |sequence: u64, key: &str, queue: &str| {
+        let (id, idempotency_key) = (JobId::from_u128(sequence.into()), Some(key.to_owned()));
+        let request = SubmitJob { job_queue: queue.into(), idempotency_key, ..w.request() };
+        let (published, request) = (Timestamp(100), Box::new(request));
+        w.does(Command::SubmitFromStream { sequence, published, id, request })
+    };
+    let first = take(5, "a", "late");
+    assert!(matches!(first, Answer::Refused(_)));
+    // Its dead letter was not stored. In the meantime somebody made the queue.
+    assert!(matches!(take(5, "a", "q"), Answer::Refused(_)), "or nobody would ever hear of it");
+    assert!(!matches!(take(6, "b", "q"), Answer::Refused(_)));
+    assert_eq!(take(6, "b", "q"), Answer::Done, "redelivered");
+    assert_eq!(w.state.jobs.len(), 1);
 }
 
 /// Fault 14: nobody else noticed.
