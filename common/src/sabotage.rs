@@ -12,6 +12,7 @@ pub const BUGS: &[&str] = &[
     "dependents-never-released",
     "fenced-attempt-goes-on",
     "fencing-off-by-one",
+    "keeper-not-told",
     "lease-extended-after-loss",
     "lost-agent-keeps-leases",
     "repeated-lease-taken",

@@ -98,6 +98,9 @@ impl Core {
     /// Where no two attempts may run at once: when all here must be over even if this agent does not see
     /// to it.
     pub fn must_end_by(&self) -> Option<Fence> {
+        if windrow_common::sabotage::is("keeper-not-told") {
+            return None;
+        }
         let SelfFence { stop_after_millis, kill_after_millis } = self.held.self_fence?;
         let last = self.contact.last?;
         let after = |millis| last + Duration::from_millis(millis);

@@ -276,6 +276,7 @@ impl Agent {
     fn carry_out(&mut self, net: &mut Net) -> bool {
         let Some(process) = &mut self.process else { return false };
         let Output { records, starts, stops, forgets, register, .. } = process.core.take_output();
+        let fence = process.core.must_end_by();
         if !records.is_empty() {
             if self.dies(net) {
                 return false;
@@ -289,11 +290,15 @@ impl Agent {
             self.compact();
         }
         let capacity = (u64::from(self.kind.cpus) * 1000, u64::from(self.kind.memory));
+        let (name, at) = (self.name(), wall(net.now, self.clock_offset));
+        // Before anything starts.
+        self.host.keep(net, fence);
+        let mut refused = Vec::new();
         for plan in &starts {
             if self.dies(net) {
                 return false;
             }
-            self.host.start(net, plan, capacity);
+            refused.extend(self.host.start(net, (plan, &name), capacity, at));
         }
         for (key, signal) in stops {
             self.host.stop(net, key, signal);
@@ -307,7 +312,8 @@ impl Agent {
         }
         self.send_reports(net);
         self.arm(net);
-        true
+        self.on_events(net, refused);
+        self.is_running()
     }
 
     /// Writes its disk anew when that has grown.

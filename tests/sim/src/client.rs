@@ -6,6 +6,7 @@ use bytes::Bytes;
 use windrow_common::api::definitions::{
     ContainerProperties, JobTimeout, RegisterJobDefinition, ResourceRequirement, RetryStrategy,
 };
+use windrow_common::api::disconnect::{DisconnectPolicy, Reconcile};
 use windrow_common::api::jobs::{
     ArrayProperties, CancelJob, DependencyType, DescribeJobs, DescribeJobsResponse, JobDependency,
     SubmitJob, SubmitJobResponse, TerminateJob,
@@ -13,6 +14,7 @@ use windrow_common::api::jobs::{
 use windrow_common::api::overrides::ContainerOverrides;
 use windrow_common::api::resources::{
     ComputeEnvironmentOrder, CreateComputeEnvironment, CreateJobQueue, DrainAgent,
+    UpdateComputeEnvironment,
 };
 use windrow_common::api::{ApiError, Operation};
 use windrow_common::codec::{from_msgpack, to_msgpack};
@@ -21,7 +23,7 @@ use windrow_common::ids::JobId;
 use crate::bus::Demands;
 use crate::names;
 use crate::net::{Answer, Message, Net, Node, Op, Timer};
-use crate::plan::{Ask, Job, Step};
+use crate::plan::{Ask, Job, Policy, Step};
 
 /// After this many tries a refusal is taken as it is: before, the queue may not be there yet.
 const REFUSALS_MAX: u32 = 12;
@@ -97,9 +99,15 @@ impl Client {
             about.map(|job| job.to_string())
         };
         let request = match &ask {
-            Ask::Environment => Some(request(&CreateComputeEnvironment {
+            Ask::Environment(policy) => Some(request(&CreateComputeEnvironment {
                 compute_environment_name: names::ENVIRONMENT.to_owned(),
                 kind: "UNMANAGED".to_owned(),
+                disconnect: Some(disconnect(*policy)),
+                ..Default::default()
+            })),
+            Ask::Disconnect(policy) => Some(request(&UpdateComputeEnvironment {
+                compute_environment: names::ENVIRONMENT.to_owned(),
+                disconnect: Some(disconnect(*policy)),
                 ..Default::default()
             })),
             Ask::Queue(name) => Some(request(&queue(name))),
@@ -213,9 +221,14 @@ impl Client {
                 Err(e) => Err(format!("an answer to SubmitJob is unreadable: {e}")),
             },
             (Ask::Submit(job), 1) if job.is_other => Ok(()),
-            (Ask::Submit(_) | Ask::Queue(_) | Ask::Definition | Ask::Drain(_, false), 1)
-                if waiting.tries < REFUSALS_MAX && !is_there(body) =>
-            {
+            (
+                Ask::Submit(_)
+                | Ask::Queue(_)
+                | Ask::Definition
+                | Ask::Drain(_, false)
+                | Ask::Disconnect(_),
+                1,
+            ) if waiting.tries < REFUSALS_MAX && !is_there(body) => {
                 // It is sent again when its time is over.
                 let token = net.token();
                 net.timer(self.node, 0, 1_000, Timer::Unanswered(token));
@@ -257,6 +270,17 @@ fn is_there(body: &[u8]) -> bool {
 
 fn request<T: Operation>(request: &T) -> Request {
     Request { operation: T::NAME, payload: to_msgpack(request).into() }
+}
+
+fn disconnect(policy: Policy) -> DisconnectPolicy {
+    let reconcile =
+        if policy.keeps_original { Reconcile::KeepOriginal } else { Reconcile::KeepReplacement };
+    DisconnectPolicy {
+        lost_after_seconds: Some(policy.lost_after),
+        stop_after_seconds: Some(policy.stop_after),
+        reconcile: Some(reconcile),
+        strict: Some(policy.is_strict),
+    }
 }
 
 fn queue(name: &str) -> CreateJobQueue {

@@ -30,6 +30,8 @@ use port::{Port, Want};
 pub const HEARTBEAT: Duration = Duration::from_millis(2000);
 /// How long an agent may be silent.
 pub const LEASE_TTL: Duration = Duration::from_secs(12);
+/// The shortest time of a policy for agents that cannot be heard: three heartbeats.
+pub const SILENCE_SECONDS_MIN: u32 = 6;
 /// How long a leader may be silent.
 const LEADER_LEASE: Duration = Duration::from_secs(3);
 /// Wall clocks begin here.
@@ -146,7 +148,7 @@ impl Coordinator {
         let leading = Leading::default();
         let life = Life {
             port: port.clone(),
-            phases: Phases::new(leadership, Limits::default(), false),
+            phases: Phases::new(leadership, limits(), false),
             leading: leading.clone(),
             snapshot_every: self.snapshot_every,
             turn_steps: net.turn_steps,
@@ -309,10 +311,14 @@ impl Up {
     }
 }
 
+fn limits() -> Limits {
+    Limits { silence_seconds_min: SILENCE_SECONDS_MIN, ..Limits::default() }
+}
+
 /// What the simulated coordinators go by.
 fn settings(turn_steps: usize) -> Settings {
     Settings {
-        limits: Limits::default(),
+        limits: limits(),
         subjects: names::subjects(),
         heartbeat: HEARTBEAT,
         lease_ttl: LEASE_TTL,

@@ -3,10 +3,13 @@
 //!
 //! A simulated program is in its command: `run MILLIS FAIL_PERMILLE IGNORES_SIGTERM`.
 
+mod keeper;
+
 use std::collections::BTreeMap;
 
 use windrow_agent::core::StartPlan;
-use windrow_agent::executor::{AttemptKey, ExecutorEvent, StopSignal};
+use windrow_agent::executor::{AttemptKey, ExecutorEvent, Fence, StopSignal};
+use windrow_common::ids::Name;
 use windrow_common::time::Timestamp;
 use windrow_common::wire::lease::TaskSpec;
 
@@ -30,6 +33,10 @@ struct Run {
     job: windrow_common::ids::JobId,
     attempt: u32,
     child: u32,
+    /// The agent or the keeper has asked it to end.
+    is_asked: bool,
+    /// The keeper has ended it.
+    is_fenced: bool,
     ended: Option<ExecutorEvent>,
 }
 
@@ -41,12 +48,23 @@ pub struct Host {
     index: u8,
     runs: BTreeMap<AttemptKey, Run>,
     starts: u64,
+    /// When the keeper ends what runs.
+    fence: Option<Fence>,
+    is_watching: bool,
 }
 
 impl Host {
     /// With nothing running.
     pub fn new(index: u8) -> Self {
-        Self { node: Node::Host(index), life: 0, index, runs: BTreeMap::new(), starts: 0 }
+        Self {
+            node: Node::Host(index),
+            life: 0,
+            index,
+            runs: BTreeMap::new(),
+            starts: 0,
+            fence: None,
+            is_watching: false,
+        }
     }
 
     /// What the executor still knows: what runs, and what has ended and was not forgotten.
@@ -67,6 +85,7 @@ impl Host {
     /// The host dies with all that runs on it.
     pub fn die(&mut self, net: &mut Net) {
         self.life += 1;
+        (self.fence, self.is_watching) = (None, false);
         net.oracle.on_disk_lost(self.index);
         for (key, run) in std::mem::take(&mut self.runs) {
             if run.ended.is_none() {
@@ -75,8 +94,14 @@ impl Host {
         }
     }
 
-    /// Starts an attempt.
-    pub fn start(&mut self, net: &mut Net, plan: &StartPlan, capacity: (u64, u64)) {
+    /// Starts an attempt; or the end of one that the keeper does not let start.
+    pub fn start(
+        &mut self,
+        net: &mut Net,
+        (plan, agent): (&StartPlan, &Name),
+        capacity: (u64, u64),
+        now: Timestamp,
+    ) -> Option<ExecutorEvent> {
         self.starts += 1;
         let program = program(&plan.spec);
         let run = Run {
@@ -86,20 +111,27 @@ impl Host {
             job: plan.lease.job,
             attempt: plan.lease.attempt,
             child: plan.key.child,
+            is_asked: false,
+            is_fenced: false,
             ended: None,
         };
+        if self.is_too_late(net) {
+            return Some(self.refuse(net, plan.key, run, now));
+        }
         net.trace.note(net.now, plan.key.lease.0, || {
             format!("{:?} starts {:?}: {program:?}", self.node, plan.key)
         });
-        net.oracle.on_attempt(net.now, self.index, plan, capacity);
+        net.oracle.on_attempt(net.now, (self.index, agent), plan, capacity);
         let delay = net.random.within(0, 15);
         net.timer(self.node, self.life, delay, Timer::Begins(plan.key, self.starts));
         self.runs.insert(plan.key, run);
+        None
     }
 
     /// Signals an attempt.
     pub fn stop(&mut self, net: &mut Net, key: AttemptKey, signal: StopSignal) {
-        let Some(run) = self.runs.get(&key).filter(|run| run.ended.is_none()) else { return };
+        let Some(run) = self.runs.get_mut(&key).filter(|run| run.ended.is_none()) else { return };
+        run.is_asked = true;
         if signal == StopSignal::Terminate && run.program.ignores_sigterm {
             return net.inject("program ignores SIGTERM");
         }
@@ -131,6 +163,10 @@ impl Host {
                 self.end(net, *key, *number, 143, now)
             }
             Timer::Dies(key, number, StopSignal::Kill) => self.end(net, *key, *number, 137, now),
+            Timer::Watchdog => {
+                self.watch(net);
+                None
+            }
             _ => None,
         }
     }
@@ -167,13 +203,16 @@ impl Host {
         let node = self.node;
         net.trace.note(net.now, key.lease.0, || format!("{node:?}: {key:?} ends with {exit_code}"));
         net.oracle.on_attempt_over(net.now, self.index, key, Some(exit_code));
-        let event = ExecutorEvent::Exited {
-            key,
-            at: now,
-            exit_code,
-            out_of_memory: false,
-            reason: None,
-            containers: Vec::new(),
+        let event = match run.is_fenced {
+            true => keeper::fenced(key, now),
+            false => ExecutorEvent::Exited {
+                key,
+                at: now,
+                exit_code,
+                out_of_memory: false,
+                reason: None,
+                containers: Vec::new(),
+            },
         };
         run.ended = Some(event.clone());
         Some(event)

@@ -72,6 +72,8 @@ pub enum Timer {
     Ends(AttemptKey, u64),
     /// A signal takes effect.
     Dies(AttemptKey, u64, StopSignal),
+    /// A host's keeper looks whether attempts must be over.
+    Watchdog,
     /// A client's next step.
     Step(usize),
     /// A client's request was not answered.

@@ -236,7 +236,13 @@ impl Oracle {
     }
 
     /// An executor is told to run an attempt.
-    pub fn on_attempt(&mut self, now: u64, host: u8, plan: &StartPlan, capacity: (u64, u64)) {
+    pub fn on_attempt(
+        &mut self,
+        now: u64,
+        host: (u8, &Name),
+        plan: &StartPlan,
+        capacity: (u64, u64),
+    ) {
         let result = self.truth.start(now, host, plan, capacity, &self.model);
         self.check(result);
     }

@@ -1,6 +1,7 @@
 //! A coordinator that leads: turns of the real actor, each stored by the product's journal before anything
 //! of it goes out. How inputs come and effects go is a model of the shell's loop.
 
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -219,7 +220,10 @@ impl Lead {
     }
 
     async fn give_out(&mut self, effects: Effects, submissions: Vec<u64>) -> Result<(), Error> {
-        for joined in effects.registered {
+        // Of an agent that has asked more than once the last one counts.
+        let registered = effects.registered.into_iter();
+        let last: BTreeMap<_, _> = registered.map(|one| (one.agent.clone(), one)).collect();
+        for joined in last.into_values() {
             self.join(joined).await?;
         }
         for (subject, payload) in effects.messages {

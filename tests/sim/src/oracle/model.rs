@@ -1,5 +1,7 @@
 //! A model of jobs, made from the journal's events by rules of its own.
 
+mod disconnect;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -57,6 +59,10 @@ pub struct Model {
     leases: BTreeMap<LeaseId, Given>,
     /// Sessions of agents that are not lost, with the last report taken.
     agents: BTreeMap<Name, (u64, u64)>,
+    /// Agents that must have ended what they hold before it runs elsewhere, as last agreed with them.
+    strict: BTreeSet<Name>,
+    /// What agents that are lost can have back: whether it ran.
+    given_up: BTreeMap<AttemptKey, JobStatus>,
     last_session: u64,
     term: u64,
     open: usize,
@@ -117,6 +123,11 @@ impl Model {
     /// The session of an agent that is not lost.
     pub fn session(&self, agent: &Name) -> Option<u64> {
         self.agents.get(agent).map(|(session, _)| *session)
+    }
+
+    /// Whether an agent has agreed that what it holds runs nowhere else before it is over here.
+    pub fn is_strict(&self, agent: &Name) -> bool {
+        self.strict.contains(agent)
     }
 
     /// The job of a lease.
@@ -240,7 +251,16 @@ impl Model {
                 }
                 self.last_session = session;
                 self.agents.insert(agent.clone(), (session, 0));
+                match registered.disconnect.strict {
+                    true => self.strict.insert(agent.clone()),
+                    false => self.strict.remove(agent),
+                };
             }
+            Event::LeaseGivenUp { lease } => return self.give_up(*lease),
+            Event::LeaseRevoked { lease, children, .. } => {
+                return self.revoke(*lease, children, now);
+            }
+            Event::LeaseReclaimed(reclaimed) => return self.reclaim(reclaimed),
             Event::AgentLost { agent } => drop(self.agents.remove(agent)),
             Event::ReportsTaken { agent, upto } => {
                 if let Some((_, taken)) = self.agents.get_mut(agent) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use windrow_agent::core::StartPlan;
 use windrow_agent::executor::AttemptKey;
-use windrow_common::ids::{JobId, LeaseId};
+use windrow_common::ids::{JobId, LeaseId, Name};
 
 use super::model::Model;
 
@@ -14,6 +14,7 @@ const STOPPED_AFTER: u64 = 25_000;
 #[derive(Clone, Debug)]
 struct Attempt {
     host: u8,
+    agent: Name,
     job: JobId,
     child: u32,
     cpu: u64,
@@ -37,7 +38,7 @@ impl Truth {
     pub(super) fn start(
         &mut self,
         now: u64,
-        host: u8,
+        (host, agent): (u8, &Name),
         plan: &StartPlan,
         capacity: (u64, u64),
         model: &Model,
@@ -53,7 +54,15 @@ impl Truth {
         let others = self.live.iter().filter(|(_, other)| {
             other.job == lease.job && other.child == key.child && !self.has_clones
         });
-        for ((_, other), _) in others {
+        for ((_, other), attempt) in others {
+            // The one that was leased before must be over.
+            let before = if other.lease < key.lease { &attempt.agent } else { agent };
+            if model.is_strict(before) {
+                return Err(format!(
+                    "strict: {key:?} starts on {agent} while {other:?} runs on {}",
+                    attempt.agent
+                ));
+            }
             // What was given up may start and run where nobody can be told, for a while; what was not
             // must not be started elsewhere.
             let is_late = model.may_run_on(key, now).is_err();
@@ -63,6 +72,7 @@ impl Truth {
         }
         let attempt = Attempt {
             host,
+            agent: agent.clone(),
             job: lease.job,
             child: key.child,
             cpu: lease.resources.cpu.0.into(),
