@@ -2,6 +2,7 @@
 
 mod consumable;
 mod job;
+mod key;
 mod policy;
 mod queue;
 mod quota;
@@ -13,6 +14,7 @@ pub(crate) use job::{
     CommandLine, JobCommand, JobWords, ListArgs, LogsArgs, OverrideArgs, RerunArgs, RunArgs,
     StopArgs, SubmitArgs,
 };
+pub(crate) use key::KeyCommand;
 pub(crate) use policy::{FairShareWords, PolicyCommand};
 pub(crate) use queue::QueueCommand;
 pub(crate) use quota::{QuotaShareCommand, QuotaWords};
@@ -154,6 +156,9 @@ pub(crate) enum Command {
     /// Agents: the machines that run jobs.
     #[command(subcommand)]
     Agent(AgentCommand),
+    /// Access keys: who may call the HTTP API, and what each may do.
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Tags of jobs, job definitions, queues and everything else that has them.
     #[command(subcommand)]
     Tag(TagCommand),

@@ -10,6 +10,7 @@ mod doctor;
 mod events;
 mod job;
 mod jobdef;
+mod key;
 mod policy;
 mod queue;
 mod quota;
@@ -47,6 +48,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Outcome> 
         Command::QuotaShare(command) => quota::run(context, command).await.map(Outcome::from),
         Command::Consumable(command) => consumable::run(context, command).await.map(Outcome::from),
         Command::Agent(command) => agent::run(context, command).await.map(Outcome::from),
+        Command::Key(command) => key::run(context, command).await.map(Outcome::from),
         Command::Tag(command) => tag::run(context, command).await.map(Outcome::from),
         Command::Events(args) => events::run(context, args).await,
         Command::Deadletter(command) => deadletter::run(context, command).await.map(Outcome::from),

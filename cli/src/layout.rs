@@ -21,6 +21,9 @@ pub(crate) struct ClusterFile {
     /// Process id of `windrow up`; absent once it has stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) supervisor: Option<ProcessId>,
+    /// Address of the AWS Batch API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) gateway_url: Option<String>,
     /// Running parts.
     #[serde(default)]
     pub(crate) parts: Vec<Part>,
@@ -104,6 +107,11 @@ impl Layout {
         self.root.join("lock")
     }
 
+    /// The file of which secrets of access keys are made.
+    pub(crate) fn cluster_key(&self) -> PathBuf {
+        self.root.join("cluster.key")
+    }
+
     fn cluster_file(&self) -> PathBuf {
         self.root.join("cluster.json")
     }
@@ -166,6 +174,7 @@ mod tests {
             nats_url: "nats://127.0.0.1:4222".to_owned(),
             cluster: "windrow".to_owned(),
             supervisor: Some(me),
+            gateway_url: Some("http://127.0.0.1:8642".to_owned()),
             parts: vec![Part { name: "agent-1".to_owned(), process: me }],
         };
         layout.write_cluster(&cluster).unwrap();

@@ -1,6 +1,7 @@
 //! Lists that the coordinator answers page by page.
 
 use windrow_common::api::Operation;
+use windrow_common::api::access::{AccessKeyDetail, ListAccessKeys};
 use windrow_common::api::consumables::{
     ConsumableResourceSummary, JobByConsumableResource, ListConsumableResources,
     ListJobsByConsumableResource,
@@ -52,6 +53,7 @@ paged! {
     ListJobs => job_summary_list: JobSummary;
     ListJobsByConsumableResource => jobs: JobByConsumableResource;
     ListQuotaShares => quota_shares: QuotaShareDetail;
+    ListAccessKeys => access_keys: AccessKeyDetail;
     ListSchedulingPolicies => scheduling_policies: SchedulingPolicyListing;
 }
 

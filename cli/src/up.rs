@@ -1,14 +1,16 @@
 //! `windrow up` and `windrow down`: a whole cluster on this machine.
 //!
-//! `up` starts nats-server, then the coordinator, then creates what a first job needs, then starts
-//! agents; it restarts what dies, and stops them in the opposite order. It decides nothing about
+//! `up` starts nats-server, then the coordinator, then creates what a first job needs, then starts the
+//! gateway and agents; it restarts what dies, and stops them in the opposite order. It decides nothing about
 //! jobs: all state is in NATS' store and the agents' directories below the data directory.
 
 mod background;
 mod bootstrap;
+mod gateway;
 mod host;
 pub(crate) mod nats_server;
 mod part;
+mod port;
 mod record;
 mod supervisor;
 
@@ -55,14 +57,17 @@ pub(crate) async fn run(context: &Context, args: &UpArgs) -> Result<Outcome> {
 
 /// What is running and what to type next.
 fn summary(ready: &Ready) -> Answer {
-    let Ready { nats_url, data_directory, cluster, agents } = ready;
+    let Ready { nats_url, gateway_url, data_directory, cluster, agents } = ready;
     let text = format!(
         "Cluster `{cluster}` is up with {agents} agent{}.
   NATS             {nats_url}
+  AWS Batch API    {gateway_url}
   data directory   {data_directory}
 Try:
   windrow run -- echo hello
   windrow job list
+AWS CLI and SDKs use this cluster after
+  export AWS_ENDPOINT_URL_BATCH={gateway_url}
 Stop it with `windrow down`; jobs are kept.
 ",
         if *agents == 1 { "" } else { "s" },

@@ -4,6 +4,7 @@
 //! since the epoch). Fields that are ours and not AWS's are marked *extension*. Empty maps, lists
 //! and strings mean absent, as AWS has it.
 
+pub mod access;
 pub mod audit;
 pub mod consumables;
 pub mod definitions;
@@ -106,6 +107,9 @@ operations! {
     "ListQuotaShares": quota::ListQuotaShares => quota::ListQuotaSharesResponse;
     "ListJobsByConsumableResource": consumables::ListJobsByConsumableResource
         => consumables::ListJobsByConsumableResourceResponse;
+    "CreateAccessKey": access::CreateAccessKey => access::CreateAccessKeyResponse;
+    "ListAccessKeys": access::ListAccessKeys => access::ListAccessKeysResponse;
+    "RevokeAccessKey": access::RevokeAccessKey => Empty;
 }
 
 /// The answer of operations that return nothing: `{}`.

@@ -4,6 +4,7 @@
 //! Nothing in here decides anything about jobs and nothing does I/O beyond reading configuration.
 #![warn(missing_docs)]
 
+pub mod access;
 pub mod api;
 pub mod codec;
 pub mod config;

@@ -143,6 +143,7 @@ fn registration() {
         term_seen: 0,
         lease_seen: LeaseId(0),
         problems: Vec::new(),
+        number: 0,
     };
     check("register-1.msgpack", &register);
     let held_2 = Held { job: Some(job()), lost: vec![(1, 2)], ..held[0].clone() };
@@ -155,6 +156,7 @@ fn registration() {
         ..register
     };
     check("register-2.msgpack", &register);
+    check("register-3.msgpack", &Register { number: 7, ..register });
     let session = Session {
         session: 12,
         term: 3,

@@ -324,6 +324,7 @@ fn registration(agent: Name, cores: u32) -> anyhow::Result<Register> {
         term_seen: 0,
         lease_seen: LeaseId(0),
         problems: Vec::new(),
+        number: 0,
     })
 }
 

@@ -21,8 +21,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tracing::{debug, warn};
-use windrow_common::api::ApiError;
+use windrow_common::access::ClusterKeys;
+use windrow_common::api::access::CreateAccessKey;
 use windrow_common::api::resources::AgentStatus;
+use windrow_common::api::{ApiError, Operation};
 use windrow_common::codec::{Encoding, to_msgpack};
 use windrow_common::ids::{JobId, LeaseId, Name};
 use windrow_common::subjects::Subjects;
@@ -62,6 +64,8 @@ pub struct Settings {
     pub finished: Keep,
     /// Most pieces of follow-up work, and most placements, of one turn.
     pub turn_steps: usize,
+    /// What secrets of access keys are made of; absent: none can be made.
+    pub cluster_keys: Option<ClusterKeys>,
 }
 
 impl Settings {
@@ -74,6 +78,7 @@ impl Settings {
             lease_ttl: Duration::from_secs(30),
             finished: Keep::default(),
             turn_steps: TURN_STEPS,
+            cluster_keys: None,
         }
     }
 }
@@ -216,7 +221,8 @@ impl Actor {
                 let outcome = match self.decide(&Command::RegisterAgent(request), now.wall) {
                     Ok(Answer::Registered { session, fenced }) => Ok((session, fenced)),
                     Ok(Answer::Replaced(message)) => Err(RegisterReply::Replaced { message }),
-                    Ok(_) => unreachable!("registering is answered with a session"),
+                    // It came twice or late, and nobody waits for an answer.
+                    Ok(_) => return,
                     Err(error) => Err(RegisterReply::Refused { message: error.message }),
                 };
                 if outcome.is_ok() {
@@ -262,6 +268,10 @@ impl Actor {
         encoding: Encoding,
         now: Now,
     ) -> Result<Asked, ApiError> {
+        if operation == CreateAccessKey::NAME {
+            let keys = self.settings.cluster_keys.as_ref();
+            return requests::ask_for_access_key(keys, encoding, payload, (self.new_id)());
+        }
         requests::ask(&self.state, operation, encoding, payload, now.wall, &mut self.new_id)
     }
 

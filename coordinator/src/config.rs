@@ -1,9 +1,11 @@
 //! The coordinator's configuration. Defaults are [`DEFAULTS`]; see `windrow_common::config` for how
 //! file, environment and flags override them.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use windrow_common::access::ClusterKeys;
 use windrow_common::config::{Error, HumanDuration, Nats, Sources};
 use windrow_common::streams::Retention;
 
@@ -44,6 +46,9 @@ history_age = "7d"
 history_mib = 4096
 # Published submissions that wait for a coordinator; beyond this size the server refuses more.
 submit_mib = 1024
+# File of the cluster key, from which the secrets of access keys are made (`windrow key init`); the same
+# file on all hosts of coordinators and gateways. Empty: no access keys can be made.
+cluster_key_file = ""
 
 [nats]
 url = "nats://127.0.0.1:4222"
@@ -77,6 +82,8 @@ state_limit_seconds_min = 1
 state_limit_seconds_max = 31536000
 # Least lostAfterSeconds and stopAfterSeconds of a compute environment: at least three heartbeats.
 silence_seconds_min = 15
+# Access keys of the HTTP API.
+access_keys = 10000
 "#;
 
 /// The settings.
@@ -101,6 +108,7 @@ pub struct Config {
     pub history_age: HumanDuration,
     pub history_mib: u32,
     pub submit_mib: u32,
+    pub cluster_key_file: String,
     pub nats: Nats,
     pub limits: Limits,
 }
@@ -176,7 +184,17 @@ impl Config {
         );
         check(self.limits.attempts > 0, "limits.attempts must be at least 1".to_owned());
         check(self.limits.containers > 0, "limits.containers must be at least 1".to_owned());
+        problems.extend(self.cluster_keys().err().map(|e| format!("cluster_key_file: {e}")));
         problems
+    }
+
+    /// Reads the cluster key file, if one is set.
+    ///
+    /// # Errors
+    /// It cannot be read, or is not one.
+    pub fn cluster_keys(&self) -> Result<Option<ClusterKeys>, String> {
+        let path = Some(&self.cluster_key_file).filter(|path| !path.is_empty());
+        path.map(|path| ClusterKeys::load(Path::new(path))).transpose()
     }
 
     /// How much the streams may hold.
@@ -241,5 +259,7 @@ mod tests {
     fn all_problems_are_named_at_once() {
         let error = load(&[("lease_ttl", "1s"), ("replicas", "9")]).unwrap_err().to_string();
         assert!(error.contains("lease_ttl") && error.contains("replicas"), "{error}");
+        let error = load(&[("cluster_key_file", "/no/such")]).unwrap_err().to_string();
+        assert!(error.contains("cluster_key_file") && error.contains("/no/such"), "{error}");
     }
 }

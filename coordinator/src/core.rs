@@ -43,6 +43,6 @@ mod stories;
 mod world;
 
 pub use apply::apply;
-pub use commands::{Answer, Command, Decision, Shelve, decide, dependencies};
+pub use commands::{Answer, Command, Decision, NewAccessKey, Shelve, decide, dependencies};
 pub use deadlines::next_deadline;
 pub use state::State;

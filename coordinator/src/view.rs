@@ -1,5 +1,6 @@
 //! Answers to questions: the state in the API's shapes. Reads only.
 
+mod access;
 pub mod changes;
 mod consumables;
 mod explain;
@@ -14,6 +15,7 @@ mod snapshot;
 mod tags;
 mod workload;
 
+pub use access::list_access_keys;
 pub use consumables::{describe_consumable, list_consumables, list_consumers};
 pub use explain::{explain_job, explain_queue};
 pub use jobs::describe_jobs;

@@ -188,6 +188,7 @@ async fn a_herd_of_agents_registers_and_others_are_answered_meanwhile() {
             term_seen: 0,
             lease_seen: windrow_common::ids::LeaseId::default(),
             problems: Vec::new(),
+            number: 0,
         };
         let asked = async_nats::Request::new()
             .timeout(Some(Duration::from_secs(120)))

@@ -226,7 +226,7 @@ impl EventLoop {
                 let now = moment();
                 let held = self.parts.core.begin_registration(now);
                 let seen = self.parts.core.seen();
-                let request = self.parts.identity.to_register(held, seen, now.wall);
+                let request = self.parts.identity.to_register(number, held, seen, now.wall);
                 self.registration.ask(&self.parts.link, request);
             }
             FromNats::Registered(number, answer) if self.registration.is_current(number) => {

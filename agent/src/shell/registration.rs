@@ -40,8 +40,14 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The registration of now. `seen`: the highest term and lease.
-    pub fn to_register(&self, held: Vec<Held>, seen: (u64, LeaseId), clock: Timestamp) -> Register {
+    /// The registration of now, the boot's try of this number. `seen`: the highest term and lease.
+    pub fn to_register(
+        &self,
+        number: u64,
+        held: Vec<Held>,
+        seen: (u64, LeaseId),
+        clock: Timestamp,
+    ) -> Register {
         Register {
             version: wire::VERSION,
             agent: self.agent.clone(),
@@ -59,6 +65,7 @@ impl Identity {
             term_seen: seen.0,
             lease_seen: seen.1,
             problems: self.problems.clone(),
+            number,
         }
     }
 }

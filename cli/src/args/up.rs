@@ -30,9 +30,15 @@ pub(crate) struct UpArgs {
     /// Port of the NATS server, on 127.0.0.1. Default: the one used last, else 4222, else a free one.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: Option<u16>,
+    /// Port of the AWS Batch API, on 127.0.0.1. Default: the one used last, else 8642, else a free one.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) gateway_port: Option<u16>,
     /// Setting of the coordinator, such as `log=debug`. May be given more than once.
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) coordinator_set: Vec<String>,
+    /// Setting of the gateway, such as `log=debug`. May be given more than once.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) gateway_set: Vec<String>,
     /// Setting of the agents, such as `log=debug`. May be given more than once.
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) agent_set: Vec<String>,

@@ -1,18 +1,15 @@
 //! The NATS server that `windrow up` runs: which program, which version, which port, which settings.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use windrow_common::ids::Name;
 
 use super::host::{Variables, find_program};
-use crate::failure::{Attempt, Exit, Failure, Result};
+use crate::failure::{Attempt, Failure, Result};
 use crate::layout::Layout;
 
 /// NATS' own port.
-const PORT_DEFAULT: u16 = 4222;
-/// Lowest port that a user may listen on.
-const PORT_MIN: u16 = 1024;
+pub(super) const PORT_DEFAULT: u16 = 4222;
 /// Oldest version whose JetStream has what Windrow uses, and keeps what it acknowledged.
 const VERSION_MIN: (u32, u32) = (2, 11);
 
@@ -65,34 +62,6 @@ pub(crate) fn check_version(text: &str, program: &str) -> Result<()> {
 pub(crate) fn sync_interval(configuration: &str) -> Option<&str> {
     let mut lines = configuration.lines();
     lines.find_map(|line| line.trim().strip_prefix("sync_interval:").map(str::trim))
-}
-
-/// The port to listen on: the one asked for, else the first free one of the last and NATS' own,
-/// else any free one.
-///
-/// Errors: the port asked for is taken (exit code 6).
-pub(super) fn choose_port(given: Option<u16>, last: Option<u16>) -> Result<u16> {
-    if let Some(port) = given {
-        return if is_free(port) {
-            Ok(port)
-        } else {
-            let message = format!("listen on 127.0.0.1:{port}: the port is taken");
-            Err(Failure::new(Exit::Conflict, message)
-                .hint("choose another `--port`, or leave it out to have a free one chosen"))
-        };
-    }
-    let last = last.filter(|port| *port >= PORT_MIN);
-    let known = last.into_iter().chain([PORT_DEFAULT]).find(|port| is_free(*port));
-    known.map_or_else(free_port, Ok)
-}
-
-fn is_free(port: u16) -> bool {
-    TcpListener::bind(("127.0.0.1", port)).is_ok()
-}
-
-fn free_port() -> Result<u16> {
-    let bound = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
-    bound.map(|address| address.port()).attempt(|| "find a free port on 127.0.0.1".to_owned())
 }
 
 /// The port in an address made by [`url`]; none in any other.
@@ -155,14 +124,8 @@ mod tests {
     }
 
     #[test]
-    fn a_taken_port_is_refused_when_asked_for_and_avoided_when_not() {
-        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = taken.local_addr().unwrap().port();
-        assert_eq!(choose_port(Some(port), None).unwrap_err().exit, Exit::Conflict);
-        assert_ne!(choose_port(None, Some(port)).unwrap(), port);
-        drop(taken);
-        assert_eq!(choose_port(None, Some(port)).unwrap(), port);
-        assert_eq!(port_of(&url(port)), Some(port));
+    fn an_address_of_this_machine_has_its_port() {
+        assert_eq!(port_of(&url(4222)), Some(4222));
         assert_eq!(port_of("nats://10.0.0.1:4222"), None);
     }
 }

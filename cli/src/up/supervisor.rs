@@ -9,11 +9,12 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use windrow_common::access::ClusterKeys;
 
 use super::host::{self, Variables, find_program};
 use super::part::{Part, Spec};
 use super::record::Record;
-use super::{bootstrap, nats_server};
+use super::{bootstrap, gateway, nats_server, port};
 use crate::args::UpArgs;
 use crate::client::Client;
 use crate::context::Context;
@@ -32,6 +33,7 @@ const LOG_LINES: usize = 10;
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Ready {
     pub(crate) nats_url: String,
+    pub(crate) gateway_url: String,
     pub(crate) data_directory: String,
     pub(crate) cluster: String,
     pub(crate) agents: u32,
@@ -145,6 +147,7 @@ struct Programs {
     /// None when a server that runs already was named.
     nats_server: Option<PathBuf>,
     coordinator: PathBuf,
+    gateway: PathBuf,
     agent: PathBuf,
 }
 
@@ -165,6 +168,7 @@ impl Programs {
         Ok(Self {
             nats_server,
             coordinator: ours("windrow-coordinator")?,
+            gateway: ours("windrow-gateway")?,
             agent: ours("windrow-agent")?,
         })
     }
@@ -177,8 +181,9 @@ struct Cluster<'a> {
     layout: &'a Layout,
     programs: Programs,
     nats_url: String,
+    gateway_port: u16,
     record: Record,
-    /// Server and coordinator.
+    /// Server, coordinators and gateway.
     services: Vec<Part>,
     agents: Vec<Part>,
 }
@@ -190,18 +195,24 @@ impl<'a> Cluster<'a> {
         layout: &'a Layout,
         programs: Programs,
     ) -> Result<Self> {
+        let last = layout.read_cluster();
         let nats_url = match &context.global.nats_url {
             Some(url) => url.clone(),
             None => {
-                let last = layout.read_cluster().and_then(|c| nats_server::port_of(&c.nats_url));
-                nats_server::url(nats_server::choose_port(args.port, last)?)
+                let last = last.as_ref().and_then(|c| nats_server::port_of(&c.nats_url));
+                let usual = nats_server::PORT_DEFAULT;
+                nats_server::url(port::choose("--port", args.port, last, usual)?)
             }
         };
+        let last = last.and_then(|c| gateway::port_of(&c.gateway_url?));
+        let gateway_port =
+            port::choose("--gateway-port", args.gateway_port, last, gateway::PORT_DEFAULT)?;
         let name = &context.global.cluster;
         let file = ClusterFile {
             nats_url: nats_url.clone(),
             cluster: name.to_string(),
             supervisor: ProcessId::of(std::process::id()),
+            gateway_url: Some(gateway::url(gateway_port)),
             parts: Vec::new(),
         };
         let record = Record::start(layout.clone(), file, context.printer);
@@ -211,6 +222,7 @@ impl<'a> Cluster<'a> {
             layout,
             programs,
             nats_url,
+            gateway_port,
             record,
             services: Vec::new(),
             agents: Vec::new(),
@@ -230,20 +242,31 @@ impl<'a> Cluster<'a> {
         }
         let subjects = self.context.subjects();
         let client = bootstrap::connect(&self.nats_url, &subjects).await?;
+        let key = self.layout.cluster_key();
+        ClusterKeys::create(&key).map_err(Failure::error)?;
+        // What the user sets comes later and wins.
+        let mut settings = vec![format!("cluster_key_file={}", key.display())];
+        settings.extend_from_slice(&self.args.coordinator_set);
         for number in 1..=self.args.coordinators {
             let name = match number {
                 1 => "coordinator".to_owned(),
                 _ => format!("coordinator-{number}"),
             };
-            let spec = self.ours(&name, &self.programs.coordinator, &self.args.coordinator_set);
+            let spec = self.ours(&name, &self.programs.coordinator, &settings);
             let coordinator = self.start_part(spec);
             self.services.push(coordinator);
         }
         bootstrap::coordinator_answers(&client).await?;
         bootstrap::create_defaults(&client).await?;
+        let mut spec = self.ours("gateway", &self.programs.gateway, &self.args.gateway_set);
+        spec.arguments.extend(["--listen".into(), gateway::address(self.gateway_port).into()]);
+        let started = self.start_part(spec);
+        self.services.push(started);
+        gateway::takes_connections(self.gateway_port).await;
         self.start_agents(&client).await?;
         Ok(Ready {
             nats_url: self.nats_url.clone(),
+            gateway_url: gateway::url(self.gateway_port),
             data_directory: self.layout.root().display().to_string(),
             cluster: self.context.global.cluster.to_string(),
             agents: self.args.agents,
@@ -296,7 +319,7 @@ impl<'a> Cluster<'a> {
         Part::start(spec, self.record.notices.clone())
     }
 
-    /// Stops agents, then the coordinator, then the server.
+    /// Stops agents, then the gateway, then the coordinators, then the server.
     async fn stop(mut self) {
         self.agents.iter().for_each(Part::stop);
         for agent in self.agents {

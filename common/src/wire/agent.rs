@@ -81,6 +81,10 @@ pub struct Register {
     /// What keeps it from running some jobs or any.
     #[serde(default)]
     pub problems: Vec<Problem>,
+    /// Which registration of this start it is, each higher than those before; 0: not told. One that comes
+    /// twice or late tells what was so before the agent had what a later one brought it.
+    #[serde(default)]
+    pub number: u64,
 }
 
 /// Something wrong with a host. Told with a registration, and taken back with a later one.

@@ -322,6 +322,7 @@ mod tests {
                 gpus: Vec::new(),
                 disconnect: Disconnect::default(),
                 problems: Vec::new(),
+                number: 0,
             }),
         }
     }

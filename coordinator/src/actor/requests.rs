@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use windrow_common::access::ClusterKeys;
+use windrow_common::api::access::{CreateAccessKey, ListAccessKeys, RevokeAccessKey};
 use windrow_common::api::audit::AuditCluster;
 use windrow_common::api::consumables::{
     CreateConsumableResource, DeleteConsumableResource, DescribeConsumableResource,
@@ -38,7 +40,7 @@ use windrow_common::ids::JobId;
 use windrow_common::streams::REQUEST_BYTES_MAX;
 use windrow_common::time::Timestamp;
 
-use crate::core::{Answer, Command, State, dependencies};
+use crate::core::{Answer, Command, NewAccessKey, State, dependencies};
 use crate::view;
 use crate::view::history::{Answer as About, Later, Shelved};
 
@@ -164,6 +166,7 @@ pub fn ask(
         }
         PlanJob::NAME => read(operation, encoding, payload)
             .map(|request| Asked::Question(Question::Plan(Box::new(request)))),
+        ListAccessKeys::NAME => told(o, e, p, |r| view::list_access_keys(state, r)),
         GetJobQueueSnapshot::NAME => told(o, e, p, |r| view::queue_snapshot(state, r, now)),
         ExplainQueue::NAME => told(o, e, p, |r| view::explain_queue(state, r, now)),
         other => {
@@ -172,6 +175,31 @@ pub fn ask(
                 .hint("operations are named as in AWS Batch, such as SubmitJob"))
         }
     }
+}
+
+/// Reads a request for an access key and makes the key, as its secret is known here only.
+///
+/// # Errors
+/// It is unreadable, or this coordinator has no cluster key.
+pub fn ask_for_access_key(
+    keys: Option<&ClusterKeys>,
+    encoding: Encoding,
+    payload: &[u8],
+    unique: JobId,
+) -> Result<Asked, ApiError> {
+    if payload.len() > REQUEST_BYTES_MAX {
+        return Err(too_large(CreateAccessKey::NAME, payload.len()));
+    }
+    let request = read(CreateAccessKey::NAME, encoding, payload)?;
+    let key = keys.map(ClusterKeys::newest).ok_or_else(|| {
+        ApiError::invalid("an access key cannot be made: the coordinator has no cluster key").hint(
+            "make a file with `windrow key init FILE` and set `cluster_key_file` of coordinators and gateways",
+        )
+    })?;
+    let id = key.access_key_id(&unique.to_string());
+    let (secret, cluster_key) = (key.secret(&id), key.fingerprint());
+    let new = NewAccessKey { id, secret, cluster_key, request };
+    Ok(Asked::Command(Box::new(Command::CreateAccessKey(Box::new(new)))))
 }
 
 /// An answer about jobs: at once unless it lacks what the history has.
@@ -265,6 +293,7 @@ pub(crate) fn command(
         CreateQuotaShare::NAME => one(o, e, p, Command::CreateQuotaShare),
         UpdateQuotaShare::NAME => one(o, e, p, Command::UpdateQuotaShare),
         DeleteQuotaShare::NAME => one(o, e, p, Command::DeleteQuotaShare),
+        RevokeAccessKey::NAME => one(o, e, p, Command::RevokeAccessKey),
         _ => Ok(None),
     }
 }
@@ -307,6 +336,7 @@ pub fn write_answer(encoding: Encoding, answer: &Answer) -> Bytes {
         Answer::Policy(response) => write(encoding, response),
         Answer::JobUpdated(response) => write(encoding, response),
         Answer::QuotaShare(response) => write(encoding, response),
+        Answer::AccessKey(response) => write(encoding, response),
         Answer::Done
         | Answer::Registered { .. }
         | Answer::Replaced(_)

@@ -98,6 +98,7 @@ impl Story {
             term_seen: 0,
             lease_seen: LeaseId(0),
             problems: Vec::new(),
+            number: 0,
         };
         let input = Input::Register { request: Box::new(request), reply: "inbox".into() };
         let effects = self.turn(input);

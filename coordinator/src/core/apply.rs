@@ -18,7 +18,7 @@ use super::blocked::{self, Blocked};
 use super::children::{Children, len};
 use super::consumables::{self, Fate};
 use super::event::{ChildEnd, Event, Granted, Registered, Submitted, Then};
-use super::index::Changed;
+use super::index::{Changed, Unended};
 use super::quota;
 use super::shelf::PageId;
 use super::state::{Agent, Awaited, Job, Lease, Leased, Queue, Spec, State, Work};
@@ -203,6 +203,10 @@ pub fn apply(state: &mut State, event: &Event) {
             disconnect::revoke(state, *lease, children);
         }
         Event::LeaseReclaimed(reclaimed) => disconnect::reclaim(state, reclaimed),
+        Event::AccessKeyCreated { id, key } => {
+            state.access_keys.insert(id.clone(), (**key).clone());
+        }
+        Event::AccessKeyRevoked { id } => drop(state.access_keys.remove(id)),
     }
 }
 
@@ -269,6 +273,7 @@ fn submit(state: &mut State, id: JobId, submitted: &Submitted) {
     index.consume(state, id);
     index.finished.enter(id, &state.jobs[&id]);
     index.quota.enter(id, &state.jobs[&id]);
+    index.unended.recount(Default::default(), Unended::of(&state.jobs[&id].children));
     state.index = index;
     state.work.push_back(Work::Admit(id));
 }
@@ -315,7 +320,9 @@ fn update(state: &mut State, id: JobId, max_parallel: Option<u32>, priority: Opt
 fn change(state: &mut State, id: JobId, with: impl FnOnce(&mut Children)) {
     let job = state.jobs.get_mut(&id).expect("decided on a known job");
     let (before, waited) = (job.status(), job.children.waits());
+    let counted = Unended::of(&job.children);
     with(&mut job.children);
+    state.index.unended.recount(counted, Unended::of(&job.children));
     let (after, waits) = (job.status(), job.children.waits());
     if before != after {
         state.index.listing.move_job(id, job, before, after);
@@ -591,6 +598,7 @@ fn register(state: &mut State, name: &Name, registered: &Registered) {
         disconnect: registered.disconnect,
         problems: registered.problems.clone(),
         replaced,
+        registration: registered.number,
     };
     // Loads are relative to the agent's size, which may have changed.
     for lease in agent.leases.iter().filter_map(|id| state.leases.get(id)) {

@@ -6,6 +6,7 @@ mod nodes;
 mod shares;
 
 use proptest::prelude::*;
+use windrow_common::api::access::CreateAccessKey;
 use windrow_common::api::definitions::RetryBackoff;
 use windrow_common::api::disconnect::{DisconnectPolicy, Reconcile};
 use windrow_common::api::jobs::DependencyCondition::{Any, Failed};
@@ -18,6 +19,7 @@ use windrow_common::ids::{JobId, Name};
 use windrow_common::wire::agent::{EndCause, Executor, Held, Register, Report};
 use windrow_common::wire::lease::Lease;
 
+use super::stories::access::{new_key, revoke};
 use super::stories::shelf::Pages;
 use super::stories::why::check_reasons;
 use super::world::{World, n_to_n, name, on, sequential};
@@ -105,6 +107,11 @@ enum Step {
     Reconcile {
         keep_original: bool,
     },
+    /// Somebody is let in, or no longer.
+    AccessKey {
+        number: u8,
+        is_new: bool,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -132,6 +139,8 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(seconds, terminate)| Step::LimitBlocked { seconds, terminate }),
         2 => (0u8..8, any::<bool>()).prop_map(|(job, in_place)| Step::Rerun { job, in_place }),
         2 => any::<bool>().prop_map(|keep_original| Step::Reconcile { keep_original }),
+        1 => (0u8..3, any::<bool>())
+            .prop_map(|(number, is_new)| Step::AccessKey { number, is_new }),
     ]
 }
 
@@ -190,6 +199,11 @@ impl Chaos {
             }
             Step::Rerun { job, in_place } => self.rerun(job, in_place),
             Step::Reconcile { keep_original } => self.reconcile(keep_original),
+            // Refused if it is there, or is not.
+            Step::AccessKey { number, is_new: true } => {
+                self.w.tries(new_key(number, CreateAccessKey::default())).ok();
+            }
+            Step::AccessKey { number, is_new: false } => drop(self.w.tries(revoke(number))),
             Step::Wait { seconds } => self.w.advance(seconds.into()),
             Step::Nodes { count, attempts } => self.submit_nodes(count, attempts),
             Step::Obey { agent } => self.obey(agent),

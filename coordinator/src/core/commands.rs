@@ -1,5 +1,6 @@
 //! Commands and what they decide. One file for each group of commands.
 
+mod access;
 mod agents;
 mod archive;
 mod blocked;
@@ -23,6 +24,7 @@ mod tick;
 mod update;
 mod work;
 
+pub use access::NewAccessKey;
 pub use named::dependencies;
 
 use std::collections::BTreeMap;
@@ -30,6 +32,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use windrow_common::api::ApiError;
+use windrow_common::api::access::{CreateAccessKeyResponse, RevokeAccessKey};
 use windrow_common::api::consumables::{
     CreateConsumableResource, CreateConsumableResourceResponse, DeleteConsumableResource,
     UpdateConsumableResource, UpdateConsumableResourceResponse,
@@ -149,6 +152,8 @@ pub enum Command {
     Reserve(BTreeMap<Name, Reservation>),
     /// Which heads of queues are blocked; asked for until nothing changes.
     WatchQueues,
+    CreateAccessKey(Box<NewAccessKey>),
+    RevokeAccessKey(RevokeAccessKey),
 }
 
 /// A page of finished jobs that is stored.
@@ -196,6 +201,7 @@ pub enum Answer {
     JobUpdated(UpdateJobResponse),
     Policy(CreateSchedulingPolicyResponse),
     QuotaShare(QuotaShareResponse),
+    AccessKey(Box<CreateAccessKeyResponse>),
 }
 
 impl From<Vec<Event>> for Decision {
@@ -283,6 +289,8 @@ fn decide_command(
         Command::Preempt(wish) => Ok(place::preempt(state, wish).into()),
         Command::Reserve(wish) => Ok(place::reserve(state, wish).into()),
         Command::WatchQueues => Ok(blocked::watch(state, now).into()),
+        Command::CreateAccessKey(new) => access::create(state, limits, new, now),
+        Command::RevokeAccessKey(request) => access::revoke(state, request),
     }
 }
 

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use windrow_common::access::AccessKeyId;
 use windrow_common::ids::{JobId, LeaseId, Name};
 use windrow_common::time::Timestamp;
 use windrow_common::units::Resources;
@@ -20,7 +21,7 @@ use super::disconnect::Disconnect;
 use super::policies::Policy;
 use super::quota::{JobQuota, Preemption, QuotaShare};
 use super::shelf::Record;
-use super::state::{Dependency, Environment, JobSpec, Nodes, Queue, Revision};
+use super::state::{AccessKey, Dependency, Environment, JobSpec, Nodes, Queue, Revision};
 use super::tags::{Tagged, Tags};
 use crate::scheduler::Reservation;
 
@@ -304,6 +305,13 @@ pub enum Event {
         alarm: u64,
         acknowledged: Acknowledged,
     },
+    AccessKeyCreated {
+        id: AccessKeyId,
+        key: Box<AccessKey>,
+    },
+    AccessKeyRevoked {
+        id: AccessKeyId,
+    },
 }
 
 /// Children that an agent has back.
@@ -408,6 +416,9 @@ pub struct Registered {
     pub disconnect: Disconnect,
     #[serde(default)]
     pub problems: Vec<Problem>,
+    /// Of the registration, among those of the boot.
+    #[serde(default)]
+    pub number: u64,
 }
 
 /// The end of an attempt and what follows from it.

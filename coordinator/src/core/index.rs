@@ -5,6 +5,7 @@ mod agents;
 mod holders;
 mod ready;
 mod sorted;
+mod unended;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -21,6 +22,7 @@ pub use agents::{Agents, Group, Kind};
 pub use holders::Holders;
 pub use ready::{Rank, Ready, Share, Shares};
 pub use sorted::Sorted;
+pub use unended::Unended;
 
 use super::blocked;
 use super::children::Ranges;
@@ -99,6 +101,8 @@ pub struct Index {
     pub deadlines: Deadlines,
     /// Jobs that have ended, and what keeps them known.
     pub finished: Finished,
+    /// Children of the others.
+    pub unended: Unended,
 }
 
 /// What one event changed in a job.
@@ -127,6 +131,7 @@ impl Index {
                 index.listing.enter(*id, job, job.status());
             }
             index.finished.enter(*id, job);
+            index.unended.recount(Default::default(), Unended::of(&job.children));
         }
         for (queue, shares) in &state.usage {
             for (share, used) in &shares.shares {

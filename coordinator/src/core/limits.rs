@@ -68,6 +68,8 @@ pub struct Limits {
     /// Least `disconnect.lostAfterSeconds` and `disconnect.stopAfterSeconds` of a compute environment:
     /// a few heartbeats may be late.
     pub silence_seconds_min: u32,
+    /// Access keys of the cluster.
+    pub access_keys: usize,
 }
 
 impl Default for Limits {
@@ -96,6 +98,7 @@ impl Default for Limits {
             state_limit_seconds_min: 1,
             state_limit_seconds_max: 31_536_000,
             silence_seconds_min: 15,
+            access_keys: 10_000,
         }
     }
 }
@@ -127,6 +130,7 @@ impl Limits {
             state_limit_seconds_min: 600,
             state_limit_seconds_max: 86_400,
             silence_seconds_min: 15,
+            access_keys: 10_000,
         }
     }
 }
@@ -190,6 +194,8 @@ pub const CONSUMABLES_PER_JOB_MAX: usize = 100;
 pub const QUANTITY_MAX: u64 = i64::MAX as u64;
 /// Longest client token, as AWS has it.
 pub const CLIENT_TOKEN_LENGTH_MAX: usize = 64;
+/// Largest policy of an access key, in bytes of JSON, as IAM has it for managed policies.
+pub const POLICY_BYTES_MAX: usize = 6144;
 /// How often a child may lose its host before it counts as failed: a job that takes its hosts down
 /// must not go round for ever.
 pub const HOST_LOSSES_MAX: u32 = 20;

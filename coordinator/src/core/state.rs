@@ -1,6 +1,7 @@
 //! Everything the coordinator knows: built by [`super::apply`] from the journal's events and by nothing
 //! else. Iterated in order only, so that a replay gives the same state.
 
+mod access;
 mod copy;
 mod dependency;
 mod nodes;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 
 use rangemap::RangeSet;
 use serde::{Deserialize, Serialize};
+use windrow_common::access::AccessKeyId;
 use windrow_common::api::definitions::RegisterJobDefinition;
 use windrow_common::api::jobs::JobStatus;
 use windrow_common::api::resources::{AgentStatus, JobStateTimeLimitAction, ResourceState};
@@ -19,6 +21,7 @@ use windrow_common::units::Resources;
 use windrow_common::wire::agent::{Architecture, Executor, Gpu, Problem};
 use windrow_common::wire::lease::{SpecDigest, TaskSpec};
 
+pub use access::AccessKey;
 pub use dependency::{Awaited, Dependency, Met};
 pub use nodes::{NodeGroup, Nodes, Phase};
 
@@ -102,6 +105,9 @@ pub struct State {
     /// The number of the last alarm.
     #[serde(default)]
     pub last_alarm: u64,
+    /// Access keys of the HTTP API.
+    #[serde(default)]
+    pub access_keys: BTreeMap<AccessKeyId, AccessKey>,
     /// Derived look-up tables.
     #[serde(skip)]
     pub index: Index,
@@ -382,6 +388,9 @@ pub struct Agent {
     /// Processes of this name that another took the place of, the latest last.
     #[serde(default)]
     pub replaced: Vec<u64>,
+    /// Number of its last registration, among those of the boot.
+    #[serde(default)]
+    pub registration: u64,
 }
 
 /// A sum of needs, which can exceed what any agent has by the backlog.

@@ -1,5 +1,6 @@
 //! Stories about the core, from the outside: what is asked, what agents report, what is then so.
 
+pub(super) mod access;
 mod backfill;
 mod blocked;
 pub(super) mod consumables;

@@ -332,6 +332,7 @@ impl World {
             term_seen: 0,
             lease_seen: LeaseId(0),
             problems: Vec::new(),
+            number: 0,
         }
     }
 

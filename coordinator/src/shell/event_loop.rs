@@ -146,7 +146,8 @@ impl EventLoop {
         let now = self.now();
         let effects = self.actor.stored(turn, now);
         self.give_out(effects, acknowledge).await?;
-        self.snapshots.after_turn(self.journal.position().sequence);
+        let (position, bytes) = (self.journal.position(), self.journal.appended_bytes());
+        self.snapshots.after_turn(position.sequence, bytes);
         Ok(is_unfinished)
     }
 

@@ -24,8 +24,11 @@ const APPEND_TIMEOUT: Duration = Duration::from_secs(2);
 const APPEND_LIMIT: Duration = Duration::from_secs(12);
 /// Pause between two tries.
 const APPEND_PAUSE: Duration = Duration::from_millis(200);
-/// How long a question about the stream may go unanswered.
-pub(super) const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a question about the stream may go unanswered before it is asked again: shorter than any
+/// lease, as a standby that waits for a lost answer says nothing, and is passed over.
+const ASK_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// How long it is asked.
+const ASK_LIMIT: Duration = Duration::from_secs(5);
 /// What looks lost is looked at once more after this time: a replica that has just become the stream's
 /// leader may still be catching up.
 const SECOND_LOOK: Duration = Duration::from_secs(1);
@@ -67,12 +70,18 @@ pub struct Journal<J> {
     stream: J,
     nonce: u64,
     position: Position,
+    appended_bytes: u64,
 }
 
 impl<J: JournalStream> Journal<J> {
     /// Opens the stream for a writer with this nonce that has read up to `position`.
     pub fn new(stream: J, nonce: u64, position: Position) -> Self {
-        Self { stream, nonce, position }
+        Self { stream, nonce, position, appended_bytes: 0 }
+    }
+
+    /// How much this writer has appended.
+    pub fn appended_bytes(&self) -> u64 {
+        self.appended_bytes
     }
 
     /// The last message read or written.
@@ -116,6 +125,7 @@ impl<J: JournalStream> Journal<J> {
         for message in self.position.seal(self.nonce, term, at, groups) {
             self.store(&message).await?;
             self.position = message.position;
+            self.appended_bytes += message.payload.len() as u64;
             stored.push(Stored { sequence: self.position.sequence, events: message.events });
         }
         Ok(stored)
@@ -184,7 +194,7 @@ pub async fn trim(stream: &impl JournalStream, sequence: u64) {
 /// # Errors
 /// It does not.
 pub async fn jump(stream: &impl JournalStream, sequence: u64) -> Result<(), Error> {
-    answered(stream, stream.purge_before(sequence + 1)).await?;
+    answered(stream, || stream.purge_before(sequence + 1)).await?;
     let last = extent(stream).await?.last;
     match last == sequence {
         true => Ok(()),
@@ -194,21 +204,26 @@ pub async fn jump(stream: &impl JournalStream, sequence: u64) -> Result<(), Erro
 
 /// The stream as it is now.
 async fn extent(stream: &impl JournalStream) -> Result<Extent, Error> {
-    let extent = answered(stream, stream.extent()).await?;
+    let extent = answered(stream, || stream.extent()).await?;
     extent.ok_or_else(|| Error::RolledBack("the stream is gone".to_owned()))
 }
 
 async fn raw(stream: &impl JournalStream, sequence: u64) -> Result<Bytes, Error> {
-    answered(stream, stream.message(sequence)).await
+    answered(stream, || stream.message(sequence)).await
 }
 
-/// The answer to a question about the stream.
-async fn answered<T>(
-    stream: &impl JournalStream,
-    question: impl Future<Output = Result<T, String>>,
-) -> Result<T, Error> {
-    match timeout(stream.clock(), ASK_TIMEOUT, question).await {
-        Some(answer) => answer.map_err(Error::Unavailable),
-        None => Err(Error::Unavailable(format!("no answer within {ASK_TIMEOUT:?}"))),
+/// The answer to a question about the stream, which may be asked again.
+async fn answered<T, A>(stream: &impl JournalStream, ask: impl Fn() -> A) -> Result<T, Error>
+where
+    A: Future<Output = Result<T, String>>,
+{
+    let clock = stream.clock();
+    let end = clock.elapsed() + ASK_LIMIT;
+    while clock.elapsed() < end {
+        let within = ASK_TIMEOUT.min(end - clock.elapsed());
+        if let Some(answer) = timeout(clock, within, ask()).await {
+            return answer.map_err(Error::Unavailable);
+        }
     }
+    Err(Error::Unavailable(format!("no answer within {ASK_LIMIT:?}")))
 }

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
+use windrow_common::access::ClusterKeys;
 use windrow_common::ids::JobId;
 use windrow_common::streams::Streams;
 use windrow_common::subjects::Subjects;
@@ -45,6 +46,8 @@ pub struct Coordinator<'a> {
     pub(super) config: &'a Config,
     pub(super) stop: CancellationToken,
     pub(super) phases: Phases,
+    /// What secrets of access keys are made of.
+    pub(super) cluster_keys: Option<ClusterKeys>,
 }
 
 /// A connection and what is open on it.
@@ -64,11 +67,12 @@ pub(super) struct Session {
 /// Runs a coordinator until `stop`. With `recover` it goes on without what the journal has lost.
 ///
 /// # Errors
-/// The journal is damaged: a person has to act.
+/// The journal is damaged, or the cluster key cannot be read: a person has to act.
 pub async fn run(config: &Config, recover: bool, stop: CancellationToken) -> anyhow::Result<()> {
     let leadership = Leadership::of_process(config.leader_lease.0);
     let phases = Phases::new(leadership, config.limits.clone(), recover);
-    let mut coordinator = Coordinator { config, stop: stop.clone(), phases };
+    let cluster_keys = config.cluster_keys().map_err(anyhow::Error::msg)?;
+    let mut coordinator = Coordinator { config, stop: stop.clone(), phases, cluster_keys };
     while !stop.is_cancelled() {
         match coordinator.serve().await {
             Ok(()) => return Ok(()),
@@ -196,6 +200,7 @@ impl Coordinator<'_> {
                 known: self.config.history_age.0,
             },
             turn_steps: TURN_STEPS,
+            cluster_keys: self.cluster_keys.clone(),
         }
     }
 

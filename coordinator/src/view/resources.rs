@@ -6,7 +6,6 @@ use windrow_common::api::ApiError;
 use windrow_common::api::definitions::{
     DescribeJobDefinitions, DescribeJobDefinitionsResponse, JobDefinitionDetail,
 };
-use windrow_common::api::jobs::JobStatus;
 use windrow_common::api::resources::{
     Acknowledgement, AgentDetail, AgentStatus, Alarm, ComputeEnvironmentDetail,
     ComputeEnvironmentOrder, DescribeClusterResponse, DescribeComputeEnvironments,
@@ -235,16 +234,11 @@ fn gpu_detail(gpu: &Gpu) -> GpuDetail {
 
 /// Counts over the state, for DescribeCluster; what only the shell knows is left at zero.
 pub fn statistics(state: &State) -> DescribeClusterResponse {
-    // Looks at every job, of which there may be millions, so nothing is made for each.
-    let mut counts = [0; JobStatus::ALL.len()];
-    for job in state.jobs.values().filter(|job| !job.children.all_ended()) {
-        for (count, status) in counts.iter_mut().zip(JobStatus::ALL) {
-            *count += u64::from(job.children.count(status));
-        }
-    }
-    let children = match counts.iter().sum() {
-        0_u64 => BTreeMap::new(),
-        _ => JobStatus::ALL.iter().map(ToString::to_string).zip(counts).collect(),
+    let counts = state.index.unended.counts();
+    let children: BTreeMap<_, _> = counts.map(|(status, n)| (status.to_string(), n)).collect();
+    let children = match children.values().all(|n| *n == 0) {
+        true => BTreeMap::new(),
+        false => children,
     };
     let up = state.agents.values().filter(|agent| agent.status == AgentStatus::Up).count();
     DescribeClusterResponse {

@@ -26,7 +26,7 @@ use super::zero::Zero;
 /// The environment of the zero worker, and its queue.
 const ZERO: &str = "zero";
 const VCPUS: u32 = 8;
-/// Messages on their way to the submission stream at once.
+/// Requests on their way at once.
 const IN_FLIGHT: usize = 512;
 /// How often an answer is asked for, to see how long none comes.
 const PROBE_EVERY: Duration = Duration::from_millis(5);
@@ -168,13 +168,14 @@ async fn create_queue(rig: &Rig) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Publishes the jobs; each is in the submission stream when this ends.
+/// Submits the jobs; each is in the journal when this ends. By requests, as many of them share a write to
+/// disk; a published submission has one of its own.
 async fn submit_singles(rig: &Rig, jobs: u32) -> anyhow::Result<()> {
-    let payload = serde_json::to_vec(&job(ZERO, &[PROGRAM], None))?;
-    let published = futures::stream::iter(0..jobs).map(|_| rig.publish(ZERO, payload.clone()));
-    let mut published = std::pin::pin!(published.buffer_unordered(IN_FLIGHT));
-    while let Some(stored) = published.next().await {
-        stored?;
+    let request = job(ZERO, &[PROGRAM], None);
+    let submitted = futures::stream::iter(0..jobs).map(|_| rig.call(&request));
+    let mut submitted = std::pin::pin!(submitted.buffer_unordered(IN_FLIGHT));
+    while let Some(answer) = submitted.next().await {
+        answer?;
     }
     Ok(())
 }

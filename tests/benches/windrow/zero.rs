@@ -165,7 +165,7 @@ impl Worker {
                 self.leave();
                 let now = moment();
                 let held = self.core.begin_registration(now);
-                let request = self.identity.to_register(held, self.core.seen(), now.wall);
+                let request = self.identity.to_register(number, held, self.core.seen(), now.wall);
                 self.registration.ask(&self.link, request);
             }
             FromNats::Registered(number, answer) if self.registration.is_current(number) => {

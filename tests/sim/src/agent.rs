@@ -494,6 +494,7 @@ impl Agent {
             term_seen,
             lease_seen,
             problems: Vec::new(),
+            number,
         };
         let subject = names::subjects().register(&agent);
         let payload = to_msgpack(&request).into();

@@ -324,6 +324,7 @@ fn settings(turn_steps: usize) -> Settings {
         lease_ttl: LEASE_TTL,
         finished: Keep { records: Duration::from_secs(25), ..Keep::default() },
         turn_steps,
+        cluster_keys: None,
     }
 }
 

@@ -25,7 +25,7 @@ use crate::core::state::{Lease, Phase};
 /// Highest term or lease that an agent can have seen: what is counted from there never overflows.
 const NUMBER_MAX: u64 = 1 << 62;
 
-/// A new session. What the agent does not hold of its leases is given out again; what it holds
+/// A new session, unless the registration is an old one, which needs no answer. What the agent does not hold of its leases is given out again; what it holds
 /// and is no longer its own is fenced.
 pub(super) fn register(
     state: &State,
@@ -57,6 +57,9 @@ pub(super) fn register(
         );
         return Ok(Decision { events: Vec::new(), answer: Answer::Replaced(message) });
     }
+    if is_overtaken(state, request) {
+        return Ok(Decision::default());
+    }
     let (mut events, mut last) = lost_tail(state, request, now)?;
     let (reclaimed, back) = reclaim(state, request);
     events.extend(reclaimed);
@@ -85,10 +88,18 @@ pub(super) fn register(
         gpus: request.gpus.clone(),
         disconnect: state.environments[&request.compute_environment].disconnect,
         problems: request.problems.clone(),
+        number: request.number,
     };
     let agent = request.agent.clone();
     events.push(Event::AgentRegistered { agent, registered: Box::new(registered) });
     Ok(Decision { events, answer: Answer::Registered { session, fenced } })
+}
+
+/// Whether this registration has come before, or a later one of the same boot has overtaken it: the agent
+/// may hold by now what it did not hold when it sent it, so nothing follows from it.
+fn is_overtaken(state: &State, request: &Register) -> bool {
+    let last = state.agents.get(&request.agent).filter(|agent| agent.boot == request.boot);
+    request.number > 0 && last.is_some_and(|agent| request.number <= agent.registration)
 }
 
 /// An agent that has seen higher numbers than the journal knows is evidence of a lost end: numbers go on

@@ -43,6 +43,7 @@ impl State {
             given_up: BTreeMap::new(),
             shelf: Shelf::default(),
             last_alarm: 0,
+            access_keys: BTreeMap::new(),
             index: Index::default(),
         }
     }

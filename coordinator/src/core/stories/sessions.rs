@@ -1,7 +1,7 @@
 //! Processes that register under one name. Fault 49 of ARCHITECTURE.md in the core.
 
 use windrow_common::api::jobs::JobStatus;
-use windrow_common::wire::agent::Held;
+use windrow_common::wire::agent::{Held, Register};
 
 use crate::core::Answer;
 use crate::core::world::World;
@@ -57,4 +57,30 @@ fn processes_that_were_replaced_are_remembered_so_far() {
         register(&mut w, boot, Vec::new());
     }
     assert_eq!(w.state.agents[&agent].replaced, (91..99).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_registration_that_comes_twice_or_late_changes_nothing() {
+    let mut w = World::new();
+    w.join(numbered(1));
+    let (agent, job) = (numbered(1).agent, w.job());
+    let lease = w.leases(&agent).remove(0);
+
+    // It holds nothing yet, says the copy; by now it may well run.
+    assert!(matches!(w.ask_to_join(numbered(1)), Answer::Done));
+    assert!(w.state.leases.contains_key(&lease.id));
+    assert_eq!(w.status(job), JobStatus::Starting);
+
+    w.join(numbered(3));
+    let session = w.state.agents[&agent].session;
+    assert!(matches!(w.ask_to_join(numbered(2)), Answer::Done), "it was overtaken");
+    assert_eq!(w.state.agents[&agent].session, session);
+    // Another start counts from the beginning.
+    w.join(Register { boot: 9, ..numbered(1) });
+    assert!(w.state.agents[&agent].session > session);
+    w.check_replay();
+}
+
+fn numbered(number: u64) -> Register {
+    Register { number, ..World::new().registration("a", 1, Vec::new()) }
 }

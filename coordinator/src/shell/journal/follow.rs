@@ -103,7 +103,7 @@ impl<J: JournalStream> Follower<J> {
 
     async fn next_message(&mut self, position: Position) -> Result<(u64, Bytes), Error> {
         if self.messages.is_none() {
-            let reader = self.stream.read_from(position.sequence + 1);
+            let reader = || self.stream.read_from(position.sequence + 1);
             self.messages = Some(answered(&self.stream, reader).await?);
         }
         let messages = self.messages.as_mut().expect("made above");

@@ -353,7 +353,9 @@ impl Lead {
         if at >= self.snapshot_at + self.snapshot_every {
             self.snapshot_at = at;
             let port = self.port.clone();
-            self.port.spawn(async move { snapshot_task::take(&port, at).await });
+            self.port.spawn(async move {
+                snapshot_task::take(&port, at).await;
+            });
         }
     }
 }

@@ -1,7 +1,6 @@
 //! What the server does with what reaches it.
 
 use bytes::Bytes;
-use windrow_common::subjects::AgentSubject;
 
 use super::{Happening, Message, Net, Node};
 use crate::bus::{Ack, ConsumerError, ConsumerSpec, Demands, Info, NotFound, PublishError, Purge};
@@ -309,21 +308,11 @@ impl Net {
                 self.inject("message lost");
                 continue;
             }
-            if self.random.chance(self.weather.doubled) && self.may_double(&message) {
+            if self.random.chance(self.weather.doubled) {
                 self.inject("message doubled");
                 self.deliver(node, message.clone());
             }
             self.deliver(node, message);
-        }
-    }
-
-    /// A registration that came twice says the second time what was so before the first was answered.
-    /// NATS does not do that; where it did, an attempt could be taken for one that had not begun.
-    fn may_double(&self, message: &Message) -> bool {
-        let Message::Plain { subject, .. } = message else { return true };
-        match names::subjects().parse_agent(subject) {
-            Some(AgentSubject::Register(agent)) => !self.oracle.model.is_strict(&agent),
-            Some(AgentSubject::Beat(_)) | None => true,
         }
     }
 
