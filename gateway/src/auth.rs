@@ -114,15 +114,13 @@ impl Auth {
             return Ok(());
         }
         match lock(&self.replays).note(*signature, *until, wall_clock()) {
-            Use::First => Ok(()),
+            Use::Fresh => Ok(()),
             Use::Again => Err(AwsError::new(
                 403,
                 "InvalidSignatureException",
                 format!("{action}: a request with this signature was taken before"),
             )
-            .hint(
-                "sign each call anew: one signature is good for one call that changes something",
-            )),
+            .hint("sign each call anew: a signature is good for two seconds after its first use")),
             Use::Full => Err(too_many("calls that change something", Duration::from_secs(1))),
         }
     }

@@ -133,7 +133,7 @@ stage_chaos() {
 stage_sim() {
     local program=${CARGO_TARGET_DIR:-$WINDROW_ROOT/target}/sim/windrow-sim
     cargo build --locked --profile sim -p windrow-sim --features sabotage &&
-        "$program" --seeds "${WINDROW_SIM_SEEDS:-1000}" &&
+        "$program" --seeds "${WINDROW_SIM_SEEDS:-2000}" &&
         "$program" --kills &&
         "$program" --sabotage all --seeds 1000
 }

@@ -245,8 +245,12 @@ impl<'a> Cluster<'a> {
         let key = self.layout.cluster_key();
         ClusterKeys::create(&key).map_err(Failure::error)?;
         // What the user sets comes later and wins.
-        let mut settings = vec![format!("cluster_key_file={}", key.display())];
-        settings.extend_from_slice(&self.args.coordinator_set);
+        let with_key = |set: &[String]| {
+            let mut settings = vec![format!("cluster_key_file={}", key.display())];
+            settings.extend_from_slice(set);
+            settings
+        };
+        let settings = with_key(&self.args.coordinator_set);
         for number in 1..=self.args.coordinators {
             let name = match number {
                 1 => "coordinator".to_owned(),
@@ -258,7 +262,8 @@ impl<'a> Cluster<'a> {
         }
         bootstrap::coordinator_answers(&client).await?;
         bootstrap::create_defaults(&client).await?;
-        let mut spec = self.ours("gateway", &self.programs.gateway, &self.args.gateway_set);
+        let mut spec =
+            self.ours("gateway", &self.programs.gateway, &with_key(&self.args.gateway_set));
         spec.arguments.extend(["--listen".into(), gateway::address(self.gateway_port).into()]);
         let started = self.start_part(spec);
         self.services.push(started);
