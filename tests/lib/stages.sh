@@ -35,6 +35,7 @@ prepare_tools() {
             need_nats_server
             need_python nats-py==2.16.0
             need_python botocore==1.44.5
+            need_python boto3==1.44.5
             ;;
         esac
     done

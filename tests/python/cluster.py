@@ -28,13 +28,16 @@ class Refused(Exception):
 class ClusterTest(unittest.IsolatedAsyncioTestCase):
     """`windrow up` before the first test, `windrow down` after the last; a connection in each."""
 
+    # More arguments of `windrow up`.
+    up = ()
+
     @classmethod
     def setUpClass(cls):
         cls.directory = tempfile.TemporaryDirectory(prefix="windrow-python-")
         cls.data = pathlib.Path(cls.directory.name) / "data"
         cls.environment = os.environ | {"WINDROW_DATA_DIRECTORY": str(cls.data)}
         cls.environment.pop("WINDROW_NATS_URL", None)
-        cls.windrow("up", "--detach", "--port", str(free_port()))
+        cls.windrow("up", "--detach", "--port", str(free_port()), *cls.up)
 
     @classmethod
     def tearDownClass(cls):
