@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Builds everything in release mode and measures it:
 #
-#     tests/bench.sh [array|latency|submit-million|recovery] [OPTION...]
+#     tests/bench.sh [array|latency|submit-million|http|recovery] [OPTION...]
 #
 # Without a name, all are run, and the results are kept in tests/benches/results/DATE.{json,md}.
 # OPTION: --pairs N, --children N (array); --tries N (latency); --submissions N (submit-million);
-# --jobs N, --restarts N (recovery).
+# --singles N (http); --jobs N, --restarts N (recovery).
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -17,7 +17,7 @@ need_rust
 [ -n "${WINDROW_NATS_SERVER:-}" ] || need_nats_server
 
 case ${1:-} in
-array | latency | submit-million | recovery) ;;
+array | latency | submit-million | http | recovery) ;;
 *) set -- --results "$root/tests/benches/results/$(date -u +%F)" "$@" ;;
 esac
 

@@ -4,28 +4,21 @@
 //! Jobs with a name, a tag and an idempotency key each are submitted and cancelled, and all beyond KEPT
 //! leave the memory as they do in a coordinator. Printed is what the process has then, by JOBS.
 
-use std::collections::BTreeMap;
+mod world;
+
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, anyhow};
-use windrow_common::api::definitions::{
-    ContainerProperties, RegisterJobDefinition, ResourceRequirement,
-};
-use windrow_common::api::jobs::{CancelJob, SubmitJob};
-use windrow_common::api::resources::{
-    ComputeEnvironmentOrder, CreateComputeEnvironment, CreateJobQueue,
-};
+use anyhow::Context;
+use windrow_common::api::jobs::CancelJob;
 use windrow_common::ids::JobId;
 use windrow_common::time::Timestamp;
-use windrow_coordinator::core::limits::Limits;
 use windrow_coordinator::core::shelf::{PAGE_JOBS, PageId, Record};
-use windrow_coordinator::core::{Command, Shelve, State, apply, decide};
+use windrow_coordinator::core::{Command, Shelve};
+use world::{World, resident_bytes};
 
 /// Idempotency keys of shelved jobs that stay known: the default.
 const KEYS: u64 = 1_000_000;
-/// Bytes of a page of memory.
-const MEMORY_PAGE: u64 = 4096;
 
 fn main() -> anyhow::Result<()> {
     let mut numbers = std::env::args().skip(1).filter_map(|word| word.parse::<u64>().ok());
@@ -37,8 +30,8 @@ fn main() -> anyhow::Result<()> {
     println!("|---|---|---|---|---|");
     let mut first = None;
     for number in 1..=jobs {
-        world.finish_one(number)?;
-        world.shelve(usize::try_from(kept)?)?;
+        finish_one(&mut world, number)?;
+        shelve(&mut world, usize::try_from(kept)?)?;
         if number == kept * 2 || number % (jobs / 10).max(1) == 0 {
             let memory = resident_bytes()?;
             // From here on nothing but what has left the memory grows.
@@ -54,93 +47,23 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-struct World {
-    state: State,
-    limits: Limits,
-    now: Timestamp,
+fn finish_one(world: &mut World, number: u64) -> anyhow::Result<()> {
+    let id = world.submit(number)?;
+    let cancel = CancelJob { job_id: id.to_string(), reason: "enough".into() };
+    world.does(&Command::Cancel(cancel))?;
+    world.work()
 }
 
-impl World {
-    fn new() -> anyhow::Result<Self> {
-        let limits = Limits::default();
-        let mut world = Self { state: State::default(), limits, now: Timestamp(1_000_000) };
-        world.does(&Command::StartTerm)?;
-        world.does(&Command::CreateEnvironment(CreateComputeEnvironment {
-            compute_environment_name: "e".into(),
-            kind: "UNMANAGED".into(),
-            ..Default::default()
-        }))?;
-        let order = ComputeEnvironmentOrder { order: 1, compute_environment: "e".into() };
-        world.does(&Command::CreateQueue(CreateJobQueue {
-            job_queue_name: "q".into(),
-            priority: 1,
-            compute_environment_order: vec![order],
-            ..Default::default()
-        }))?;
-        let need = |kind: &str, value: &str| ResourceRequirement {
-            kind: kind.into(),
-            value: value.into(),
-        };
-        let properties = ContainerProperties {
-            command: Some(vec!["true".into()]),
-            resource_requirements: Some(vec![need("VCPU", "1"), need("MEMORY", "100")]),
-            ..Default::default()
-        };
-        world.does(&Command::RegisterDefinition(Box::new(RegisterJobDefinition {
-            job_definition_name: "d".into(),
-            kind: "container".into(),
-            container_properties: Some(properties),
-            ..Default::default()
-        })))?;
-        Ok(world)
+fn shelve(world: &mut World, kept: usize) -> anyhow::Result<()> {
+    let finished = &world.state.index.finished;
+    if finished.free_count() < kept + PAGE_JOBS {
+        return Ok(());
     }
-
-    fn does(&mut self, command: &Command) -> anyhow::Result<()> {
-        let decision = decide(&self.state, &self.limits, command, self.now);
-        for event in decision.map_err(|e| anyhow!(e.to_string()))?.events {
-            apply(&mut self.state, &event);
-            self.state.index.changed.clear();
-        }
-        Ok(())
-    }
-
-    fn finish_one(&mut self, number: u64) -> anyhow::Result<()> {
-        self.now = Timestamp(self.now.0 + 1);
-        let request = SubmitJob {
-            job_name: format!("job-{number}"),
-            job_queue: "q".into(),
-            job_definition: "d".into(),
-            tags: BTreeMap::from([("number".into(), number.to_string())]),
-            idempotency_key: Some(format!("key-{number}")),
-            ..Default::default()
-        };
-        let id = JobId::generate();
-        self.does(&Command::Submit { id, request: Box::new(request) })?;
-        let cancel = CancelJob { job_id: id.to_string(), reason: "enough".into() };
-        self.does(&Command::Cancel(cancel))?;
-        while !self.state.work.is_empty() {
-            self.does(&Command::Work)?;
-        }
-        Ok(())
-    }
-
-    fn shelve(&mut self, kept: usize) -> anyhow::Result<()> {
-        let finished = &self.state.index.finished;
-        if finished.free_count() < kept + PAGE_JOBS {
-            return Ok(());
-        }
-        let page: Vec<(Timestamp, JobId)> = finished.free().take(PAGE_JOBS).collect();
-        self.does(&Command::Archive(page.clone()))?;
-        let records = page.iter().map(|(_, id)| Record::of(&self.state, *id));
-        let jobs: Vec<Record> = records.collect::<Option<_>>().context("a job is gone")?;
-        let page = PageId { number: self.state.shelf.last_page + 1, term: self.state.term };
-        let shelve = Shelve { page, jobs: Arc::new(jobs), keys_max: KEYS };
-        self.does(&Command::Shelve(Box::new(shelve)))
-    }
-}
-
-fn resident_bytes() -> anyhow::Result<u64> {
-    let text = std::fs::read_to_string("/proc/self/statm")?;
-    let pages = text.split_whitespace().nth(1).context("statm has two numbers")?;
-    Ok(pages.parse::<u64>()? * MEMORY_PAGE)
+    let page: Vec<(Timestamp, JobId)> = finished.free().take(PAGE_JOBS).collect();
+    world.does(&Command::Archive(page.clone()))?;
+    let records = page.iter().map(|(_, id)| Record::of(&world.state, *id));
+    let jobs: Vec<Record> = records.collect::<Option<_>>().context("a job is gone")?;
+    let page = PageId { number: world.state.shelf.last_page + 1, term: world.state.term };
+    let shelve = Shelve { page, jobs: Arc::new(jobs), keys_max: KEYS };
+    world.does(&Command::Shelve(Box::new(shelve)))
 }

@@ -10,7 +10,7 @@ use windrow_tests::part::processes_with;
 /// The unit of `/proc/PID/stat`; the same on every Linux that user programs see.
 pub(crate) const TICKS_PER_SECOND: f64 = 100.0;
 
-/// CPU seconds by part: `nats-server`, `coordinator`, `agent`, `keeper`, `jobs`, `windrow`, `client`.
+/// CPU seconds by part: `nats-server`, `coordinator`, `gateway`, `agent`, `keeper`, `jobs`, `windrow`, `client`.
 pub(crate) type Seconds = BTreeMap<&'static str, f64>;
 
 /// CPU seconds that a cluster and this process have used so far.
@@ -57,6 +57,7 @@ fn part(pid: i32) -> &'static str {
     match program.rsplit('/').next().unwrap_or_default() {
         "windrow-agent" if line.contains(" keeper ") => "keeper",
         "windrow-agent" => "agent",
+        "windrow-gateway" => "gateway",
         "windrow-coordinator" => "coordinator",
         "windrow" => "windrow",
         name if name.starts_with("nats-server") => "nats-server",

@@ -10,6 +10,7 @@ mod array;
 mod clock;
 mod cpu;
 mod floor;
+mod http;
 mod latency;
 mod machine;
 mod options;
@@ -40,6 +41,7 @@ fn measure(options: &Options) -> anyhow::Result<()> {
         match bench {
             Bench::Array => results.array = Some(runtime.block_on(array::run(options))?),
             Bench::Latency => results.latency = Some(runtime.block_on(latency::run(options))?),
+            Bench::Http => results.http = Some(runtime.block_on(http::run(options))?),
             Bench::Recovery => results.recovery = Some(runtime.block_on(recovery::run(options))?),
             Bench::SubmitMillion => results.submit = Some(runtime.block_on(submit::run(options))?),
         }

@@ -28,12 +28,15 @@ pub(crate) enum Bench {
     Latency,
     /// Time and memory of submitting an array of a million.
     SubmitMillion,
+    /// Single submissions over HTTP against NATS requests.
+    Http,
     /// From the end of a coordinator to the first job started by its successor.
     Recovery,
 }
 
 impl Bench {
-    const ALL: [Self; 4] = [Self::Array, Self::Latency, Self::SubmitMillion, Self::Recovery];
+    const ALL: [Self; 5] =
+        [Self::Array, Self::Latency, Self::SubmitMillion, Self::Http, Self::Recovery];
 
     /// As on the command line.
     pub(crate) fn name(self) -> &'static str {
@@ -41,6 +44,7 @@ impl Bench {
             Self::Array => "array",
             Self::Latency => "latency",
             Self::SubmitMillion => "submit-million",
+            Self::Http => "http",
             Self::Recovery => "recovery",
         }
     }
@@ -52,13 +56,15 @@ pub(crate) struct Options {
     pub(crate) benches: Vec<Bench>,
     /// Children of the array, and processes of its floor.
     pub(crate) children: u32,
-    /// Pairs of array and floor.
+    /// Pairs of array and floor, and of HTTP and NATS.
     pub(crate) pairs: u32,
     /// Single jobs of `latency`.
     pub(crate) tries: u32,
     /// Arrays of a million.
     pub(crate) submissions: u32,
-    /// Single jobs queued, and children of the array, of `recovery`.
+    /// Single jobs that each way of `http` submits in a pair.
+    pub(crate) singles: u32,
+    /// Single jobs queued, of `http` and `recovery`; children of the array of the latter.
     pub(crate) jobs: u32,
     /// Times that `recovery` kills the coordinator in each state.
     pub(crate) restarts: u32,
@@ -76,6 +82,7 @@ impl Default for Options {
             pairs: 5,
             tries: 100,
             submissions: 20,
+            singles: 20_000,
             jobs: 1_000_000,
             restarts: 5,
             results: None,
@@ -98,6 +105,7 @@ pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> anyhow::Result<M
             "--pairs" => options.pairs = number(&value()?)?,
             "--tries" => options.tries = number(&value()?)?,
             "--submissions" => options.submissions = number(&value()?)?,
+            "--singles" => options.singles = number(&value()?)?,
             "--jobs" => options.jobs = number(&value()?)?,
             "--restarts" => options.restarts = number(&value()?)?,
             "--results" => options.results = Some(value()?.into()),
@@ -107,8 +115,8 @@ pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> anyhow::Result<M
             name => match Bench::ALL.into_iter().find(|bench| bench.name() == name) {
                 Some(bench) => options.benches.push(bench),
                 None => bail!(
-                    "unknown argument `{name}`; use array, latency, submit-million, recovery, \
-                     --children N, --pairs N, --tries N, --submissions N, --jobs N, --restarts N, \
+                    "unknown argument `{name}`; use array, latency, submit-million, http, recovery, \
+                     --children N, --pairs N, --tries N, --submissions N, --singles N, --jobs N, --restarts N, \
                      --results PREFIX, --commit ID"
                 ),
             },

@@ -10,10 +10,7 @@ use anyhow::Context;
 use futures::StreamExt;
 use nix::sys::signal::Signal;
 use serde::Serialize;
-use windrow_common::api::resources::{
-    ComputeEnvironmentOrder, CreateComputeEnvironment, CreateJobQueue, DescribeCluster,
-    DescribeClusterResponse,
-};
+use windrow_common::api::resources::{DescribeCluster, DescribeClusterResponse};
 use windrow_tests::part::signal;
 
 use super::floor::PROGRAM;
@@ -21,6 +18,7 @@ use super::latency::Milliseconds;
 use super::machine::Load;
 use super::options::Options;
 use super::rig::{Client, Rig, job};
+use super::submit::create_queue;
 use super::zero::Zero;
 
 /// The environment of the zero worker, and its queue.
@@ -90,7 +88,7 @@ async fn case(options: &Options, what: &str, state: State) -> anyhow::Result<Cas
     eprintln!("    {what}");
     let is_empty = matches!(state, State::Nothing);
     let rig = Rig::start().await?;
-    create_queue(&rig).await?;
+    create_queue(&rig, ZERO).await?;
     let zero = Zero::start(&rig.cluster.nats_url(), ZERO, VCPUS)?;
     let probe = Probe::start(&rig.cluster.nats_url())?;
     let begun = Instant::now();
@@ -98,7 +96,7 @@ async fn case(options: &Options, what: &str, state: State) -> anyhow::Result<Cas
         State::Nothing => {}
         State::Queued(jobs) => {
             zero.hold_after(0);
-            submit_singles(&rig, jobs).await?;
+            submit_singles(&rig, ZERO, jobs).await?;
             until(&rig, |cluster| cluster.jobs >= u64::from(jobs)).await?;
         }
         State::HalfDone(size) => {
@@ -150,28 +148,10 @@ async fn case(options: &Options, what: &str, state: State) -> anyhow::Result<Cas
     })
 }
 
-async fn create_queue(rig: &Rig) -> anyhow::Result<()> {
-    rig.call(&CreateComputeEnvironment {
-        compute_environment_name: ZERO.to_owned(),
-        kind: "UNMANAGED".to_owned(),
-        ..Default::default()
-    })
-    .await?;
-    let order = ComputeEnvironmentOrder { order: 1, compute_environment: ZERO.to_owned() };
-    rig.call(&CreateJobQueue {
-        job_queue_name: ZERO.to_owned(),
-        priority: 1,
-        compute_environment_order: vec![order],
-        ..Default::default()
-    })
-    .await?;
-    Ok(())
-}
-
 /// Submits the jobs; each is in the journal when this ends. By requests, as many of them share a write to
 /// disk; a published submission has one of its own.
-async fn submit_singles(rig: &Rig, jobs: u32) -> anyhow::Result<()> {
-    let request = job(ZERO, &[PROGRAM], None);
+pub(crate) async fn submit_singles(rig: &Rig, queue: &str, jobs: u32) -> anyhow::Result<()> {
+    let request = job(queue, &[PROGRAM], None);
     let submitted = futures::stream::iter(0..jobs).map(|_| rig.call(&request));
     let mut submitted = std::pin::pin!(submitted.buffer_unordered(IN_FLIGHT));
     while let Some(answer) = submitted.next().await {

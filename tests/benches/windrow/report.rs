@@ -10,7 +10,7 @@ use windrow_common::time::wall_clock;
 use super::latency::Milliseconds;
 use super::machine::Machine;
 use super::options::Options;
-use super::{array, latency, recovery, submit};
+use super::{array, http, latency, recovery, submit};
 
 /// Of one run.
 #[derive(Clone, Debug, Serialize)]
@@ -22,6 +22,7 @@ pub(crate) struct Results {
     pub(crate) array: Option<array::Outcome>,
     pub(crate) latency: Option<latency::Outcome>,
     pub(crate) submit: Option<submit::Outcome>,
+    pub(crate) http: Option<http::Outcome>,
     pub(crate) recovery: Option<recovery::Outcome>,
 }
 
@@ -35,6 +36,7 @@ impl Results {
             array: None,
             latency: None,
             submit: None,
+            http: None,
             recovery: None,
         })
     }
@@ -62,6 +64,7 @@ impl Results {
         let _ = self.array.as_ref().map(|found| array_tables(&mut text, found));
         let _ = self.latency.as_ref().map(|found| latency_table(&mut text, found));
         let _ = self.submit.as_ref().map(|found| submit_table(&mut text, found));
+        let _ = self.http.as_ref().map(|found| http_table(&mut text, found));
         let _ = self.recovery.as_ref().map(|found| recovery_table(&mut text, found));
         text
     }
@@ -138,6 +141,32 @@ fn submit_table(text: &mut String, found: &submit::Outcome) -> std::fmt::Result 
         found.busy
     )?;
     milliseconds_table(text, &[("array of 1,000,000", found.million), ("array of 2", found.two)])
+}
+
+fn http_table(text: &mut String, found: &http::Outcome) -> std::fmt::Result {
+    writeln!(
+        text,
+        "\n## http: {} single submissions, 8 at a time, each stored before its answer\n\nMedian rate over \
+         HTTP: {:.3} of that of NATS requests. Target: at least 3,000/s. All cores were {:.2} busy, the \
+         client included.\n\n| pair | HTTP/s | NATS/s |\n|---|---|---|",
+        found.submissions, found.rate_ratio_median, found.busy
+    )?;
+    for (index, pair) in found.pairs.iter().enumerate() {
+        let (http, nats) = (pair.http.per_second, pair.nats.per_second);
+        writeln!(text, "| {} | {http:.0} | {nats:.0} |", index + 1)?;
+    }
+    writeln!(text, "\n| part | HTTP: CPU ms each, median | NATS |\n|---|---|---|")?;
+    for part in ["client", "gateway", "coordinator", "nats-server"] {
+        let each = |way: fn(&http::Pair) -> &http::Way| {
+            let of_pairs = found.pairs.iter().filter_map(|p| way(p).parts_cpu_ms_each.get(part));
+            super::statistics::median(&of_pairs.copied().collect::<Vec<_>>())
+        };
+        let (http, nats) = (each(|pair| &pair.http), each(|pair| &pair.nats));
+        writeln!(text, "| {part} | {http:.3} | {nats:.3} |")?;
+    }
+    writeln!(text, "\nWith {} jobs queued, over HTTP:\n", found.queued)?;
+    let rows = [("DescribeJobs of 100", found.describe), ("ListJobs, first page", found.list)];
+    milliseconds_table(text, &rows)
 }
 
 fn recovery_table(text: &mut String, found: &recovery::Outcome) -> std::fmt::Result {

@@ -15,7 +15,7 @@ use super::rig::{Rig, job};
 
 const MILLION: u32 = 1_000_000;
 /// An environment that no agent belongs to, and its queue.
-const NOBODY: &str = "nobody";
+pub(crate) const NOBODY: &str = "nobody";
 
 /// What was found.
 #[derive(Clone, Debug, Serialize)]
@@ -36,7 +36,7 @@ pub(crate) struct Outcome {
 /// Measures, both sizes in turn.
 pub(crate) async fn run(options: &Options) -> anyhow::Result<Outcome> {
     let rig = Rig::start().await?;
-    create_queue(&rig).await?;
+    create_queue(&rig, NOBODY).await?;
     // Code and connections are warm when measuring begins.
     timed(&rig, 2).await?;
     let load = Load::read()?;
@@ -59,16 +59,17 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Outcome> {
     })
 }
 
-async fn create_queue(rig: &Rig) -> anyhow::Result<()> {
+/// Makes an unmanaged environment and its queue, both of this name.
+pub(crate) async fn create_queue(rig: &Rig, name: &str) -> anyhow::Result<()> {
     rig.call(&CreateComputeEnvironment {
-        compute_environment_name: NOBODY.to_owned(),
+        compute_environment_name: name.to_owned(),
         kind: "UNMANAGED".to_owned(),
         ..Default::default()
     })
     .await?;
-    let order = ComputeEnvironmentOrder { order: 1, compute_environment: NOBODY.to_owned() };
+    let order = ComputeEnvironmentOrder { order: 1, compute_environment: name.to_owned() };
     rig.call(&CreateJobQueue {
-        job_queue_name: NOBODY.to_owned(),
+        job_queue_name: name.to_owned(),
         priority: 1,
         compute_environment_order: vec![order],
         ..Default::default()
