@@ -26,6 +26,7 @@ use self::keys::{Key, Keys, lock};
 use self::policy::Denied;
 use self::rate::Rates;
 use self::replay::{Replays, Use};
+pub(crate) use self::resources::LOGS as LOGS_ARN;
 use self::sigv4::Claim;
 use crate::config::Config;
 use crate::coordinator::Coordinator;

@@ -53,11 +53,12 @@ impl Server {
         let listener = TcpListener::bind(config.listen)
             .await
             .with_context(|| format!("listen on `{}`", config.listen))?;
-        let coordinator = Coordinator::new(nats, subjects, config.request_timeout.0);
+        let coordinator =
+            Coordinator::new(nats.clone(), subjects.clone(), config.request_timeout.0);
         let router = Router {
             auth: Auth::new(config, &coordinator).map_err(anyhow::Error::msg)?,
+            logs: Logs::new(nats, subjects, coordinator.clone()),
             coordinator,
-            logs: Logs,
             body_bytes_max: config.limits.body_kib * 1024,
             body_timeout: config.limits.body_timeout.0,
         };

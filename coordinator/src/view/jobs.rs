@@ -299,9 +299,11 @@ fn container_end(end: &ContainerEnd, stream: impl Fn() -> String) -> AttemptTask
     }
 }
 
-/// AWS's form `DEFINITION/default/TASK`; our task is the attempt.
+/// AWS's form `DEFINITION/default/TASK`; our task is the attempt, as `JOB[-INDEX]-ATTEMPT`: CloudWatch Logs
+/// allows no `:` in the name of a stream. The gateway finds the attempt by it.
 fn log_stream(definition: &Name, id: JobRef, attempt: u32) -> String {
-    format!("{definition}/default/{id}/{attempt}")
+    let child = id.child.map(|child| format!("-{child}")).unwrap_or_default();
+    format!("{definition}/default/{}{child}-{attempt}", id.job)
 }
 
 /// What the latest attempt has come to.

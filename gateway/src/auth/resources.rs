@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 const BATCH: &str = "arn:aws:batch:local:000000000000:";
-const LOGS: &str = "arn:aws:logs:local:000000000000:";
+/// What ARNs of CloudWatch Logs begin with.
+pub(crate) const LOGS: &str = "arn:aws:logs:local:000000000000:";
 
 /// Members of requests that name a thing, with the kind that its ARN has.
 const NAMED: &[(&str, &str)] = &[
