@@ -4,7 +4,7 @@
 #     tests/run.sh [STAGE...]
 #
 # STAGE is one or more of: format clippy shell unit build e2e chaos python sim; `lint` is the first three.
-# Without one, all but chaos run. Every stage runs even when one before it failed; the summary at the end
+# Without one, all run. Every stage runs even when one before it failed; the summary at the end
 # names those that did. Servers are started on free ports and stopped again.
 set -uo pipefail
 
@@ -22,7 +22,7 @@ add_stages() {
         [[ " ${stages[*]} " == *" $stage "* ]] || stages+=("$stage")
     done
 }
-[ $# -gt 0 ] || set -- lint unit sim e2e python
+[ $# -gt 0 ] || set -- lint unit sim e2e chaos python
 for argument in "$@"; do
     case $argument in
     lint) add_stages format clippy shell ;;
