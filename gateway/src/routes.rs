@@ -73,6 +73,9 @@ fn decode(text: &str) -> Result<String, AwsError> {
 
 #[cfg(test)]
 mod tests {
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+    use proptest::prelude::*;
+
     use super::*;
     use crate::operations::OPERATIONS;
 
@@ -115,5 +118,32 @@ mod tests {
         let route = find(&Method::DELETE, &path, Some(query)).unwrap();
         assert_eq!(route.tag_keys, ["a&b", "c d"]);
         assert!(find(&Method::DELETE, &path, Some("tagkeys=a")).is_err());
+    }
+    proptest! {
+        #[test]
+        fn any_path_and_query_have_an_answer(
+            method in "GET|POST|DELETE|PUT|[A-Z]{1,8}",
+            path in "/v1/tags/([%/:0-9a-fA-F]|\\PC){0,40}|/v1/[a-z/%]{0,30}|\\PC{0,40}",
+            query in "((tagKeys|[a-zA-Z%-]{0,8})=?[%0-9a-fA-F+=]{0,12}&){0,6}",
+        ) {
+            let method = Method::from_bytes(method.as_bytes()).unwrap();
+            match find(&method, &path, Some(&query)) {
+                Ok(route) => {
+                    prop_assert!(path.starts_with("/v1/"));
+                    prop_assert!(route.resource_arn.is_none_or(|arn| arn.len() <= path.len()));
+                    prop_assert!(route.tag_keys.len() <= query.matches('&').count());
+                }
+                Err(error) => prop_assert!([400, 404].contains(&error.status)),
+            }
+        }
+
+        #[test]
+        fn what_a_client_encodes_is_found(arn in "\\PC{0,40}", keys in prop::collection::vec("\\PC{0,20}", 0..5)) {
+            let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+            let query: Vec<String> = keys.iter().map(|key| format!("tagKeys={}", encode(key))).collect();
+            let path = format!("/v1/tags/{}", encode(&arn));
+            let route = find(&Method::DELETE, &path, Some(&query.join("&"))).unwrap();
+            prop_assert_eq!((route.resource_arn, route.tag_keys), (Some(arn), keys));
+        }
     }
 }

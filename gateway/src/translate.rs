@@ -173,6 +173,7 @@ fn remove(value: &mut Value, ours: &[&str]) {
 #[cfg(test)]
 mod tests {
     use hyper::Method;
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -228,5 +229,62 @@ mod tests {
             serde_json::from_slice(&response(operation, answer.to_string().into())).unwrap();
         let expected = json!({"jobSummaryList": [{"jobId": "1", "tags": {"jobQueue": "mine"}}]});
         assert_eq!(shown, expected);
+    }
+    /// A request as text, of which a byte was perhaps changed, or the end is missing.
+    fn nearly_json() -> impl Strategy<Value = Vec<u8>> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "\\PC{0,12}".prop_map(Value::from),
+        ];
+        let value = leaf.prop_recursive(4, 32, 6, |inner| {
+            let members =
+                prop::collection::btree_map("[a-zA-Z]{0,12}|idempotencyKey", inner.clone(), 0..6);
+            prop_oneof![
+                prop::collection::vec(inner, 0..6).prop_map(Value::from),
+                members.prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        });
+        (value, any::<prop::sample::Index>(), any::<u8>(), 0..4u8).prop_map(
+            |(value, at, byte, how)| {
+                let mut text = value.to_string().into_bytes();
+                let at = at.index(text.len());
+                match how {
+                    0 => text[at] = byte,
+                    1 => text.truncate(at),
+                    _ => {}
+                }
+                text
+            },
+        )
+    }
+
+    fn has_null(value: &Value) -> bool {
+        match value {
+            Value::Object(members) => {
+                members.values().any(|value| value.is_null() || has_null(value))
+            }
+            Value::Array(items) => items.iter().any(has_null),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_body_is_an_object_or_refused(
+            body in prop_oneof![nearly_json(), prop::collection::vec(any::<u8>(), 0..200)],
+            name in "submitjob|canceljob|listjobs|createjobqueue|submitservicejob",
+        ) {
+            let route = routes::find(&Method::POST, &format!("/v1/{name}"), None).unwrap();
+            match request(&route, &HeaderMap::new(), &body, "alice", "fresh") {
+                Ok(read) => {
+                    prop_assert!(read.content.is_object() && !has_null(&read.content));
+                    // Characters may come escaped, and numbers in another form.
+                    prop_assert!(read.content.to_string().len() <= 24 * body.len() + 100);
+                }
+                Err(error) => prop_assert_eq!(error.status, 400),
+            }
+        }
     }
 }
