@@ -18,6 +18,7 @@ pub mod overrides;
 pub mod policies;
 pub mod quota;
 pub mod resources;
+pub mod services;
 pub mod snapshot;
 pub mod tags;
 
@@ -107,6 +108,19 @@ operations! {
     "ListQuotaShares": quota::ListQuotaShares => quota::ListQuotaSharesResponse;
     "ListJobsByConsumableResource": consumables::ListJobsByConsumableResource
         => consumables::ListJobsByConsumableResourceResponse;
+    "CreateServiceEnvironment": services::CreateServiceEnvironment
+        => services::ServiceEnvironmentResponse;
+    "UpdateServiceEnvironment": services::UpdateServiceEnvironment
+        => services::ServiceEnvironmentResponse;
+    "DeleteServiceEnvironment": services::DeleteServiceEnvironment => Empty;
+    "DescribeServiceEnvironments": services::DescribeServiceEnvironments
+        => services::DescribeServiceEnvironmentsResponse;
+    "SubmitServiceJob": services::SubmitServiceJob => services::ServiceJobResponse;
+    "UpdateServiceJob": services::UpdateServiceJob => services::ServiceJobResponse;
+    "TerminateServiceJob": services::TerminateServiceJob => Empty;
+    "TerminateServiceJobs": services::TerminateServiceJobs => jobs::BulkResponse;
+    "DescribeServiceJob": services::DescribeServiceJob => services::DescribeServiceJobResponse;
+    "ListServiceJobs": services::ListServiceJobs => services::ListServiceJobsResponse;
     "CreateAccessKey": access::CreateAccessKey => access::CreateAccessKeyResponse;
     "ListAccessKeys": access::ListAccessKeys => access::ListAccessKeysResponse;
     "RevokeAccessKey": access::RevokeAccessKey => Empty;

@@ -84,6 +84,9 @@ state_limit_seconds_max = 31536000
 silence_seconds_min = 15
 # Access keys of the HTTP API.
 access_keys = 10000
+service_environments = 10000
+# Service jobs that are known; when there are as many, the first that ended makes room.
+service_jobs = 10000
 "#;
 
 /// The settings.

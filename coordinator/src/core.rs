@@ -25,6 +25,7 @@ pub mod policies;
 pub mod quota;
 pub mod reasons;
 pub mod retry;
+pub mod services;
 pub mod shelf;
 pub mod spec;
 pub mod state;
@@ -43,6 +44,8 @@ mod stories;
 mod world;
 
 pub use apply::apply;
-pub use commands::{Answer, Command, Decision, NewAccessKey, Shelve, decide, dependencies};
+pub use commands::{
+    Answer, Command, Decision, NewAccessKey, ServiceCommand, Shelve, decide, dependencies,
+};
 pub use deadlines::next_deadline;
 pub use state::State;

@@ -11,6 +11,7 @@ mod plan;
 mod policies;
 mod quota;
 mod resources;
+mod services;
 mod snapshot;
 mod tags;
 mod workload;
@@ -26,6 +27,7 @@ pub use quota::{describe_quota_share, list_quota_shares};
 pub use resources::{
     Heard, describe_definitions, describe_environments, describe_queues, list_agents, statistics,
 };
+pub use services::{describe_service_environments, describe_service_job, list_service_jobs};
 pub use snapshot::queue_snapshot;
 pub use tags::list_tags;
 

@@ -26,6 +26,7 @@ pub(super) async fn run(context: &Context, command: QueueCommand) -> Result<Answ
                 tags: tags.map(),
                 scheduling_policy_arn: words.policy,
                 job_state_time_limit_actions: words.time_limit_action,
+                ..Default::default()
             };
             Ok(changed(&client.call_once(&request).await?, "created"))
         }
@@ -51,6 +52,7 @@ pub(super) async fn run(context: &Context, command: QueueCommand) -> Result<Answ
                 scheduling_policy_arn: words.policy,
                 job_state_time_limit_actions: (no_time_limit_actions || !actions.is_empty())
                     .then_some(actions),
+                ..Default::default()
             };
             Ok(changed(&client.call(&request).await?, "updated"))
         }
@@ -126,8 +128,10 @@ async fn find(client: &Client, names: Vec<String>) -> Result<Vec<JobQueueDetail>
 
 fn answer(queues: Vec<JobQueueDetail>) -> Answer {
     let row = |queue: &JobQueueDetail| {
-        let order = queue.compute_environment_order.iter();
-        let order: Vec<_> = order.map(|entry| short(&entry.compute_environment)).collect();
+        let order = queue.compute_environment_order.iter().map(|entry| &entry.compute_environment);
+        let services = queue.service_environment_order.iter();
+        let order = order.chain(services.map(|entry| &entry.service_environment));
+        let order: Vec<_> = order.map(|arn| short(arn)).collect();
         vec![
             queue.job_queue_name.clone(),
             queue.priority.to_string(),

@@ -28,6 +28,39 @@ pub struct ComputeEnvironmentOrder {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct ServiceEnvironmentOrder {
+    pub order: u32,
+    /// Name or ARN.
+    pub service_environment: String,
+}
+
+/// What kind of jobs a queue takes, or where they would run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum JobQueueType {
+    Eks,
+    Ecs,
+    EcsFargate,
+    /// Service jobs.
+    SagemakerTraining,
+    EcsManagedInstances,
+}
+
+impl JobQueueType {
+    /// As the API has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Eks => "EKS",
+            Self::Ecs => "ECS",
+            Self::EcsFargate => "ECS_FARGATE",
+            Self::SagemakerTraining => "SAGEMAKER_TRAINING",
+            Self::EcsManagedInstances => "ECS_MANAGED_INSTANCES",
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct CreateJobQueue {
     pub job_queue_name: String,
     /// 0 to 1000; higher goes first.
@@ -43,6 +76,12 @@ pub struct CreateJobQueue {
     /// What is done with a job that blocks the queue for long.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub job_state_time_limit_actions: Vec<JobStateTimeLimitAction>,
+    /// In place of compute environments, for a queue of service jobs: 1 to 3.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub service_environment_order: Vec<ServiceEnvironmentOrder>,
+    /// Absent: as the environments are. `ECS` or `SAGEMAKER_TRAINING`; the others are refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job_queue_type: Option<JobQueueType>,
 }
 
 /// What is done with a job at the head of its queue, or of its share of it, when it has been
@@ -92,6 +131,9 @@ pub struct UpdateJobQueue {
     /// In place of those there are; an empty list takes them away.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub job_state_time_limit_actions: Option<Vec<JobStateTimeLimitAction>>,
+    /// Of a queue of service jobs, in place of those there are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub service_environment_order: Vec<ServiceEnvironmentOrder>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -146,6 +188,12 @@ pub struct JobQueueDetail {
     pub scheduling_policy_arn: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub job_state_time_limit_actions: Vec<JobStateTimeLimitAction>,
+    /// Of a queue of service jobs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub service_environment_order: Vec<ServiceEnvironmentOrder>,
+    /// Of a queue of service jobs: `SAGEMAKER_TRAINING`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_queue_type: Option<JobQueueType>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -32,6 +32,11 @@ use windrow_common::api::resources::{
     DeleteJobQueue, DescribeCluster, DescribeClusterResponse, DescribeComputeEnvironments,
     DescribeJobQueues, DrainAgent, ListAgents, UpdateComputeEnvironment, UpdateJobQueue,
 };
+use windrow_common::api::services::{
+    CreateServiceEnvironment, DeleteServiceEnvironment, DescribeServiceEnvironments,
+    DescribeServiceJob, ListServiceJobs, SubmitServiceJob, TerminateServiceJob,
+    TerminateServiceJobs, UpdateServiceEnvironment, UpdateServiceJob,
+};
 use windrow_common::api::snapshot::GetJobQueueSnapshot;
 use windrow_common::api::tags::{ListTagsForResource, TagResource, UntagResource};
 use windrow_common::api::{ApiError, Empty, Operation};
@@ -40,7 +45,7 @@ use windrow_common::ids::JobId;
 use windrow_common::streams::REQUEST_BYTES_MAX;
 use windrow_common::time::Timestamp;
 
-use crate::core::{Answer, Command, NewAccessKey, State, dependencies};
+use crate::core::{Answer, Command, NewAccessKey, ServiceCommand, State, dependencies};
 use crate::view;
 use crate::view::history::{Answer as About, Later, Shelved};
 
@@ -166,6 +171,11 @@ pub fn ask(
         }
         PlanJob::NAME => read(operation, encoding, payload)
             .map(|request| Asked::Question(Question::Plan(Box::new(request)))),
+        DescribeServiceEnvironments::NAME => {
+            told(o, e, p, |r| view::describe_service_environments(state, r))
+        }
+        DescribeServiceJob::NAME => told(o, e, p, |r| view::describe_service_job(state, r)),
+        ListServiceJobs::NAME => told(o, e, p, |r| view::list_service_jobs(state, r)),
         ListAccessKeys::NAME => told(o, e, p, |r| view::list_access_keys(state, r)),
         GetJobQueueSnapshot::NAME => told(o, e, p, |r| view::queue_snapshot(state, r, now)),
         ExplainQueue::NAME => told(o, e, p, |r| view::explain_queue(state, r, now)),
@@ -294,8 +304,29 @@ pub(crate) fn command(
         UpdateQuotaShare::NAME => one(o, e, p, Command::UpdateQuotaShare),
         DeleteQuotaShare::NAME => one(o, e, p, Command::DeleteQuotaShare),
         RevokeAccessKey::NAME => one(o, e, p, Command::RevokeAccessKey),
-        _ => Ok(None),
+        _ => service_command(operation, encoding, payload, new_id),
     }
+}
+
+/// The same, of service environments and service jobs.
+fn service_command(
+    operation: &str,
+    encoding: Encoding,
+    payload: &[u8],
+    new_id: &mut dyn FnMut() -> JobId,
+) -> Result<Option<Command>, ApiError> {
+    let (o, e, p) = (operation, encoding, payload);
+    let command = match operation {
+        CreateServiceEnvironment::NAME => ServiceCommand::CreateEnvironment(read(o, e, p)?),
+        UpdateServiceEnvironment::NAME => ServiceCommand::UpdateEnvironment(read(o, e, p)?),
+        DeleteServiceEnvironment::NAME => ServiceCommand::DeleteEnvironment(read(o, e, p)?),
+        SubmitServiceJob::NAME => ServiceCommand::Submit { request: read(o, e, p)?, id: new_id() },
+        UpdateServiceJob::NAME => ServiceCommand::Update(read(o, e, p)?),
+        TerminateServiceJob::NAME => ServiceCommand::Terminate(read(o, e, p)?),
+        TerminateServiceJobs::NAME => ServiceCommand::TerminateMany(read(o, e, p)?),
+        _ => return Ok(None),
+    };
+    Ok(Some(Command::Service(Box::new(command))))
 }
 
 /// Reads a request of this operation.
@@ -336,6 +367,8 @@ pub fn write_answer(encoding: Encoding, answer: &Answer) -> Bytes {
         Answer::Policy(response) => write(encoding, response),
         Answer::JobUpdated(response) => write(encoding, response),
         Answer::QuotaShare(response) => write(encoding, response),
+        Answer::ServiceEnvironment(response) => write(encoding, response),
+        Answer::ServiceJob(response) => write(encoding, response),
         Answer::AccessKey(response) => write(encoding, response),
         Answer::Done
         | Answer::Registered { .. }

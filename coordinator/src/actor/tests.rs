@@ -4,6 +4,7 @@ mod shelving;
 
 use std::time::Duration;
 
+use windrow_common::api::OPERATIONS;
 use windrow_common::codec::{Encoding, from_msgpack};
 use windrow_common::ids::{JobId, LeaseId, Name};
 use windrow_common::subjects::Subjects;
@@ -287,4 +288,22 @@ fn heartbeats_are_answered_where_agents_stop_their_jobs_themselves() {
     assert!(!heard(&story.beat(session, 0)), "it is not agreed yet");
     let session = story.register();
     assert!(heard(&story.beat(session, 0)));
+}
+
+#[test]
+fn every_operation_of_the_api_is_answered() {
+    let mut story = Story::new();
+    let mut is_unknown = |operation: &str| {
+        let mut effects = story.turn(Input::Request {
+            operation: operation.to_owned(),
+            payload: "{}".into(),
+            encoding: Encoding::Json,
+            reply: Some("inbox".to_owned()),
+        });
+        let Some(reply) = effects.replies.pop() else { return false };
+        matches!(reply.body, Body::Answer(Err(error)) if error.message.contains("no operation"))
+    };
+    assert!(is_unknown("SubmitServiceWork"));
+    let unknown: Vec<_> = OPERATIONS.iter().filter(|operation| is_unknown(operation)).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
 }

@@ -20,6 +20,7 @@ use super::consumables::{self, Fate};
 use super::event::{ChildEnd, Event, Granted, Registered, Submitted, Then};
 use super::index::{Changed, Unended};
 use super::quota;
+use super::services;
 use super::shelf::PageId;
 use super::state::{Agent, Awaited, Job, Lease, Leased, Queue, Spec, State, Work};
 use super::usage;
@@ -207,6 +208,7 @@ pub fn apply(state: &mut State, event: &Event) {
             state.access_keys.insert(id.clone(), (**key).clone());
         }
         Event::AccessKeyRevoked { id } => drop(state.access_keys.remove(id)),
+        Event::Service(event) => services::apply(state, event),
     }
 }
 

@@ -1,6 +1,6 @@
 //! ARNs, so that clients which take them apart find what they expect: the name behind the last `/`.
 
-use windrow_common::ids::{JobRef, Name};
+use windrow_common::ids::{JobId, JobRef, Name};
 
 const PREFIX: &str = "arn:aws:batch:local:000000000000:";
 
@@ -37,6 +37,16 @@ pub fn policy(name: &Name) -> String {
 /// A quota share's.
 pub fn quota_share(queue: &Name, share: &Name) -> String {
     format!("{PREFIX}quota-share/{queue}/{share}")
+}
+
+/// A service environment's.
+pub fn service_environment(name: &Name) -> String {
+    format!("{PREFIX}service-environment/{name}")
+}
+
+/// A service job's.
+pub fn service_job(id: JobId) -> String {
+    format!("{PREFIX}service-job/{id}")
 }
 
 /// An agent's, in the place of ECS's container instance.

@@ -17,6 +17,7 @@ mod quota;
 mod reclaim;
 mod report;
 mod rerun;
+mod services;
 mod stop;
 mod submit;
 mod tags;
@@ -26,6 +27,7 @@ mod work;
 
 pub use access::NewAccessKey;
 pub use named::dependencies;
+pub use services::ServiceCommand;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -56,6 +58,7 @@ use windrow_common::api::resources::{
     DeleteComputeEnvironment, DeleteJobQueue, DrainAgent, JobQueueResponse,
     UpdateComputeEnvironment, UpdateJobQueue,
 };
+use windrow_common::api::services::{ServiceEnvironmentResponse, ServiceJobResponse};
 use windrow_common::api::tags::{TagResource, UntagResource};
 use windrow_common::ids::{JobId, Name};
 use windrow_common::time::Timestamp;
@@ -154,6 +157,8 @@ pub enum Command {
     WatchQueues,
     CreateAccessKey(Box<NewAccessKey>),
     RevokeAccessKey(RevokeAccessKey),
+    /// About service environments and service jobs.
+    Service(Box<ServiceCommand>),
 }
 
 /// A page of finished jobs that is stored.
@@ -202,6 +207,8 @@ pub enum Answer {
     Policy(CreateSchedulingPolicyResponse),
     QuotaShare(QuotaShareResponse),
     AccessKey(Box<CreateAccessKeyResponse>),
+    ServiceEnvironment(ServiceEnvironmentResponse),
+    ServiceJob(ServiceJobResponse),
 }
 
 impl From<Vec<Event>> for Decision {
@@ -291,6 +298,7 @@ fn decide_command(
         Command::WatchQueues => Ok(blocked::watch(state, now).into()),
         Command::CreateAccessKey(new) => access::create(state, limits, new, now),
         Command::RevokeAccessKey(request) => access::revoke(state, request),
+        Command::Service(command) => services::decide(state, limits, command, now),
     }
 }
 

@@ -20,6 +20,7 @@ use super::consumables::{Consumable, Token};
 use super::disconnect::Disconnect;
 use super::policies::Policy;
 use super::quota::{JobQuota, Preemption, QuotaShare};
+use super::services::ServiceEvent;
 use super::shelf::Record;
 use super::state::{AccessKey, Dependency, Environment, JobSpec, Nodes, Queue, Revision};
 use super::tags::{Tagged, Tags};
@@ -312,6 +313,8 @@ pub enum Event {
     AccessKeyRevoked {
         id: AccessKeyId,
     },
+    /// Of service environments and service jobs.
+    Service(Box<ServiceEvent>),
 }
 
 /// Children that an agent has back.

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use windrow_common::api::ApiError;
-use windrow_common::ids::Name;
+use windrow_common::ids::{JobId, Name};
 
 use super::consumables::Consumable;
 use super::policies::Policy;
+use super::services::{ServiceEnvironment, ServiceJob};
 use super::state::{Environment, Queue};
 use super::{State, arn};
 
@@ -43,6 +44,28 @@ pub fn consumable<'a>(state: &'a State, text: &str) -> Result<(Name, &'a Consuma
         ApiError::not_found(format!("consumable resource `{shown}` does not exist")).hint(
             "list them with `windrow consumable list`, create one with `windrow consumable create`",
         )
+    })
+}
+
+/// A service environment.
+pub fn service_environment<'a>(
+    state: &'a State,
+    text: &str,
+) -> Result<(Name, &'a ServiceEnvironment), ApiError> {
+    named(&state.services.environments, text, |shown| {
+        ApiError::not_found(format!("service environment `{shown}` does not exist"))
+            .hint("DescribeServiceEnvironments lists those there are")
+    })
+}
+
+/// A service job.
+pub fn service_job<'a>(state: &'a State, text: &str) -> Result<(JobId, &'a ServiceJob), ApiError> {
+    let plain = arn::plain(text);
+    let id = plain.parse::<JobId>().ok();
+    id.and_then(|id| Some((id, state.services.jobs.get(&id)?))).ok_or_else(|| {
+        let shown: String = plain.chars().take(SHOWN_MAX).collect();
+        ApiError::not_found(format!("service job `{shown}` does not exist"))
+            .hint("ListServiceJobs lists those of a queue; ended ones are forgotten after a time")
     })
 }
 

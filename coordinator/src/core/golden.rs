@@ -52,6 +52,30 @@ fn the_journal_of_version_1_is_readable() {
     assert_eq!(state.jobs.values().next().unwrap().stopped_at, Some(Timestamp(1_000_000)));
 }
 
+/// The events of service environments and service jobs.
+#[test]
+fn the_journal_of_service_jobs_of_version_1_is_readable() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden/journal-services-1.msgpack");
+    if !path.exists() && std::env::var_os("UPDATE_GOLDEN").is_some() {
+        let mut w = World::new();
+        w.service_queue();
+        w.service_jobs();
+        std::fs::write(&path, rmp_serde::to_vec(w.log()).unwrap()).unwrap();
+    }
+    let bytes = std::fs::read(&path).unwrap();
+    let events: Vec<Event> = rmp_serde::from_slice(&bytes).unwrap();
+    let mut state = State::default();
+    events.iter().for_each(|event| apply(&mut state, event));
+    super::invariants::check(&state).unwrap();
+    let services = &state.services;
+    assert!(state.queues[&name("train")].is_service());
+    assert_eq!(services.environments.keys().collect::<Vec<_>>(), [&name("sage")]);
+    let shown = services.jobs.values().map(|job| (job.ended.is_some(), job.priority));
+    assert_eq!(shown.collect::<Vec<_>>(), [(true, None), (false, Some(5))]);
+    assert_eq!((services.tokens.len(), services.ended.len()), (1, 1));
+    assert_eq!(state.queues[&name("train")].active_jobs, 1);
+}
+
 /// Pages of finished jobs: an older file stays, a change adds one.
 #[test]
 fn a_page_of_the_history_of_version_1_is_readable() {

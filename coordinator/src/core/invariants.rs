@@ -27,6 +27,7 @@ pub fn check(state: &State) -> Result<(), String> {
     agents_are_kept_for_ready_jobs(state)?;
     given_up_leases_are_of_unended_jobs(state)?;
     keys_lead_to_known_jobs(state)?;
+    state.services.check()?;
     for (id, job) in &state.jobs {
         let counted = job.children.recount();
         let kept = windrow_common::api::jobs::JobStatus::ALL.map(|s| job.children.count(s));

@@ -70,6 +70,10 @@ pub struct Limits {
     pub silence_seconds_min: u32,
     /// Access keys of the cluster.
     pub access_keys: usize,
+    /// Service environments of the cluster.
+    pub service_environments: usize,
+    /// Service jobs that are known, ended ones among them: the first of those to end makes room.
+    pub service_jobs: usize,
 }
 
 impl Default for Limits {
@@ -99,6 +103,8 @@ impl Default for Limits {
             state_limit_seconds_max: 31_536_000,
             silence_seconds_min: 15,
             access_keys: 10_000,
+            service_environments: 10_000,
+            service_jobs: 10_000,
         }
     }
 }
@@ -131,6 +137,8 @@ impl Limits {
             state_limit_seconds_max: 86_400,
             silence_seconds_min: 15,
             access_keys: 10_000,
+            service_environments: 50,
+            service_jobs: 10_000,
         }
     }
 }
@@ -194,6 +202,14 @@ pub const CONSUMABLES_PER_JOB_MAX: usize = 100;
 pub const QUANTITY_MAX: u64 = i64::MAX as u64;
 /// Longest client token, as AWS has it.
 pub const CLIENT_TOKEN_LENGTH_MAX: usize = 64;
+/// Most service environments of one queue.
+pub const SERVICE_ENVIRONMENTS_PER_QUEUE_MAX: usize = 3;
+/// Most capacity limits of one service environment.
+pub const CAPACITY_LIMITS_MAX: usize = 5;
+/// Largest `serviceRequestPayload`, in bytes, as AWS has it.
+pub const SERVICE_PAYLOAD_BYTES_MAX: usize = 10 * 1024;
+/// Longest `onStatusReason` of a service job, in characters, as AWS has it.
+pub const STATUS_REASON_PATTERN_MAX: usize = 512;
 /// Largest policy of an access key, in bytes of JSON, as IAM has it for managed policies.
 pub const POLICY_BYTES_MAX: usize = 6144;
 /// How often a child may lose its host before it counts as failed: a job that takes its hosts down

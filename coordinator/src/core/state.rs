@@ -34,6 +34,7 @@ use super::index::Index;
 use super::policies::Policy;
 use super::quota::{JobQuota, Preemption, QuotaShare};
 use super::retry::Retry;
+use super::services::Services;
 use super::shelf::Shelf;
 use super::spec::Workload;
 use super::usage::QueueUse;
@@ -108,6 +109,9 @@ pub struct State {
     /// Access keys of the HTTP API.
     #[serde(default)]
     pub access_keys: BTreeMap<AccessKeyId, AccessKey>,
+    /// Service environments and service jobs.
+    #[serde(default)]
+    pub services: Services,
     /// Derived look-up tables.
     #[serde(skip)]
     pub index: Index,
@@ -133,6 +137,16 @@ pub struct Queue {
     /// What is done with a job that blocks it for long.
     #[serde(default, with = "as_json")]
     pub time_limits: Vec<JobStateTimeLimitAction>,
+    /// Of a queue of service jobs, in place of compute environments.
+    #[serde(default)]
+    pub service_environments: Vec<(u32, Name)>,
+}
+
+impl Queue {
+    /// Whether it takes service jobs, and those only.
+    pub fn is_service(&self) -> bool {
+        !self.service_environments.is_empty()
+    }
 }
 
 /// A compute environment.

@@ -20,6 +20,7 @@ mod recovery;
 mod rerun;
 mod resources;
 mod retries;
+pub(super) mod services;
 mod sessions;
 pub(super) mod shelf;
 mod snapshot;

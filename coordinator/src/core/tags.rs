@@ -24,6 +24,8 @@ pub enum Tagged {
     Policy(Name),
     /// Of this queue, by this name.
     QuotaShare(Name, Name),
+    ServiceEnvironment(Name),
+    ServiceJob(JobId),
 }
 
 impl Tagged {
@@ -73,6 +75,8 @@ impl Tagged {
                 let (queue, share) = id.split_once('/')?;
                 Some(Self::QuotaShare(queue.parse().ok()?, share.parse().ok()?))
             }
+            "service-environment" => id.parse().ok().map(Self::ServiceEnvironment),
+            "service-job" => id.parse().ok().map(Self::ServiceJob),
             "consumable-resource" => id.parse().ok().map(Self::Consumable),
             _ => None,
         }
@@ -93,6 +97,10 @@ impl Tagged {
             Self::QuotaShare(queue, share) => {
                 state.quota_shares.get(queue)?.get(share).map(|share| &share.tags)
             }
+            Self::ServiceEnvironment(name) => {
+                state.services.environments.get(name).map(|one| &one.tags)
+            }
+            Self::ServiceJob(id) => state.services.jobs.get(id).map(|job| &job.tags),
         }
     }
 
@@ -114,6 +122,10 @@ impl Tagged {
                 let shares = state.quota_shares.get_mut(queue);
                 shares.and_then(|shares| shares.get_mut(share)).map(|share| &mut share.tags)
             }
+            Self::ServiceEnvironment(name) => {
+                state.services.environments.get_mut(name).map(|one| &mut one.tags)
+            }
+            Self::ServiceJob(id) => state.services.jobs.get_mut(id).map(|job| &mut job.tags),
         };
         if let Some(place) = place {
             place.clone_from(tags);

@@ -190,7 +190,7 @@ fn definition(value: &str) -> Result<(Option<Pattern>, Option<u32>), ApiError> {
     Ok((Some(Pattern::Exact(name.to_owned())), Some(revision)))
 }
 
-fn millis(name: &str, value: &str) -> Result<u64, ApiError> {
+pub(super) fn millis(name: &str, value: &str) -> Result<u64, ApiError> {
     value.parse().map_err(|_| {
         ApiError::invalid(format!(
             "filter `{name}` takes milliseconds since 1970 as a number, got `{}`",

@@ -10,7 +10,7 @@ use windrow_common::api::resources::{
     Acknowledgement, AgentDetail, AgentStatus, Alarm, ComputeEnvironmentDetail,
     ComputeEnvironmentOrder, DescribeClusterResponse, DescribeComputeEnvironments,
     DescribeComputeEnvironmentsResponse, DescribeJobQueues, DescribeJobQueuesResponse, GpuDetail,
-    JobQueueDetail, ListAgentsResponse, ProblemDetail,
+    JobQueueDetail, JobQueueType, ListAgentsResponse, ProblemDetail, ServiceEnvironmentOrder,
 };
 use windrow_common::ids::Name;
 use windrow_common::wire::agent::{Gpu, Problem};
@@ -61,6 +61,15 @@ fn queue_detail(name: &Name, queue: &Queue) -> JobQueueDetail {
         active_jobs: queue.active_jobs,
         scheduling_policy_arn: queue.policy.as_ref().map(arn::policy),
         job_state_time_limit_actions: queue.time_limits.clone(),
+        service_environment_order: queue
+            .service_environments
+            .iter()
+            .map(|(order, name)| ServiceEnvironmentOrder {
+                order: *order,
+                service_environment: arn::service_environment(name),
+            })
+            .collect(),
+        job_queue_type: queue.is_service().then_some(JobQueueType::SagemakerTraining),
     }
 }
 

@@ -36,14 +36,14 @@ pub fn queue_snapshot(
     request: &GetJobQueueSnapshot,
     now: Timestamp,
 ) -> Result<GetJobQueueSnapshotResponse, ApiError> {
-    let queue = &find::queue(state, &request.job_queue)?.0;
+    let (queue, found) = &find::queue(state, &request.job_queue)?;
     let started = Started::of(state, queue);
     let mut since = Timestamp::default();
     let jobs = dispatch_order(state, queue, now).take(FRONT_MAX).map(|id| {
         since = since.max(started.place_since(state, id));
         FrontOfQueueJob { job_arn: arn::job(id.into()), earliest_time_at_position: since.0 }
     });
-    let jobs = jobs.collect();
+    let jobs = if found.is_service() { service_jobs(state, queue) } else { jobs.collect() };
     let quota = state.quota_shares.get(queue);
     let used = used(state, queue);
     Ok(GetJobQueueSnapshotResponse {
@@ -59,6 +59,21 @@ pub fn queue_snapshot(
             last_updated_at: now.0,
         },
     })
+}
+
+/// The service jobs of a queue that have not ended: higher scheduling priority first if they have
+/// shares, then by order of submission.
+fn service_jobs(state: &State, queue: &Name) -> Vec<FrontOfQueueJob> {
+    let jobs = state.services.jobs.iter();
+    let mut jobs: Vec<_> =
+        jobs.filter(|(_, job)| job.queue == *queue && job.ended.is_none()).collect();
+    jobs.sort_by_key(|(_, job)| Reverse(job.share.as_ref().and(job.priority).unwrap_or(0)));
+    let mut since = Timestamp::default();
+    let front = jobs.into_iter().take(FRONT_MAX).map(|(id, job)| {
+        since = since.max(job.created_at);
+        FrontOfQueueJob { job_arn: arn::service_job(*id), earliest_time_at_position: since.0 }
+    });
+    front.collect()
 }
 
 /// Jobs that have left the queue's line and still run: since when those behind them have moved up.

@@ -4,7 +4,7 @@
 use windrow_common::ids::JobId;
 use windrow_common::time::Timestamp;
 
-use super::Shelve;
+use super::{Shelve, services};
 use crate::core::State;
 use crate::core::event::Event;
 use crate::core::limits::FORGET_MAX;
@@ -33,6 +33,7 @@ pub(super) fn forget(state: &State, upto: Timestamp) -> Vec<Event> {
         events.push(Event::PagesForgotten { upto });
     }
     forget_keys(state, upto, u64::MAX, &mut events);
+    events.extend(services::forget(state, upto));
     events
 }
 

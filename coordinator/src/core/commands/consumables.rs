@@ -125,7 +125,7 @@ fn check_quantity(what: &str, quantity: u64) -> Result<u64, ApiError> {
     Ok(quantity)
 }
 
-fn check_token(token: Option<&str>) -> Result<Option<&str>, ApiError> {
+pub(super) fn check_token(token: Option<&str>) -> Result<Option<&str>, ApiError> {
     let Some(token) = token.filter(|token| !token.is_empty()) else { return Ok(None) };
     let length = token.chars().count();
     if length > CLIENT_TOKEN_LENGTH_MAX {

@@ -13,7 +13,7 @@ use windrow_common::time::Timestamp;
 
 use super::definitions::check_tags;
 use super::stop::{How, Scope, end};
-use super::{Answer, Decision, blocked};
+use super::{Answer, Decision, blocked, services};
 use crate::core::State;
 use crate::core::arn;
 use crate::core::event::Event;
@@ -41,10 +41,14 @@ pub(super) fn create(
     check_priority(request.priority)?;
     check_tags(&request.tags)?;
     blocked::check_actions(limits, &request.job_state_time_limit_actions)?;
+    let service_environments = services::check_queue(state, request)?;
     let queue = Queue {
         priority: request.priority,
         state: request.state.unwrap_or_default(),
-        environments: check_environments(state, limits, &request.compute_environment_order)?,
+        environments: match service_environments.is_empty() {
+            true => check_environments(state, limits, &request.compute_environment_order)?,
+            false => Vec::new(),
+        },
         tags: request.tags.clone(),
         active_jobs: 0,
         policy: match given(request.scheduling_policy_arn.as_ref()) {
@@ -53,6 +57,7 @@ pub(super) fn create(
         },
         is_deleting: false,
         time_limits: request.job_state_time_limit_actions.clone(),
+        service_environments,
     };
     Ok(set(name, queue))
 }
@@ -77,6 +82,11 @@ pub(super) fn update(
     if let Some(state) = request.state {
         queue.state = state;
     }
+    check_kind(&name, &queue, request)?;
+    if !request.service_environment_order.is_empty() {
+        queue.service_environments =
+            services::check_order(state, &request.service_environment_order)?;
+    }
     if !request.compute_environment_order.is_empty() {
         queue.environments = check_environments(state, limits, &request.compute_environment_order)?;
     }
@@ -88,6 +98,27 @@ pub(super) fn update(
         queue.policy = Some(exchange_policy(state, &name, &queue, text)?);
     }
     Ok(set(name, queue))
+}
+
+/// A queue stays one of ordinary jobs or one of service jobs.
+fn check_kind(name: &Name, queue: &Queue, request: &UpdateJobQueue) -> Result<(), ApiError> {
+    if queue.is_service() && !request.compute_environment_order.is_empty() {
+        return Err(ApiError::invalid(format!(
+            "job queue `{name}` is of type SAGEMAKER_TRAINING and has no compute environments"
+        ))
+        .hint("change its serviceEnvironmentOrder, or create another queue"));
+    }
+    if !queue.is_service() && !request.service_environment_order.is_empty() {
+        return Err(ApiError::invalid(format!(
+            "job queue `{name}` takes ordinary jobs and has no service environments"
+        ))
+        .hint("create another queue, of jobQueueType SAGEMAKER_TRAINING"));
+    }
+    let actions = request.job_state_time_limit_actions.as_ref();
+    if queue.is_service() && actions.is_some_and(|actions| !actions.is_empty()) {
+        return Err(services::no_time_limits());
+    }
+    Ok(())
 }
 
 fn given(text: Option<&String>) -> Option<&str> {
@@ -141,12 +172,15 @@ pub(super) fn empty(
     let from = after.map_or(Bound::Unbounded, Bound::Excluded);
     let jobs = state.jobs.range((from, Bound::Unbounded)).take(EMPTY_STEP);
     let (mut events, mut last, mut looked) = (Vec::new(), None, 0);
+    let reason = format!("Job queue {name} was deleted");
     for (id, job) in jobs {
         (last, looked) = (Some(*id), looked + 1);
         if job.queue == *name && !job.status().is_terminal() {
-            let reason = format!("Job queue {name} was deleted");
             events.extend(end(state, How::Terminate, *id, &Scope::whole(job), &reason, now));
         }
+    }
+    if after.is_none() {
+        events.extend(services::empty(state, name, &reason, now));
     }
     let upto = last.filter(|_| looked == EMPTY_STEP);
     events.push(Event::QueueEmptied { name: name.clone(), upto });

@@ -90,17 +90,7 @@ fn many(
     now: Timestamp,
 ) -> Result<Decision, ApiError> {
     check_reason(reason)?;
-    if jobs.is_empty() {
-        return Err(ApiError::invalid("'jobs' is a required field (cannot be an empty list)"));
-    }
-    if jobs.len() > limits.bulk_jobs {
-        return Err(ApiError::invalid(format!(
-            "at most {} jobs may be given in one request, got {}",
-            limits.bulk_jobs,
-            jobs.len()
-        ))
-        .hint("use several requests"));
-    }
+    check_count_of_jobs(limits, jobs)?;
     let mut response = BulkResponse::default();
     // A job that is named twice, or with its own child, ends once.
     let mut scopes = BTreeMap::<JobId, Scope>::new();
@@ -121,7 +111,23 @@ fn many(
     Ok(Decision { events: ended.collect(), answer: Answer::Bulk(response) })
 }
 
-fn check_given(field: &str, value: &str) -> Result<(), ApiError> {
+/// At least one job, and not too many for one request.
+pub(super) fn check_count_of_jobs(limits: &Limits, jobs: &[String]) -> Result<(), ApiError> {
+    if jobs.is_empty() {
+        return Err(ApiError::invalid("'jobs' is a required field (cannot be an empty list)"));
+    }
+    if jobs.len() > limits.bulk_jobs {
+        return Err(ApiError::invalid(format!(
+            "at most {} jobs may be given in one request, got {}",
+            limits.bulk_jobs,
+            jobs.len()
+        ))
+        .hint("use several requests"));
+    }
+    Ok(())
+}
+
+pub(super) fn check_given(field: &str, value: &str) -> Result<(), ApiError> {
     if value.is_empty() {
         return Err(ApiError::invalid(format!(
             "'{field}' is a required field (cannot be an empty string)"
@@ -130,7 +136,7 @@ fn check_given(field: &str, value: &str) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn check_reason(reason: &str) -> Result<(), ApiError> {
+pub(super) fn check_reason(reason: &str) -> Result<(), ApiError> {
     check_given("reason", reason)?;
     let length = reason.chars().count();
     if length > REASON_LENGTH_MAX {

@@ -25,7 +25,7 @@ use crate::core::event::{Event, Submitted};
 use crate::core::find;
 use crate::core::limits::{KEY_LENGTH_MAX, Limits, SCHEDULING_PRIORITY_MAX, TAGS_MAX, check_size};
 use crate::core::spec::{self, ResolvedNodes};
-use crate::core::state::{JobSpec, NodeGroup, Nodes, Phase};
+use crate::core::state::{JobSpec, NodeGroup, Nodes, Phase, Queue};
 
 pub(super) fn submit(
     state: &State,
@@ -259,7 +259,7 @@ fn check_propagation(
     Ok(wanted)
 }
 
-fn check_job_name(name: &str) -> Result<Name, ApiError> {
+pub(super) fn check_job_name(name: &str) -> Result<Name, ApiError> {
     let starts_well = name.starts_with(|c: char| c.is_ascii_alphanumeric());
     name.parse().ok().filter(|_| starts_well).ok_or_else(|| {
         ApiError::invalid("Job name should match valid pattern")
@@ -267,14 +267,29 @@ fn check_job_name(name: &str) -> Result<Name, ApiError> {
     })
 }
 
-/// The queue of this name or ARN, if it takes jobs.
+/// The queue of this name or ARN, if it takes ordinary jobs.
 pub(super) fn find_queue(state: &State, text: &str) -> Result<Name, ApiError> {
+    let (name, queue) = find_enabled_queue(state, text)?;
+    if queue.is_service() {
+        return Err(ApiError::invalid(format!(
+            "job queue `{name}` is of type SAGEMAKER_TRAINING and takes service jobs only"
+        ))
+        .hint("submit to a queue with compute environments, or use SubmitServiceJob"));
+    }
+    Ok(name)
+}
+
+/// The queue of this name or ARN, if it takes jobs of any kind.
+pub(super) fn find_enabled_queue<'a>(
+    state: &'a State,
+    text: &str,
+) -> Result<(Name, &'a Queue), ApiError> {
     let (name, queue) = find::queue(state, text)?;
     if queue.state == ResourceState::Disabled {
         return Err(ApiError::invalid(format!("JobQueue {name} is DISABLED and takes no jobs."))
             .hint(format!("enable it with `windrow queue update {name} --enable`")));
     }
-    Ok(name)
+    Ok((name, queue))
 }
 
 /// A scheduling priority within AWS's range.
@@ -288,7 +303,7 @@ pub(super) fn check_scheduling_priority(priority: u32) -> Result<u32, ApiError> 
 }
 
 /// The share a job belongs to: one that is given if the queue is divided by shares, none otherwise.
-fn check_share(
+pub(super) fn check_share(
     state: &State,
     limits: &Limits,
     queue: &Name,

@@ -6,6 +6,7 @@ use rangemap::RangeSet;
 
 use super::State;
 use crate::core::index::Index;
+use crate::core::services::Services;
 use crate::core::shelf::Shelf;
 
 impl State {
@@ -44,6 +45,7 @@ impl State {
             shelf: Shelf::default(),
             last_alarm: 0,
             access_keys: BTreeMap::new(),
+            services: Services::default(),
             index: Index::default(),
         }
     }
