@@ -99,10 +99,6 @@ impl Router {
         let operation = route.operation;
         let request = translate::request(&route, &parts.headers, body, &principal.name, id)?;
         self.auth.authorise(&principal, &format!("batch:{}", operation.name), &request.content)?;
-        if !operation.is_known() {
-            let message = format!("{} is not supported by this cluster", operation.name);
-            return Err(AwsError::client(message));
-        }
         let payload = Bytes::from(request.content.to_string());
         let answer = self.coordinator.call(operation, payload, request.is_repeatable).await?;
         Ok(translate::response(operation, answer))

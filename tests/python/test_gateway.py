@@ -151,6 +151,74 @@ class Gateway(ClusterTest):
         self.batch.untag_resource(resourceArn=arn, tagKeys=["team"])
         self.assertNotIn("team", self.batch.list_tags_for_resource(resourceArn=arn)["tags"])
 
+    async def test_service_jobs_wait_with_a_reason_until_they_are_terminated(self):
+        kind = "SAGEMAKER_TRAINING"
+        limits = [{"maxCapacity": 4, "capacityUnit": "NUM_INSTANCES"}]
+        self.batch.create_service_environment(
+            serviceEnvironmentName="sage", serviceEnvironmentType=kind, capacityLimits=limits
+        )
+        self.batch.update_service_environment(
+            serviceEnvironment="sage", capacityLimits=[limits[0] | {"maxCapacity": 5}]
+        )
+        pages = self.batch.get_paginator("describe_service_environments").paginate()
+        [environment] = [one for page in pages for one in page["serviceEnvironments"]]
+        self.assertEqual(environment["capacityLimits"][0]["maxCapacity"], 5)
+        order = [{"order": 1, "serviceEnvironment": environment["serviceEnvironmentArn"]}]
+        self.batch.create_job_queue(
+            jobQueueName="trainings", jobQueueType=kind, priority=1, serviceEnvironmentOrder=order
+        )
+        [queue] = self.batch.describe_job_queues(jobQueues=["trainings"])["jobQueues"]
+        self.assertEqual(queue["jobQueueType"], kind)
+        self.assertEqual((queue["computeEnvironmentOrder"], queue["serviceEnvironmentOrder"]), ([], order))
+        request = {
+            "jobName": "train",
+            "jobQueue": "trainings",
+            "serviceJobType": kind,
+            "serviceRequestPayload": json.dumps({"TrainingJobName": "train"}),
+            "tags": {"team": "a"},
+            "clientToken": "once",
+        }
+        made = self.batch.submit_service_job(**request)
+        job = made["jobId"]
+        self.assertEqual(self.batch.submit_service_job(**request)["jobId"], job)
+        other = request | {"jobName": "other"}
+        message = self.refused("ClientException", 400, self.batch.submit_service_job, **other)
+        self.assertIn("was used for service job", message)
+        others = [
+            self.batch.submit_service_job(**other | {"clientToken": f"other-{number}"})["jobId"]
+            for number in range(2)
+        ]
+        detail = self.batch.describe_service_job(jobId=job)
+        self.assertEqual((detail["status"], detail["isTerminated"]), ("RUNNABLE", False))
+        self.assertIn("No backend of this cluster runs", detail["statusReason"])
+        self.batch.update_service_job(jobId=job, schedulingPriority=7)
+        self.assertEqual(self.batch.describe_service_job(jobId=job)["schedulingPriority"], 7)
+        tags = self.batch.list_tags_for_resource(resourceArn=made["jobArn"])["tags"]
+        self.assertEqual(tags, {"team": "a"})
+        self.assertEqual(self.listed_service_jobs("RUNNABLE"), [*reversed(others), job])
+        self.batch.terminate_service_job(jobId=job, reason="not needed")
+        detail = self.batch.describe_service_job(jobId=job)
+        self.assertEqual((detail["status"], detail["isTerminated"]), ("FAILED", True))
+        self.assertEqual(detail["statusReason"], "not needed")
+        ended = self.batch.terminate_service_jobs(jobs=others, reason="not needed")
+        self.assertEqual((ended["successful"], ended["errors"]), (others, []))
+        self.assertEqual(self.listed_service_jobs("RUNNABLE"), [])
+        self.assertEqual(self.listed_service_jobs("FAILED"), [*reversed(others), job])
+        # It is in use and ENABLED.
+        delete = self.batch.delete_service_environment
+        self.refused("ClientException", 400, delete, serviceEnvironment="sage")
+        self.batch.update_job_queue(jobQueue="trainings", state="DISABLED")
+        self.batch.delete_job_queue(jobQueue="trainings")
+        self.batch.update_service_environment(serviceEnvironment="sage", state="DISABLED")
+        delete(serviceEnvironment="sage")
+        self.assertEqual(self.batch.describe_service_environments()["serviceEnvironments"], [])
+
+    def listed_service_jobs(self, status):
+        pages = self.batch.get_paginator("list_service_jobs").paginate(
+            jobQueue="trainings", jobStatus=status, PaginationConfig={"PageSize": 2}
+        )
+        return [job["jobId"] for page in pages for job in page["jobSummaryList"]]
+
     async def test_who_may_not_is_told_so(self):
         wrong = client(self.url, (self.everything[0], "x" * 40))
         self.refused("InvalidSignatureException", 403, wrong.describe_job_queues)

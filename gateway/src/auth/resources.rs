@@ -46,7 +46,9 @@ fn batch(operation: &str, request: &Value) -> Vec<String> {
     let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
     let member = |name: &str| request.get(name).and_then(text);
     let mut found: Vec<String> = Vec::new();
+    let job = if operation.contains("ServiceJob") { "service-job" } else { "job" };
     for (name, kind) in NAMED {
+        let kind = if *name == "jobId" { job } else { *kind };
         found.extend(member(name).map(|value| arn(kind, &value)));
     }
     for (list, name, kind) in LISTED {
@@ -60,7 +62,7 @@ fn batch(operation: &str, request: &Value) -> Vec<String> {
     if let Some(jobs) = request.get("jobs").filter(|_| !operation.starts_with("Describe")) {
         let jobs = jobs.as_array().into_iter().flatten();
         let ids = jobs.filter_map(|job| text(job).or_else(|| job.get("jobId").and_then(text)));
-        found.extend(ids.map(|id| arn("job", &id)));
+        found.extend(ids.map(|id| arn(job, &id)));
     }
     if operation.ends_with("SchedulingPolicy") {
         let name = member("arn").or_else(|| member("name"));
@@ -137,6 +139,9 @@ mod tests {
         assert_eq!(of("batch:TagResource", &tagged), [format!("{BATCH}job/x")]);
         let many = json!({"jobs": ["a", {"jobId": "b"}]});
         assert_eq!(of("batch:CancelJobs", &many).len(), 2);
+        let job = [format!("{BATCH}service-job/x")];
+        assert_eq!(of("batch:TerminateServiceJob", &json!({"jobId": "x"})), job);
+        assert_eq!(of("batch:TerminateServiceJobs", &json!({"jobs": ["x"]})), job);
     }
 
     #[test]
