@@ -292,6 +292,28 @@ QUOTAS = {
     "preemptionConfiguration": {"inSharePreemption": "ENABLED"},
     "state": "ENABLED",
 }
+SERVICE = "SAGEMAKER_TRAINING"
+SERVICE_ORDER = [{"order": 1, "serviceEnvironment": "sage"}]
+INSTANCES = [{"maxCapacity": 4, "capacityUnit": "NUM_INSTANCES"}]
+# What a queue of service jobs needs, and one.
+SERVICE_QUEUE = [
+    (
+        "CreateServiceEnvironment",
+        {
+            "serviceEnvironmentName": "base",
+            "serviceEnvironmentType": SERVICE,
+            "capacityLimits": INSTANCES,
+        },
+    ),
+    (
+        "CreateJobQueue",
+        {
+            "jobQueueName": "base",
+            "priority": 1,
+            "serviceEnvironmentOrder": [{"order": 1, "serviceEnvironment": "base"}],
+        },
+    ),
+]
 NAME_FILTER = [{"name": "JOB_NAME", "values": ["no*"]}]
 PAGE = {"maxResults": 5, "nextToken": ""}
 
@@ -421,6 +443,75 @@ RESOURCES = [
         {"consumableResource": LICENCE, "filters": NAME_FILTER} | PAGE,
         None,
     ),
+    (
+        "CreateServiceEnvironment",
+        {
+            "serviceEnvironmentName": "sage",
+            "serviceEnvironmentType": SERVICE,
+            "state": "DISABLED",
+            "capacityLimits": INSTANCES,
+            "tags": {"a": "b"},
+        },
+        (
+            "DescribeServiceEnvironments",
+            {"serviceEnvironments": ["sage"]} | PAGE,
+            "serviceEnvironments",
+        ),
+    ),
+    (
+        "UpdateServiceEnvironment",
+        {
+            "serviceEnvironment": "{sage}",
+            "state": "ENABLED",
+            "capacityLimits": [{"maxCapacity": 2, "capacityUnit": "ml.m5.large"}],
+        },
+        ("DescribeServiceEnvironments", {"serviceEnvironments": ["{sage}"]}, "serviceEnvironments"),
+    ),
+    (
+        "CreateJobQueue",
+        {
+            "jobQueueName": "trainings",
+            "priority": 1,
+            "schedulingPolicyArn": "{fair}",
+            "jobQueueType": SERVICE,
+            "serviceEnvironmentOrder": SERVICE_ORDER,
+        },
+        ("DescribeJobQueues", {"jobQueues": ["trainings"]}, "jobQueues"),
+    ),
+    (
+        "UpdateJobQueue",
+        {"jobQueue": "trainings", "serviceEnvironmentOrder": SERVICE_ORDER},
+        ("DescribeJobQueues", {"jobQueues": ["trainings"]}, "jobQueues"),
+    ),
+    (
+        "SubmitServiceJob",
+        {
+            "jobName": "train",
+            "jobQueue": "trainings",
+            "retryStrategy": {
+                "attempts": 2,
+                "evaluateOnExit": [{"action": "RETRY", "onStatusReason": "Received*"}],
+            },
+            "schedulingPriority": 5,
+            "serviceRequestPayload": '{"TrainingJobName": "train"}',
+            "serviceJobType": SERVICE,
+            "shareIdentifier": "blue",
+            "timeoutConfig": {"attemptDurationSeconds": 60},
+            "tags": {"a": "b"},
+            "clientToken": "once",
+        },
+        ("DescribeServiceJob", {"jobId": "{train}"}, None),
+    ),
+    (
+        "UpdateServiceJob",
+        {"jobId": "{train}", "schedulingPriority": 6},
+        ("DescribeServiceJob", {"jobId": "{train}"}, None),
+    ),
+    (
+        "ListServiceJobs",
+        {"jobQueue": "trainings", "jobStatus": "RUNNABLE", "filters": NAME_FILTER} | PAGE,
+        None,
+    ),
     ("TagResource", {"resourceArn": "{fair}", "tags": {"c": "d"}}, None),
     ("UntagResource", {"resourceArn": "{fair}", "tagKeys": ["c"]}, None),
     ("ListTagsForResource", {"resourceArn": "{fair}"}, None),
@@ -437,6 +528,12 @@ ENDINGS = [
     ("CancelJobs", {"jobs": ["{job}"], "reason": "test"}),
     ("TerminateJob", {"jobId": "{array}", "reason": "test"}),
     ("TerminateJobs", {"jobs": ["{nodes}"], "reason": "test"}),
+    ("TerminateServiceJob", {"jobId": "{train}", "reason": "test"}),
+    ("TerminateServiceJobs", {"jobs": ["{train}"], "reason": "test"}),
+    ("UpdateJobQueue", {"jobQueue": "trainings", "state": "DISABLED"}),
+    ("DeleteJobQueue", {"jobQueue": "trainings"}),
+    ("UpdateServiceEnvironment", {"serviceEnvironment": "sage", "state": "DISABLED"}),
+    ("DeleteServiceEnvironment", {"serviceEnvironment": "sage"}),
     ("DeregisterJobDefinition", {"jobDefinition": "older:1"}),
     ("UpdateQuotaShare", {"quotaShareArn": "{share}", "state": "DISABLED"}),
     ("DeleteQuotaShare", {"quotaShareArn": "{share}"}),
@@ -493,6 +590,16 @@ BASES = [
         {"jobQueueName": "x", "priority": 1, "computeEnvironmentOrder": ORDER},
     ),
     ("UpdateJobQueue", "", {"jobQueue": "default"}),
+    (
+        "SubmitServiceJob",
+        "",
+        {
+            "jobName": "x",
+            "jobQueue": "base",
+            "serviceRequestPayload": "{}",
+            "serviceJobType": SERVICE,
+        },
+    ),
     ("CreateComputeEnvironment", "", {"computeEnvironmentName": "x", "type": "UNMANAGED"}),
     ("UpdateComputeEnvironment", "", {"computeEnvironment": "default"}),
     ("CreateSchedulingPolicy", "", {"name": "x"}),
