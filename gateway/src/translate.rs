@@ -142,7 +142,8 @@ const OURS: &[(&[&str], &[&str])] = &[
     (&["ListJobs"], &["jobQueue", "waitCode", "maxParallel"]),
     (&["DescribeJobQueues"], &["activeJobs"]),
     (&["DescribeComputeEnvironments"], &["agents", "totalMilliCpu", "disconnect"]),
-    (&["DescribeQuotaShare", "ListQuotaShares"], &["used"]),
+    (&["DescribeQuotaShare"], &["used"]),
+    (&["ListQuotaShares"], &["used", "tags"]),
     (&["ListJobsByConsumableResource"], &["inUseQuantity"]),
 ];
 

@@ -37,7 +37,8 @@ class Model:
     def __init__(self):
         model = json.loads(gzip.decompress(MODEL.read_bytes()))
         self.shapes = model["shapes"]
-        inputs = {name: operation.get("input") for name, operation in model["operations"].items()}
+        self.operations = model["operations"]
+        inputs = {name: operation.get("input") for name, operation in self.operations.items()}
         self.inputs = {name: shape["shape"] for name, shape in inputs.items() if shape}
 
     def fields(self, operation):
