@@ -90,9 +90,11 @@ need_rust() {
             "install Rust with rustup (https://rustup.rs) and run this again"
 }
 
-# need_python NAME==VERSION: that PyPI package in a virtual environment of this checkout.
+# need_python NAME==VERSION [ENVIRONMENT]: that PyPI package in a virtual environment of this checkout, for
+# what does not go together with the others in one of its own.
 need_python() {
-    local python=$WINDROW_TOOLS/python installed=$WINDROW_TOOLS/python/installed-$1
+    local python=$WINDROW_TOOLS/${2:-python}
+    local installed=$python/installed-$1
     [ ! -e "$installed" ] || ! "$python/bin/python" -c '' 2>/dev/null || return 0
     if ! "$python/bin/python" -m pip --version >/dev/null 2>&1; then
         local base=python3

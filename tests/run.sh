@@ -3,7 +3,7 @@
 #
 #     tests/run.sh [STAGE...]
 #
-# STAGE is one or more of: format clippy shell unit build e2e chaos python sim; `lint` is the first three.
+# STAGE is one or more of: format clippy shell unit build e2e chaos python compat sim; `lint` is the first three.
 # Without one, all run. Every stage runs even when one before it failed; the summary at the end
 # names those that did. Servers are started on free ports and stopped again.
 set -uo pipefail
@@ -22,13 +22,13 @@ add_stages() {
         [[ " ${stages[*]} " == *" $stage "* ]] || stages+=("$stage")
     done
 }
-[ $# -gt 0 ] || set -- lint unit sim e2e chaos python
+[ $# -gt 0 ] || set -- lint unit sim e2e chaos python compat
 for argument in "$@"; do
     case $argument in
     lint) add_stages format clippy shell ;;
     format | clippy | shell | unit | build | sim) add_stages "$argument" ;;
     # These run the programs, so they need them built.
-    e2e | chaos | python) add_stages build "$argument" ;;
+    e2e | chaos | python | compat) add_stages build "$argument" ;;
     *)
         sed -n 's/^#     /usage: /p' "$0" >&2
         exit 2

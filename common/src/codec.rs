@@ -46,7 +46,7 @@ impl Encoding {
         match self {
             Self::Json => {
                 let text = if payload.is_empty() { b"{}".as_slice() } else { payload };
-                serde_json::from_slice(text).map_err(|e| Error(e.to_string()))
+                serde_json::from_slice(text).map_err(|e| Error(with_member::<T>(text, &e)))
             }
             Self::MessagePack => from_msgpack(if payload.is_empty() { &[0x80] } else { payload }),
         }
@@ -58,6 +58,18 @@ impl Encoding {
             Self::Json => serde_json::to_vec(value).expect("API types have string keys"),
             Self::MessagePack => to_msgpack(value),
         }
+    }
+}
+
+/// What is wrong with a JSON text, and with which member. Reads it again for that: errors are rare.
+fn with_member<T: DeserializeOwned>(text: &[u8], error: &serde_json::Error) -> String {
+    let mut again = serde_json::Deserializer::from_slice(text);
+    match serde_path_to_error::deserialize::<_, T>(&mut again) {
+        Err(found) if found.path().iter().next().is_some() => {
+            format!("`{}`: {}", found.path(), found.inner())
+        }
+        // As a whole, or behind its end.
+        Err(_) | Ok(_) => error.to_string(),
     }
 }
 
@@ -90,5 +102,14 @@ mod tests {
         assert!(from_msgpack::<Vec<u64>>(&huge_length).is_err());
         assert!(from_msgpack::<u8>(&[1, 2]).is_err());
         assert!(Encoding::Json.read::<u8>("[".repeat(100_000).as_bytes()).is_err());
+    }
+    #[test]
+    fn what_is_wrong_is_named() {
+        type Nested = std::collections::BTreeMap<String, Vec<u32>>;
+        let wrong = |text: &str| Encoding::Json.read::<Nested>(text.as_bytes()).unwrap_err().0;
+        let at_the_member = "`a[1]`: invalid value: integer `-1`, expected u32 at line 1 column 12";
+        assert_eq!(wrong(r#"{"a": [1, -1]}"#), at_the_member);
+        assert_eq!(wrong("{} x"), "trailing characters at line 1 column 4");
+        assert_eq!(wrong("7"), "invalid type: integer `7`, expected a map at line 1 column 1");
     }
 }

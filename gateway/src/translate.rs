@@ -54,12 +54,14 @@ pub(crate) fn request(
                 Some(invocation) => format!("sdk:{principal}:{invocation}"),
                 None => format!("http:{fresh}"),
             });
-            content.insert("idempotencyKey".to_owned(), key.into());
+            // What is not text stays, to be refused.
+            if content.get("idempotencyKey").is_none_or(Value::is_string) {
+                content.insert("idempotencyKey".to_owned(), key.into());
+            }
             is_repeatable
         }
         Repeat::Token => {
-            let given = content.get("clientToken").and_then(Value::as_str);
-            let is_given = given.is_some_and(|token| !token.is_empty());
+            let is_given = content.get("clientToken").is_some_and(|token| token != "");
             if !is_given {
                 let token = invocation.unwrap_or(fresh);
                 content.insert("clientToken".to_owned(), token.into());
@@ -206,6 +208,18 @@ mod tests {
         assert!(submit(&headers, r#"{"idempotencyKey": "mine"}"#).is_ok());
         let error = submit(&headers, r#"{"idempotencyKey": "other"}"#).unwrap_err();
         assert!(error.message.contains("`mine`") && error.message.contains("`other`"));
+    }
+
+    #[test]
+    fn a_key_that_is_not_text_stays_to_be_refused() {
+        assert_eq!(submit(&[], r#"{"idempotencyKey": 7}"#).unwrap().content["idempotencyKey"], 7);
+        let route = routes::find(&Method::POST, "/v1/submitservicejob", None).unwrap();
+        let token = |body: &[u8]| {
+            let read = request(&route, &HeaderMap::new(), body, "alice", "fresh").unwrap();
+            read.content["clientToken"].clone()
+        };
+        assert_eq!(token(br#"{"clientToken": 7}"#), 7);
+        assert_eq!(token(br#"{"clientToken": ""}"#), "fresh");
     }
 
     #[test]

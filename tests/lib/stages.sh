@@ -37,6 +37,12 @@ prepare_tools() {
             need_python botocore==1.44.5
             need_python boto3==1.44.5
             ;;
+        compat)
+            need_nats_server
+            need_python nats-py==2.16.0
+            need_python boto3==1.44.5
+            need_python awscli==1.46.3 awscli
+            ;;
         esac
     done
 }
@@ -97,7 +103,7 @@ cargo_test() {
         # One at a time: each starts a cluster of its own.
         cargo_test_files "${files[@]}" -- --test-threads=1
     else
-        cargo_test_files --lib --bins {agent,cli,common,coordinator}/tests/*.rs
+        cargo_test_files --lib --bins {agent,cli,common,coordinator,gateway}/tests/*.rs
     fi
 }
 
@@ -139,9 +145,17 @@ stage_sim() {
         "$program" --sabotage all --seeds 1000
 }
 
-stage_python() {
+stage_python() { run_python "$WINDROW_ROOT"/tests/python/test_*.py; }
+
+# Clients of AWS Batch as their users have them.
+stage_compat() {
+    AWS_CLI=$WINDROW_TOOLS/awscli/bin/aws PYTHONPATH=$WINDROW_ROOT/tests/python \
+        run_python "$WINDROW_ROOT"/tests/compat/test_*.py
+}
+
+run_python() {
     local test failed=0
-    for test in "$WINDROW_ROOT"/tests/python/test_*.py; do
+    for test in "$@"; do
         "$WINDROW_TOOLS/python/bin/python" "$test" || failed=1
     done
     return "$failed"

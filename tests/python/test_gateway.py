@@ -12,89 +12,22 @@ import unittest
 import urllib.error
 import urllib.request
 
-import boto3
+from aws import REGION, AwsTest, client
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
-from botocore.config import Config
 from botocore.credentials import Credentials
-from botocore.exceptions import ClientError
-from cluster import ClusterTest
-
-REGION = "us-east-1"
 
 
-def client(url, key, retries=1):
-    return boto3.client(
-        "batch",
-        region_name=REGION,
-        endpoint_url=url,
-        aws_access_key_id=key[0],
-        aws_secret_access_key=key[1],
-        config=Config(retries={"total_max_attempts": retries}),
-    )
-
-
-class Gateway(ClusterTest):
-    """One cluster that asks for keys: `everything` may do all, `reader` only describe."""
-
-    up = ("--gateway-set", "authentication=keys")
+class Gateway(AwsTest):
+    """`everything` may do all, `reader` only describe."""
 
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.url = cls.cluster_file()["gatewayUrl"]
-        cls.everything = cls.key("--name", "everything")
         policy = cls.data / "policy.json"
         statement = {"Effect": "Allow", "Action": "batch:Describe*", "Resource": "*"}
         policy.write_text(json.dumps({"Statement": statement}))
         cls.reader = cls.key("--name", "reader", "--policy", str(policy))
-        cls.batch = client(cls.url, cls.everything)
-
-    @classmethod
-    def key(cls, *arguments):
-        made = json.loads(cls.windrow("key", "create", *arguments, "-o", "json"))
-        return made["accessKeyId"], made["secretAccessKey"]
-
-    def register(self, name, command, **more):
-        properties = {
-            "image": "process",
-            "command": command,
-            "resourceRequirements": [
-                {"type": "VCPU", "value": "1"},
-                {"type": "MEMORY", "value": "64"},
-            ],
-        }
-        made = self.batch.register_job_definition(
-            jobDefinitionName=name, type="container", containerProperties=properties, **more
-        )
-        return made["jobDefinitionArn"]
-
-    def submit(self, name, definition="adhoc", **more):
-        answer = self.batch.submit_job(
-            jobName=name, jobQueue="default", jobDefinition=definition, **more
-        )
-        return answer["jobId"]
-
-    def run_command(self, name, *command, **more):
-        return self.submit(name, containerOverrides={"command": list(command)}, **more)
-
-    def ended(self, job, seconds=60):
-        """The job when it has ended."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            [detail] = self.batch.describe_jobs(jobs=[job])["jobs"]
-            if detail["status"] in ("SUCCEEDED", "FAILED"):
-                return detail
-            time.sleep(0.05)
-        self.fail(f"waited {seconds} s in vain for the end of {job}: {detail}")
-
-    def refused(self, code, status, call, **arguments):
-        with self.assertRaises(ClientError) as caught:
-            call(**arguments)
-        answer = caught.exception.response
-        self.assertEqual(answer["Error"]["Code"], code, answer)
-        self.assertEqual(answer["ResponseMetadata"]["HTTPStatusCode"], status)
-        return answer["Error"]["Message"]
 
     async def test_a_job_runs_and_tells_how_it_ended(self):
         job = self.run_command("seven", "sh", "-c", "exit 7")

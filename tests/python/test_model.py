@@ -165,8 +165,11 @@ class WrongMembers(Checked):
                 # What comes in the path or the query is text.
                 if "location" in member:
                     continue
-                with self.subTest(operation=operation, member=path), self.assertRaises(Refused):
-                    await self.ask(operation, wrong)
+                with self.subTest(operation=operation, member=path):
+                    with self.assertRaises(Refused) as refusal:
+                        await self.ask(operation, wrong)
+                    name = [step for step in path.split(".") if step and not step.isdigit()][-1]
+                    self.assertIn(name, str(refusal.exception))
 
     async def test_a_missing_member_that_the_model_demands_is_refused(self):
         for operation, shape in self.model.inputs.items():
