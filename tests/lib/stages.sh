@@ -92,7 +92,7 @@ rustup_component() {
 
 stage_shell() {
     local scripts
-    mapfile -t scripts < <(find .ci/run deploy tests -name '*.sh' -o -path .ci/run)
+    mapfile -t scripts < <(find .ci/run deploy tests -name node_modules -prune -o '(' -name '*.sh' -o -path .ci/run ')' -print)
     shellcheck -x "${scripts[@]}"
 }
 

@@ -17,6 +17,7 @@ from cluster import ROOT, ClusterTest, Refused
 from compatibility_requests import BASES, DEFINITIONS, ENDINGS, RESOURCES, SERVICE_QUEUE, SUBMISSIONS
 
 MODEL = pathlib.Path(botocore.__file__).parent / "data/batch/2016-08-10/service-2.json.gz"
+TABLE = ROOT / "COMPATIBILITY.md"
 ACCEPTED = ("works", "recorded", "extension")
 # The name that a change goes to is not part of what is shown, nor is a token.
 NOT_SHOWN = (
@@ -102,8 +103,7 @@ class Row:
 
 def read_table():
     """The rows of COMPATIBILITY.md by operation."""
-    text = (ROOT / "COMPATIBILITY.md").read_text()
-    sections = dict(part.split("\n", 1) for part in text.split("\n## ")[1:])
+    sections = dict(part.split("\n", 1) for part in TABLE.read_text().split("\n## ")[1:])
     rows = {}
     for operation, section in sections.items():
         lines = re.findall(r"^\| `([^`]+)` \| (.*?) \| (.*?) ?\|$", section, re.MULTILINE)
@@ -155,6 +155,11 @@ class Table(unittest.TestCase):
 
     def test_every_operation_is_named(self):
         self.assertEqual(set(self.rows), set(self.model.inputs))
+
+    def test_every_operation_is_in_the_first_table_once(self):
+        table = re.findall(r"^\| ([A-Z].*?) \| (?:works|kept) \|", TABLE.read_text(), re.MULTILINE)
+        named = [name for row in table for name in row.split(", ")]
+        self.assertEqual(sorted(named), sorted(self.model.inputs))
 
     def test_every_field_has_a_row_and_every_row_a_field(self):
         for operation, rows in self.rows.items():

@@ -214,6 +214,9 @@ pub struct CreateComputeEnvironment {
     /// Of managed environments, which are not there yet: refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compute_resources: Option<serde_json::Value>,
+    /// Of environments in Kubernetes: refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eks_configuration: Option<serde_json::Value>,
     /// *Extension.* What happens when an agent of it cannot be heard.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disconnect: Option<DisconnectPolicy>,
@@ -233,6 +236,9 @@ pub struct UpdateComputeEnvironment {
     /// Of managed environments, which are not there yet: refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compute_resources: Option<serde_json::Value>,
+    /// Of environments in Kubernetes: refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eks_configuration: Option<serde_json::Value>,
     /// *Extension.* What happens when an agent of it cannot be heard.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disconnect: Option<DisconnectPolicy>,

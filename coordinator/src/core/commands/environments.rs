@@ -1,5 +1,6 @@
 //! Compute environments: create, update, delete. Unmanaged only: agents join by themselves.
 
+use serde_json::Value;
 use windrow_common::api::ApiError;
 use windrow_common::api::resources::{
     AgentStatus, ComputeEnvironmentResponse, CreateComputeEnvironment, DeleteComputeEnvironment,
@@ -33,6 +34,7 @@ pub(super) fn create(
         .hint(format!("change it with `windrow ce update {name}`")));
     }
     check_count("compute environments", state.environments.len(), limits.environments)?;
+    refuse_kubernetes(request.eks_configuration.as_ref())?;
     if request.kind != "UNMANAGED" {
         let shown: String = request.kind.chars().take(40).collect();
         return Err(unmanaged_only(format!(
@@ -57,6 +59,7 @@ pub(super) fn update(
     request: &UpdateComputeEnvironment,
 ) -> Result<Decision, ApiError> {
     let (name, environment) = find::environment(state, &request.compute_environment)?;
+    refuse_kubernetes(request.eks_configuration.as_ref())?;
     refuse_managed(request.compute_resources.as_ref())?;
     let mut environment = environment.clone();
     if let Some(state) = request.state {
@@ -98,13 +101,25 @@ pub(super) fn delete(
     Ok(vec![Event::EnvironmentDeleted { name }].into())
 }
 
-fn refuse_managed(compute_resources: Option<&serde_json::Value>) -> Result<(), ApiError> {
-    match compute_resources {
-        None => Ok(()),
-        Some(_) => Err(unmanaged_only(
-            "computeResources is for managed compute environments, which launch hosts".to_owned(),
-        )),
+fn refuse_managed(compute_resources: Option<&Value>) -> Result<(), ApiError> {
+    if compute_resources.is_none_or(says_nothing) {
+        return Ok(());
     }
+    Err(unmanaged_only(
+        "computeResources is for managed compute environments, which launch hosts".to_owned(),
+    ))
+}
+
+fn refuse_kubernetes(eks_configuration: Option<&Value>) -> Result<(), ApiError> {
+    if eks_configuration.is_none_or(says_nothing) {
+        return Ok(());
+    }
+    Err(unmanaged_only("eksConfiguration: Kubernetes clusters are not supported".to_owned()))
+}
+
+/// Empty is absent, as to AWS.
+fn says_nothing(value: &Value) -> bool {
+    value.is_null() || value.as_object().is_some_and(serde_json::Map::is_empty)
 }
 
 fn unmanaged_only(message: String) -> ApiError {
