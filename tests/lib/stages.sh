@@ -33,6 +33,7 @@ prepare_tools() {
             ;;
         python)
             need_nats_server
+            need_packages openssl
             need_python nats-py==2.16.0
             need_python botocore==1.44.5
             need_python boto3==1.44.5
