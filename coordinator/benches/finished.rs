@@ -48,7 +48,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn finish_one(world: &mut World, number: u64) -> anyhow::Result<()> {
-    let id = world.submit(number)?;
+    let id = world.submit(number, true)?;
     let cancel = CancelJob { job_id: id.to_string(), reason: "enough".into() };
     world.does(&Command::Cancel(cancel))?;
     world.work()

@@ -1,7 +1,8 @@
-//! What queued single jobs cost in memory and at a start: `cargo bench -p windrow-coordinator --bench queued -- JOBS`.
+//! What queued single jobs cost in memory and at a start: `cargo bench -p windrow-coordinator --bench queued -- JOBS [more]`.
 //! Only the core: no journal, no network.
 //!
-//! Each job has a name, a tag and an idempotency key. Printed is what the process has more than without them,
+//! Each job has a name of its own; with `more`, a tag and an idempotency key too. Printed is what the process
+//! has more than without them,
 //! and how long their snapshot takes to be written and to be read.
 
 mod world;
@@ -15,10 +16,11 @@ use world::{World, resident_bytes};
 fn main() -> anyhow::Result<()> {
     let mut numbers = std::env::args().skip(1).filter_map(|word| word.parse::<u64>().ok());
     let jobs = numbers.next().unwrap_or(1_000_000);
+    let has_more = std::env::args().any(|word| word == "more");
     let mut world = World::new()?;
     let (before, started) = (resident_bytes()?, Instant::now());
     for number in 1..=jobs {
-        world.submit(number)?;
+        world.submit(number, has_more)?;
     }
     let submitted = started.elapsed();
     let submitted_bytes = (resident_bytes()? - before) / jobs;

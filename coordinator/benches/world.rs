@@ -71,15 +71,17 @@ impl World {
         Ok(())
     }
 
-    /// Submits a job with a name, a tag and an idempotency key, and does the work that follows.
-    pub(crate) fn submit(&mut self, number: u64) -> anyhow::Result<JobId> {
+    /// Submits a job with a name of its own and does the work that follows; with a tag and an idempotency
+    /// key, if it has more.
+    pub(crate) fn submit(&mut self, number: u64, has_more: bool) -> anyhow::Result<JobId> {
         self.now = Timestamp(self.now.0 + 1);
+        let tag = has_more.then(|| ("number".to_owned(), number.to_string()));
         let request = SubmitJob {
             job_name: format!("job-{number}"),
             job_queue: "q".into(),
             job_definition: "d".into(),
-            tags: BTreeMap::from([("number".into(), number.to_string())]),
-            idempotency_key: Some(format!("key-{number}")),
+            tags: BTreeMap::from_iter(tag),
+            idempotency_key: has_more.then(|| format!("key-{number}")),
             ..Default::default()
         };
         let id = JobId::generate();

@@ -25,6 +25,7 @@ pub mod policies;
 pub mod quota;
 pub mod reasons;
 pub mod retry;
+pub mod seldom;
 pub mod services;
 pub mod shelf;
 pub mod spec;

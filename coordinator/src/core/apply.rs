@@ -20,9 +20,10 @@ use super::consumables::{self, Fate};
 use super::event::{ChildEnd, Event, Granted, Registered, Submitted, Then};
 use super::index::{Changed, Unended};
 use super::quota;
+use super::seldom::Seldom;
 use super::services;
 use super::shelf::PageId;
-use super::state::{Agent, Awaited, Job, Lease, Leased, Queue, Spec, State, Work};
+use super::state::{Agent, Awaited, Job, Lease, Leased, Queue, Spec, State, Work, shared};
 use super::usage;
 
 /// Longest memory of the run time average: each new attempt weighs at least one part in this.
@@ -233,16 +234,16 @@ fn submit(state: &mut State, id: JobId, submitted: &Submitted) {
     }
     let mut job = Job {
         name: submitted.name.clone(),
-        queue: submitted.queue.clone(),
-        definition: submitted.definition.clone(),
+        queue: shared(&state.queues, &submitted.queue),
+        definition: (shared(&state.definitions, &submitted.definition.0), submitted.definition.1),
         spec: submitted.spec,
         order: state.last_order,
         created_at: submitted.at,
         array_size: submitted.array_size,
-        depends_on: submitted.depends_on.clone(),
-        parameters: submitted.parameters.clone(),
-        tags: submitted.tags.clone(),
-        stops: Vec::new(),
+        depends_on: submitted.depends_on.clone().into(),
+        parameters: submitted.parameters.clone().into(),
+        tags: submitted.tags.clone().into(),
+        stops: Seldom::default(),
         is_cancelled: false,
         is_terminated: false,
         stopped_at: None,
@@ -254,8 +255,8 @@ fn submit(state: &mut State, id: JobId, submitted: &Submitted) {
         share: submitted.share.clone(),
         priority: submitted.priority,
         nodes: submitted.nodes.clone(),
-        keys: submitted.key.iter().map(|(key, _)| key.clone()).collect(),
-        cancelled: RangeSet::new(),
+        keys: submitted.key.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>().into(),
+        cancelled: Seldom::default(),
         end_reason: None,
         rerun_of: submitted.rerun_of,
         released_at: None,
@@ -265,7 +266,7 @@ fn submit(state: &mut State, id: JobId, submitted: &Submitted) {
         queue.active_jobs += 1;
     }
     let carried = job.children.take_moved();
-    state.jobs.insert(id, job);
+    state.jobs.insert(id, Box::new(job));
     usage::begin(state, id);
     let whole = Some(JobStatus::Submitted);
     state.index.changed.push(Changed { job: id, children: carried, whole, blocked: None });
@@ -291,7 +292,7 @@ fn archive(state: &mut State, jobs: &[JobId]) {
 }
 
 /// Jobs, and the keys that led to them.
-type Forgotten = (Vec<(JobId, Job)>, Vec<(String, (JobId, u64))>);
+type Forgotten = (Vec<(JobId, Box<Job>)>, Vec<(String, (JobId, u64))>);
 
 /// These jobs are gone, with their keys, and with their specs when nobody else has them.
 fn forget(state: &mut State, jobs: &[JobId]) -> Forgotten {
@@ -392,15 +393,17 @@ fn settled(
 fn reopen(state: &mut State, id: JobId, children: &[Range<u32>]) {
     let job = state.jobs.get_mut(&id).expect("decided on a known job");
     let reopened: RangeSet<u32> = children.iter().cloned().collect();
-    for (stopped, _) in &mut job.stops {
-        let mut rest: RangeSet<u32> = stopped.iter().cloned().collect();
-        children.iter().for_each(|range| rest.remove(range.clone()));
-        *stopped = rest.into_iter().collect();
-    }
-    job.stops.retain(|(stopped, _)| !stopped.is_empty());
-    reopened.iter().for_each(|range| job.cancelled.remove(range.clone()));
+    job.stops.cut(|stops| {
+        for (stopped, _) in stops.iter_mut() {
+            let mut rest: RangeSet<u32> = stopped.iter().cloned().collect();
+            children.iter().for_each(|range| rest.remove(range.clone()));
+            *stopped = rest.into_iter().collect();
+        }
+        stops.retain(|(stopped, _)| !stopped.is_empty());
+    });
+    job.cancelled.cut(|all| reopened.iter().for_each(|range| all.remove(range.clone())));
     // Its budget of preemptions is fresh too, and losses are counted from here.
-    job.preempted.retain(|child, _| !reopened.contains(child));
+    job.preempted.cut(|all| all.retain(|child, _| !reopened.contains(child)));
     (job.is_cancelled, job.is_terminated, job.end_reason) = (false, false, None);
     if job.stopped_at.is_some() {
         if let Some(queue) = state.queues.get_mut(&job.queue) {

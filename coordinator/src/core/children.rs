@@ -16,6 +16,7 @@
 
 pub mod archive;
 mod back_off;
+mod indices;
 mod nodes;
 mod ready;
 mod record;
@@ -35,6 +36,9 @@ use windrow_common::time::Timestamp;
 pub use archive::Archived;
 pub use record::{Attempt, Child, NeverRan, NodeEnd};
 
+use super::seldom::Seldom;
+use indices::Indices;
+
 /// Children a record chunk holds: the unit in which memory is taken as an array runs.
 const CHUNK: u32 = 256;
 
@@ -46,32 +50,32 @@ pub type Ranges = Vec<Range<u32>>;
 pub struct Children {
     size: u32,
     admitted: bool,
-    runnable: RangeSet<u32>,
-    retry: RangeSet<u32>,
-    never_ran: RangeMap<u32, NeverRan>,
-    chunks: BTreeMap<u32, Vec<Child>>,
+    runnable: Indices,
+    retry: Indices,
+    never_ran: Seldom<RangeMap<u32, NeverRan>>,
+    chunks: Seldom<BTreeMap<u32, Vec<Child>>>,
     /// Attempts before the one in the record, oldest first.
-    past: BTreeMap<u32, Vec<Attempt>>,
+    past: Seldom<BTreeMap<u32, Vec<Attempt>>>,
     counts: [u32; 7],
     /// Those of the children to be retried that may not run yet, by when they may.
     #[serde(default)]
-    backing_off: BTreeSet<(Timestamp, u32)>,
+    backing_off: Seldom<BTreeSet<(Timestamp, u32)>>,
     /// Instead of records, once the history has them.
     #[serde(default)]
     archived: Option<Box<Archived>>,
     /// Children that SUCCEEDED in the job that this one reruns.
     #[serde(default)]
-    carried: RangeSet<u32>,
+    carried: Seldom<RangeSet<u32>>,
     /// Those of the children with a record that wait for dependencies, since they were reopened.
     #[serde(default)]
-    reopened: RangeSet<u32>,
+    reopened: Seldom<RangeSet<u32>>,
     /// Attempts that children had when they were reopened.
     #[serde(default)]
-    attempts_before: BTreeMap<u32, u32>,
+    attempts_before: Seldom<BTreeMap<u32, u32>>,
     /// Children that changed their status since they were last taken out, each range in one way. Not
     /// part of the state.
     #[serde(skip)]
-    moved: Ranges,
+    moved: Seldom<Ranges>,
     /// Nodes that wait for what is decided about their attempt.
     #[serde(default)]
     settled: u32,
@@ -85,25 +89,25 @@ impl Children {
         Self {
             size,
             admitted: false,
-            runnable: RangeSet::new(),
-            retry: RangeSet::new(),
-            never_ran: RangeMap::new(),
-            chunks: BTreeMap::new(),
-            past: BTreeMap::new(),
+            runnable: Indices::default(),
+            retry: Indices::default(),
+            never_ran: Seldom::default(),
+            chunks: Seldom::default(),
+            past: Seldom::default(),
             counts,
-            backing_off: BTreeSet::new(),
+            backing_off: Seldom::default(),
             archived: None,
-            carried: RangeSet::new(),
-            reopened: RangeSet::new(),
-            attempts_before: BTreeMap::new(),
-            moved: Vec::new(),
+            carried: Seldom::default(),
+            reopened: Seldom::default(),
+            attempts_before: Seldom::default(),
+            moved: Seldom::default(),
             settled: 0,
         }
     }
 
     /// Takes out what has changed since the last time, oldest first.
     pub(super) fn take_moved(&mut self) -> Ranges {
-        std::mem::take(&mut self.moved)
+        self.moved.take()
     }
 
     /// How many there are.
@@ -144,7 +148,7 @@ impl Children {
             Child::Untried if self.never_ran.contains_key(&child) => JobStatus::Failed,
             Child::Untried if self.carried.contains(&child) => JobStatus::Succeeded,
             Child::Untried if !self.admitted => JobStatus::Submitted,
-            Child::Untried if self.runnable.contains(&child) => JobStatus::Runnable,
+            Child::Untried if self.runnable.contains(child) => JobStatus::Runnable,
             Child::Untried => JobStatus::Pending,
             Child::Retrying { .. } if self.reopened.contains(&child) => JobStatus::Pending,
             Child::Retrying { .. } => JobStatus::Runnable,
@@ -301,10 +305,11 @@ impl Children {
                 };
                 let from = self.status(child);
                 self.retry.remove(child..child + 1);
-                self.reopened.remove(child..child + 1);
-                not_before.map(|at| self.backing_off.remove(&(at, child)));
+                self.reopened.cut(|reopened| reopened.remove(child..child + 1));
+                not_before.map(|at| self.backing_off.cut(|all| all.remove(&(at, child))));
                 // A later attempt was only awaited: the last real one stays the last in the record.
-                let mut past = self.past.remove(&child).unwrap_or_default();
+                let past = self.past.cut(|past| past.remove(&child)).flatten();
+                let mut past = past.unwrap_or_default();
                 let mut last = past.pop().expect("a retry follows an attempt");
                 last.status_reason = Some(ended.reason.clone());
                 if !past.is_empty() {
@@ -419,11 +424,11 @@ impl Children {
     ) {
         let Child::Retrying { not_before, .. } = *self.get(child) else { return };
         self.retry.remove(child..child + 1);
-        not_before.map(|at| self.backing_off.remove(&(at, child)));
+        not_before.map(|at| self.backing_off.cut(|all| all.remove(&(at, child))));
         let past = self.past.get_mut(&child).expect("a retry follows an attempt");
         past.pop();
         if past.is_empty() {
-            self.past.remove(&child);
+            self.past.cut(|past| past.remove(&child));
         }
         let (record, to) = match started_at {
             Some(started_at) => {

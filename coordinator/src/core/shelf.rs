@@ -89,7 +89,7 @@ impl KeyHash {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     pub id: JobId,
-    pub job: Job,
+    pub job: Box<Job>,
     pub specs: Vec<(SpecDigest, Arc<JobSpec>)>,
     /// `platformCapabilities` of its definition.
     pub capabilities: Vec<String>,
@@ -209,7 +209,7 @@ impl Shelf {
     }
 
     /// These jobs are in this page.
-    pub(super) fn add(&mut self, at: PageId, jobs: &[(JobId, Job)]) {
+    pub(super) fn add(&mut self, at: PageId, jobs: &[(JobId, Box<Job>)]) {
         let ids = || jobs.iter().map(|(id, _)| *id);
         let (Some(first), Some(last)) = (ids().min(), ids().max()) else { return };
         let mut prints: Vec<u32> = ids().map(print).collect();
@@ -255,6 +255,6 @@ impl Shelf {
 }
 
 /// When the last of these jobs ended.
-pub(super) fn ended(jobs: &[(JobId, Job)]) -> Timestamp {
+pub(super) fn ended(jobs: &[(JobId, Box<Job>)]) -> Timestamp {
     jobs.iter().filter_map(|(_, job)| job.stopped_at).max().unwrap_or_default()
 }

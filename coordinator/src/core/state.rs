@@ -34,6 +34,7 @@ use super::index::Index;
 use super::policies::Policy;
 use super::quota::{JobQuota, Preemption, QuotaShare};
 use super::retry::Retry;
+use super::seldom::Seldom;
 use super::services::Services;
 use super::shelf::Shelf;
 use super::spec::Workload;
@@ -55,7 +56,7 @@ pub struct State {
     pub environments: BTreeMap<Name, Environment>,
     pub definitions: BTreeMap<Name, Definition>,
     pub specs: BTreeMap<SpecDigest, Spec>,
-    pub jobs: BTreeMap<JobId, Job>,
+    pub jobs: BTreeMap<JobId, Box<Job>>,
     pub agents: BTreeMap<Name, Agent>,
     /// Agents by their number, which attempts are recorded with.
     pub agent_numbers: Vec<Name>,
@@ -220,12 +221,12 @@ pub struct Job {
     pub created_at: Timestamp,
     /// Absent for a single job.
     pub array_size: Option<u32>,
-    pub depends_on: Vec<Dependency>,
-    pub parameters: BTreeMap<String, String>,
-    pub tags: BTreeMap<String, String>,
+    pub depends_on: Seldom<Vec<Dependency>>,
+    pub parameters: Seldom<BTreeMap<String, String>>,
+    pub tags: Seldom<BTreeMap<String, String>>,
     /// An accepted terminate request's children and reason: no child of these is tried again. Those
     /// that had not started have ended by it.
-    pub stops: Vec<(Ranges, Arc<str>)>,
+    pub stops: Seldom<Vec<(Ranges, Arc<str>)>>,
     /// A cancel of the job as a whole was accepted.
     pub is_cancelled: bool,
     /// A terminate of the job as a whole was accepted.
@@ -250,10 +251,10 @@ pub struct Job {
     pub nodes: Option<Box<Nodes>>,
     /// Its idempotency keys, which are forgotten with it.
     #[serde(default)]
-    pub keys: Vec<String>,
+    pub keys: Seldom<Vec<String>>,
     /// Children that a cancel ended.
     #[serde(default)]
-    pub cancelled: RangeSet<u32>,
+    pub cancelled: Seldom<RangeSet<u32>>,
     /// The reason of the first accepted cancel or terminate of the job as a whole.
     #[serde(default)]
     pub end_reason: Option<Arc<str>>,
@@ -268,7 +269,7 @@ pub struct Job {
     pub quota: Option<JobQuota>,
     /// How often each child was preempted.
     #[serde(default)]
-    pub preempted: BTreeMap<u32, u32>,
+    pub preempted: Seldom<BTreeMap<u32, u32>>,
     /// It has been on the shelf before: lists have it from there.
     #[serde(default)]
     pub was_shelved: bool,
@@ -514,13 +515,33 @@ pub enum Work {
 impl State {
     /// Rebuilds what is derived, after a snapshot was read.
     pub fn reindex(&mut self) {
+        self.share_names();
         self.index = Index::rebuild(self);
+    }
+
+    /// Each job was read with names of its own: has those of the queues and definitions take their place.
+    fn share_names(&mut self) {
+        let mut before: Option<&Name> = None;
+        for job in self.jobs.values_mut() {
+            job.queue = shared(&self.queues, &job.queue);
+            job.definition.0 = shared(&self.definitions, &job.definition.0);
+            // Jobs of one name often come one after the other.
+            if let Some(before) = before.filter(|before| **before == job.name) {
+                job.name = before.clone();
+            }
+            before = Some(&job.name);
+        }
     }
 
     /// The name of an agent by its number.
     pub fn agent_name(&self, number: u32) -> &Name {
         &self.agent_numbers[number as usize]
     }
+}
+
+/// The name as a key of the map, if it is one.
+pub(super) fn shared<T>(all: &BTreeMap<Name, T>, name: &Name) -> Name {
+    all.get_key_value(name).map_or(name, |(key, _)| key).clone()
 }
 
 /// API types inside journal and snapshots: as JSON text, because those encodings go by position and

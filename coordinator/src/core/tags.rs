@@ -85,7 +85,7 @@ impl Tagged {
     /// Its tags; none when it is not there.
     pub fn tags<'a>(&self, state: &'a State) -> Option<&'a Tags> {
         match self {
-            Self::Job(id) => state.jobs.get(id).map(|job| &job.tags),
+            Self::Job(id) => state.jobs.get(id).map(|job| &*job.tags),
             Self::Definition(name, revision) => {
                 let definition = state.definitions.get(name);
                 definition.and_then(|d| d.revisions.get(revision)).map(|r| &r.definition.tags)
@@ -107,7 +107,7 @@ impl Tagged {
     /// Sets all its tags.
     pub(super) fn set(&self, state: &mut State, tags: &Tags) {
         let place = match self {
-            Self::Job(id) => state.jobs.get_mut(id).map(|job| &mut job.tags),
+            Self::Job(id) => state.jobs.get_mut(id).map(|job| &mut *job.tags),
             Self::Definition(name, revision) => {
                 let definition = state.definitions.get_mut(name);
                 definition

@@ -120,7 +120,7 @@ fn after_exchanges<'a>(
     };
     let all: BTreeSet<JobId> = state.preemptions.values().map(|exchange| exchange.by).collect();
     let others: Vec<&Job> =
-        all.iter().filter(|by| is_for_other(by)).map(|by| &state.jobs[by]).collect();
+        all.iter().filter(|by| is_for_other(by)).map(|by| &*state.jobs[by]).collect();
     if others.is_empty() {
         return None;
     }

@@ -3,6 +3,7 @@
 use windrow_common::ids::JobId;
 
 use super::forget;
+use crate::core::seldom::Seldom;
 use crate::core::shelf::{PageId, Record, ended};
 use crate::core::state::{Spec, State};
 
@@ -20,7 +21,7 @@ pub(super) fn load(state: &mut State, record: &Record) {
         state.specs.entry(*digest).or_insert_with(spec);
     }
     let mut job = record.job.clone();
-    job.keys.clear();
+    job.keys = Seldom::default();
     job.was_shelved = true;
     state.jobs.insert(record.id, job);
     let mut index = std::mem::take(&mut state.index);

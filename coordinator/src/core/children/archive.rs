@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use windrow_common::api::jobs::JobStatus;
 
 use super::{Attempt, CHUNK, Child, Children, NeverRan, Ranges};
+use crate::core::seldom::Seldom;
 
 /// Children of one piece of the history: a message of about 100 KiB as a rule.
 pub const PIECE: u32 = 4 * CHUNK;
@@ -106,10 +107,9 @@ impl Children {
             }
         }
         let single = (self.size == 1).then(|| self.get(0).clone());
-        self.chunks.clear();
-        self.past.clear();
+        (self.chunks, self.past) = Default::default();
         if self.size > 1 {
-            self.never_ran.clear();
+            self.never_ran = Seldom::default();
         }
         self.archived = Some(Box::new(Archived { failed, single, stored }));
     }

@@ -39,7 +39,7 @@ impl Children {
     pub(in crate::core) fn end_back_off(&mut self, ranges: &[Range<u32>]) {
         for child in ranges.iter().cloned().flatten() {
             if let Child::Retrying { attempt, charged, not_before: Some(at) } = *self.get(child) {
-                self.backing_off.remove(&(at, child));
+                self.backing_off.cut(|all| all.remove(&(at, child)));
                 self.put(child, Child::Retrying { attempt, charged, not_before: None });
                 self.retry.insert(child..child + 1);
             }

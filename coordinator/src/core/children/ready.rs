@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use rangemap::RangeSet;
 use windrow_common::api::jobs::JobStatus;
 
+use super::indices::Indices;
 use super::{Child, Children, Readiness, len};
 
 impl Children {
@@ -42,15 +42,15 @@ impl Children {
 
     /// Whether this child may be leased now; if so, how many are leased before it.
     pub fn ready_before(&self, child: u32) -> Option<u32> {
-        let below = |ranges: &RangeSet<u32>| -> u32 {
+        let below = |ranges: &Indices| -> u32 {
             let below = ranges.iter().take_while(|range| range.start < child);
             below.map(|range| range.end.min(child) - range.start).sum()
         };
-        if self.retry.contains(&child) {
+        if self.retry.contains(child) {
             return Some(below(&self.retry));
         }
         let retries: u32 = self.retry.iter().map(len).sum();
-        self.runnable.contains(&child).then(|| retries + below(&self.runnable))
+        self.runnable.contains(child).then(|| retries + below(&self.runnable))
     }
 
     fn next_attempt(&self, child: u32) -> u32 {

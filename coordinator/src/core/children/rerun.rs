@@ -66,7 +66,7 @@ impl Children {
             for part in never_ran.collect::<Ranges>() {
                 let part = part.start.max(range.start)..part.end.min(range.end);
                 if !part.is_empty() {
-                    self.never_ran.remove(part.clone());
+                    self.never_ran.cut(|all| all.remove(part.clone()));
                     self.move_count(JobStatus::Failed, waits, part);
                 }
             }
@@ -76,7 +76,7 @@ impl Children {
     /// Those of `range` that ran before and wait again may run again.
     pub(super) fn release_reopened(&mut self, range: &Range<u32>) {
         for part in self.reopened_in(range) {
-            self.reopened.remove(part.clone());
+            self.reopened.cut(|reopened| reopened.remove(part.clone()));
             self.runnable.remove(part.clone());
             self.retry.insert(part);
         }

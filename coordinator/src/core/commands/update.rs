@@ -69,6 +69,6 @@ fn find<'a>(state: &'a State, text: &str) -> Result<(JobId, &'a Job), ApiError> 
     state
         .jobs
         .get(&id.job)
-        .map(|job| (id.job, job))
+        .map(|job| (id.job, &**job))
         .ok_or_else(|| ApiError::not_found(format!("job {plain} does not exist")))
 }

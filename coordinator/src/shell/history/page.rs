@@ -28,7 +28,7 @@ struct Content {
 #[derive(Debug, Serialize, Deserialize)]
 struct Row {
     id: JobId,
-    job: Job,
+    job: Box<Job>,
     specs: Vec<SpecDigest>,
     capabilities: Vec<String>,
 }
