@@ -17,17 +17,20 @@ FLOW = pathlib.Path(__file__).parent / "node/flow.mjs"
 
 class Node(AwsTest):
     async def test_flow(self):
+        reader = self.reader_key()
         environment = os.environ | {
             "AWS_ENDPOINT_URL_BATCH": self.url,
             "AWS_ACCESS_KEY_ID": self.everything[0],
             "AWS_SECRET_ACCESS_KEY": self.everything[1],
             "AWS_REGION": REGION,
+            "READER_ACCESS_KEY_ID": reader[0],
+            "READER_SECRET_ACCESS_KEY": reader[1],
         }
         done = subprocess.run(
             [NODE, "--test", FLOW], env=environment, capture_output=True, text=True
         )
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
-        self.assertIn("pass 5", done.stdout)
+        self.assertIn("pass 8", done.stdout)
 
 
 if __name__ == "__main__":

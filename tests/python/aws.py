@@ -38,6 +38,14 @@ class AwsTest(ClusterTest):
         made = json.loads(cls.windrow("key", "create", *arguments, "-o", "json"))
         return made["accessKeyId"], made["secretAccessKey"]
 
+    @classmethod
+    def reader_key(cls):
+        """A key of the user `reader`, who may only describe."""
+        policy = cls.data / "policy.json"
+        statement = {"Effect": "Allow", "Action": "batch:Describe*", "Resource": "*"}
+        policy.write_text(json.dumps({"Statement": statement}))
+        return cls.key("--name", "reader", "--policy", str(policy))
+
     def register(self, name, *command, properties={}, **more):
         """A definition of a plain process; its ARN."""
         needs = {"VCPU": "0.1", "MEMORY": "16"}

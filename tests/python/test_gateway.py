@@ -24,10 +24,7 @@ class Gateway(AwsTest):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        policy = cls.data / "policy.json"
-        statement = {"Effect": "Allow", "Action": "batch:Describe*", "Resource": "*"}
-        policy.write_text(json.dumps({"Statement": statement}))
-        cls.reader = cls.key("--name", "reader", "--policy", str(policy))
+        cls.reader = cls.reader_key()
 
     async def test_a_job_runs_and_tells_how_it_ended(self):
         job = self.run_command("seven", "sh", "-c", "exit 7")

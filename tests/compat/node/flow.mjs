@@ -38,10 +38,18 @@ async function all(paginate, rows, request) {
 test("environments, queues, policies", async () => {
   const environment = { computeEnvironmentName: "own", type: "UNMANAGED", tags: { team: "a" } };
   await send(aws.CreateComputeEnvironmentCommand, environment);
+  const [own] = await all(aws.paginateDescribeComputeEnvironments, "computeEnvironments", {
+    computeEnvironments: ["own"],
+  });
+  assert.deepEqual([own.type, own.status, own.tags], ["UNMANAGED", "VALID", { team: "a" }]);
+  const shareDistribution = [{ shareIdentifier: "red", weightFactor: 0.5 }];
   const { arn } = await send(aws.CreateSchedulingPolicyCommand, {
     name: "fair",
-    fairsharePolicy: { shareDistribution: [{ shareIdentifier: "red", weightFactor: 0.5 }] },
+    fairsharePolicy: { shareDistribution },
   });
+  const policies = await send(aws.DescribeSchedulingPoliciesCommand, { arns: [arn] });
+  const [fair] = policies.schedulingPolicies;
+  assert.deepEqual(fair.fairsharePolicy.shareDistribution, shareDistribution);
   const computeEnvironmentOrder = [{ order: 1, computeEnvironment: "default" }];
   for (const jobQueueName of ["q1", "q2", "q3"]) {
     const queue = { jobQueueName, priority: 5, schedulingPolicyArn: arn, computeEnvironmentOrder };
@@ -55,14 +63,14 @@ test("environments, queues, policies", async () => {
   await send(aws.DeleteJobQueueCommand, { jobQueue: "q3" });
 });
 
+const resourceRequirements = [
+  { type: "VCPU", value: "0.1" },
+  { type: "MEMORY", value: "16" },
+];
+
 test("definitions, parameters, overrides", async () => {
-  const containerProperties = {
-    command: ["sh", "-c", 'test "$1 $COLOUR" = "hello red"', "name", "Ref::word"],
-    resourceRequirements: [
-      { type: "VCPU", value: "0.1" },
-      { type: "MEMORY", value: "16" },
-    ],
-  };
+  const command = ["sh", "-c", 'test "$1 $COLOUR" = "hello red"', "name", "Ref::word"];
+  const containerProperties = { command, resourceRequirements };
   const definition = { jobDefinitionName: "greets", type: "container", containerProperties };
   for (const revision of [1, 2]) {
     const made = await send(aws.RegisterJobDefinitionCommand, definition);
@@ -81,7 +89,7 @@ test("definitions, parameters, overrides", async () => {
   await send(aws.DeregisterJobDefinitionCommand, { jobDefinition: "greets:2" });
 });
 
-test("arrays, dependencies, retries", async () => {
+test("arrays, dependencies, retries, lists", async () => {
   const arrayProperties = { size: 5 };
   const first = await run("first", ["true"], { arrayProperties });
   const dependsOn = [{ jobId: first, type: "N_TO_N" }];
@@ -93,8 +101,40 @@ test("arrays, dependencies, retries", async () => {
   });
   const indices = children.map((child) => child.arrayProperties.index);
   assert.deepEqual(indices.sort(), [0, 1, 2, 3, 4]);
-  const again = await run("again", ["false"], { retryStrategy: { attempts: 2 } });
-  assert.equal((await reaches(again, ended)).attempts.length, 2);
+  const filters = [{ name: "JOB_NAME", values: ["SEC*"] }];
+  const named = await all(aws.paginateListJobs, "jobSummaryList", { jobQueue: "default", filters });
+  assert.deepEqual(
+    named.map((job) => job.jobId),
+    [second],
+  );
+  const timeout = { attemptDurationSeconds: 600 };
+  const again = await run("again", ["false"], { retryStrategy: { attempts: 2 }, timeout });
+  const failed = await reaches(again, ended);
+  assert.equal(failed.attempts.length, 2);
+  assert.deepEqual(failed.timeout, timeout);
+});
+
+test("a job of several nodes", async () => {
+  const container = {
+    command: ["sh", "-c", 'test "$AWS_BATCH_JOB_NUM_NODES" = 2'],
+    resourceRequirements,
+  };
+  const nodeRangeProperties = [{ targetNodes: "0:", container }];
+  await send(aws.RegisterJobDefinitionCommand, {
+    jobDefinitionName: "gang",
+    type: "multinode",
+    nodeProperties: { numNodes: 2, mainNode: 0, nodeRangeProperties },
+  });
+  const gang = await submit("gang", { jobDefinition: "gang" });
+  const { status, nodeProperties } = await reaches(gang, ended);
+  assert.deepEqual([status, nodeProperties.numNodes], ["SUCCEEDED", 2]);
+  assert.equal((await detail(`${gang}#0`)).nodeDetails.isMainNode, true);
+});
+
+test("equal calls at one time are as many jobs", async () => {
+  const twins = await Promise.all(Array.from({ length: 10 }, () => run("twin", ["true"])));
+  assert.equal(new Set(twins).size, 10);
+  for (const twin of twins) assert.equal((await reaches(twin, ended)).status, "SUCCEEDED");
 });
 
 test("cancel, terminate, tags", async () => {
@@ -119,8 +159,26 @@ test("errors", async () => {
     assert.match(error.$metadata.requestId, /^[0-9a-f-]{36}$/);
     return true;
   });
-  const credentials = { accessKeyId: "AKIDUNKNOWN", secretAccessKey: "x".repeat(40) };
-  const stranger = new aws.BatchClient({ maxAttempts: 1, credentials });
-  const asked = stranger.send(new aws.DescribeJobQueuesCommand({}));
-  await assert.rejects(asked, { name: "UnrecognizedClientException" });
+});
+
+test("keys", async () => {
+  const submitted = new aws.SubmitJobCommand({
+    jobName: "a",
+    jobQueue: "default",
+    jobDefinition: "adhoc",
+  });
+  const refusal = async (accessKeyId, secretAccessKey) => {
+    const credentials = { accessKeyId, secretAccessKey };
+    const client = new aws.BatchClient({ maxAttempts: 1, credentials });
+    const error = await client.send(submitted).then(assert.fail, (error) => error);
+    assert.equal(error.$metadata.httpStatusCode, 403, error);
+    return error;
+  };
+  const { AWS_ACCESS_KEY_ID, READER_ACCESS_KEY_ID, READER_SECRET_ACCESS_KEY } = process.env;
+  const wrong = "x".repeat(40);
+  assert.equal((await refusal("AKIDUNKNOWN", wrong)).name, "UnrecognizedClientException");
+  assert.equal((await refusal(AWS_ACCESS_KEY_ID, wrong)).name, "InvalidSignatureException");
+  const denied = await refusal(READER_ACCESS_KEY_ID, READER_SECRET_ACCESS_KEY);
+  assert.equal(denied.name, "AccessDeniedException");
+  assert.match(denied.message, /user\/reader is not authorized to perform: batch:SubmitJob/);
 });
