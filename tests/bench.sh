@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Builds everything in release mode and measures it:
 #
-#     tests/bench.sh [array|latency|submit-million|http|recovery] [OPTION...]
+#     tests/bench.sh [array|control|latency|submit-million|http|recovery] [OPTION...]
 #
 # Without a name, all are run, and the results are kept in tests/benches/results/DATE.{json,md}.
-# OPTION: --pairs N, --children N (array); --tries N (latency); --submissions N (submit-million);
+# OPTION: --pairs N (array, control, http), --children N (array); --tries N (latency); --submissions N (submit-million);
 # --singles N (http); --jobs N, --restarts N (recovery).
 set -euo pipefail
 
@@ -17,7 +17,7 @@ need_rust
 [ -n "${WINDROW_NATS_SERVER:-}" ] || need_nats_server
 
 case ${1:-} in
-array | latency | submit-million | http | recovery) ;;
+array | control | latency | submit-million | http | recovery) ;;
 *) set -- --results "$root/tests/benches/results/$(date -u +%F)" "$@" ;;
 esac
 

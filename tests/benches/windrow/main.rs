@@ -8,6 +8,7 @@
 
 mod array;
 mod clock;
+mod control;
 mod cpu;
 mod floor;
 mod http;
@@ -40,6 +41,7 @@ fn measure(options: &Options) -> anyhow::Result<()> {
         eprintln!("==> {}", bench.name());
         match bench {
             Bench::Array => results.array = Some(runtime.block_on(array::run(options))?),
+            Bench::Control => results.control = Some(runtime.block_on(control::run(options))?),
             Bench::Latency => results.latency = Some(runtime.block_on(latency::run(options))?),
             Bench::Http => results.http = Some(runtime.block_on(http::run(options))?),
             Bench::Recovery => results.recovery = Some(runtime.block_on(recovery::run(options))?),

@@ -26,6 +26,8 @@ pub(crate) enum Bench {
     Array,
     /// From submission to the first instruction of the job.
     Latency,
+    /// Arrays and single jobs that take no time to run.
+    Control,
     /// Time and memory of submitting an array of a million.
     SubmitMillion,
     /// Single submissions over HTTP against NATS requests.
@@ -35,13 +37,20 @@ pub(crate) enum Bench {
 }
 
 impl Bench {
-    const ALL: [Self; 5] =
-        [Self::Array, Self::Latency, Self::SubmitMillion, Self::Http, Self::Recovery];
+    const ALL: [Self; 6] = [
+        Self::Array,
+        Self::Control,
+        Self::Latency,
+        Self::SubmitMillion,
+        Self::Http,
+        Self::Recovery,
+    ];
 
     /// As on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Array => "array",
+            Self::Control => "control",
             Self::Latency => "latency",
             Self::SubmitMillion => "submit-million",
             Self::Http => "http",
@@ -56,7 +65,7 @@ pub(crate) struct Options {
     pub(crate) benches: Vec<Bench>,
     /// Children of the array, and processes of its floor.
     pub(crate) children: u32,
-    /// Pairs of array and floor, and of HTTP and NATS.
+    /// Pairs of array and floor, and of HTTP and NATS; runs of `control`.
     pub(crate) pairs: u32,
     /// Single jobs of `latency`.
     pub(crate) tries: u32,
@@ -115,7 +124,7 @@ pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> anyhow::Result<M
             name => match Bench::ALL.into_iter().find(|bench| bench.name() == name) {
                 Some(bench) => options.benches.push(bench),
                 None => bail!(
-                    "unknown argument `{name}`; use array, latency, submit-million, http, recovery, \
+                    "unknown argument `{name}`; use array, control, latency, submit-million, http, recovery, \
                      --children N, --pairs N, --tries N, --submissions N, --singles N, --jobs N, --restarts N, \
                      --results PREFIX, --commit ID"
                 ),

@@ -30,6 +30,8 @@ const IN_FLIGHT: usize = 512;
 const PROBE_EVERY: Duration = Duration::from_millis(5);
 /// Pause between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// Pause between two looks at the state.
+const SETTLE_EVERY: Duration = Duration::from_millis(100);
 /// Longest time in which a state comes about.
 const LIMIT: Duration = Duration::from_secs(1800);
 /// Longest time in which a coordinator starts.
@@ -97,14 +99,16 @@ async fn case(options: &Options, what: &str, state: State) -> anyhow::Result<Cas
         State::Queued(jobs) => {
             zero.hold_after(0);
             submit_singles(&rig, ZERO, jobs).await?;
-            until(&rig, |cluster| cluster.jobs >= u64::from(jobs)).await?;
+            until(&rig, SETTLE_EVERY, |cluster| cluster.jobs >= u64::from(jobs)).await?;
         }
         State::HalfDone(size) => {
             zero.hold_after(u64::from(size / 2));
             rig.submit(&job(ZERO, &[PROGRAM], Some(size))).await?;
             let half = u64::from(size / 2);
-            until(&rig, |cluster| cluster.children.get("SUCCEEDED").is_some_and(|n| *n >= half))
-                .await?;
+            let is_half_done = |cluster: &DescribeClusterResponse| {
+                cluster.children.get("SUCCEEDED").is_some_and(|n| *n >= half)
+            };
+            until(&rig, SETTLE_EVERY, is_half_done).await?;
         }
     }
     let (built_seconds, longest_answer_ms) = (begun.elapsed().as_secs_f64(), probe.stop()?);
@@ -160,11 +164,16 @@ pub(crate) async fn submit_singles(rig: &Rig, queue: &str, jobs: u32) -> anyhow:
     Ok(())
 }
 
-async fn until(rig: &Rig, holds: impl Fn(&DescribeClusterResponse) -> bool) -> anyhow::Result<()> {
+/// Waits until it holds, and looks at these intervals.
+pub(crate) async fn until(
+    rig: &Rig,
+    every: Duration,
+    holds: impl Fn(&DescribeClusterResponse) -> bool,
+) -> anyhow::Result<()> {
     let begun = Instant::now();
     while !holds(&rig.call(&DescribeCluster {}).await?) {
         anyhow::ensure!(begun.elapsed() < LIMIT, "the state did not come about");
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(every).await;
     }
     Ok(())
 }

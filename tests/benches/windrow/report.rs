@@ -10,7 +10,7 @@ use windrow_common::time::wall_clock;
 use super::latency::Milliseconds;
 use super::machine::Machine;
 use super::options::Options;
-use super::{array, http, latency, recovery, submit};
+use super::{array, control, http, latency, recovery, submit};
 
 /// Of one run.
 #[derive(Clone, Debug, Serialize)]
@@ -20,6 +20,7 @@ pub(crate) struct Results {
     pub(crate) commit: Option<String>,
     pub(crate) machine: Machine,
     pub(crate) array: Option<array::Outcome>,
+    pub(crate) control: Option<control::Outcome>,
     pub(crate) latency: Option<latency::Outcome>,
     pub(crate) submit: Option<submit::Outcome>,
     pub(crate) http: Option<http::Outcome>,
@@ -34,6 +35,7 @@ impl Results {
             commit: options.commit.clone(),
             machine: Machine::read()?,
             array: None,
+            control: None,
             latency: None,
             submit: None,
             http: None,
@@ -62,6 +64,7 @@ impl Results {
         );
         // Writing to a string does not fail.
         let _ = self.array.as_ref().map(|found| array_tables(&mut text, found));
+        let _ = self.control.as_ref().map(|found| control_table(&mut text, found));
         let _ = self.latency.as_ref().map(|found| latency_table(&mut text, found));
         let _ = self.submit.as_ref().map(|found| submit_table(&mut text, found));
         let _ = self.http.as_ref().map(|found| http_table(&mut text, found));
@@ -105,6 +108,39 @@ fn parts_table(text: &mut String, found: &array::Outcome) -> std::fmt::Result {
         let of_pairs = found.pairs.iter().filter_map(|pair| pair.parts_cpu_ms_each.get(part));
         let sample: Vec<f64> = of_pairs.copied().collect();
         writeln!(text, "| {part} | {:.3} |", super::statistics::median(&sample))?;
+    }
+    Ok(())
+}
+
+fn control_table(text: &mut String, found: &control::Outcome) -> std::fmt::Result {
+    writeln!(
+        text,
+        "\n## control: what takes no time to run, one worker of 64 vCPUs, {} runs each\n\nCPU of a child of the \
+         largest array: {:.2} x that of the smallest. CPU without the client, which the worker is part of. \
+         Target: at least 10,000/s, 0.032 ms. All cores were {:.2} busy.\n\n| what | tasks/s, median [least to \
+         most] | CPU ms per task | coordinator | nats-server | client | coordinator grew, bytes per task |\n\
+         |---|---|---|---|---|---|---|",
+        found.singles.runs.len(),
+        found.growth,
+        found.busy
+    )?;
+    let arrays = found.arrays.iter().map(|case| ("array", case));
+    for (what, case) in arrays.chain([("single jobs", &found.singles)]) {
+        let part = |part| case.median_of(|run| run.parts_cpu_ms_each[part]);
+        let rates = || case.runs.iter().map(|run| run.per_second);
+        writeln!(
+            text,
+            "| {what}, {} | {:.0} [{:.0} to {:.0}] | {:.4} | {:.4} | {:.4} | {:.4} | {:.1} |",
+            case.tasks,
+            case.median_of(|run| run.per_second),
+            rates().fold(f64::MAX, f64::min),
+            rates().fold(0.0, f64::max),
+            case.median_of(control::Run::cpu_ms_each),
+            part("coordinator"),
+            part("nats-server"),
+            part("client"),
+            case.median_of(|run| run.bytes_each)
+        )?;
     }
     Ok(())
 }
