@@ -2,8 +2,7 @@
 //! Only the core: no journal, no network.
 //!
 //! Each job has a name of its own; with `more`, a tag and an idempotency key too. Printed is what the process
-//! has more than without them,
-//! and how long their snapshot takes to be written and to be read.
+//! has more than without them, and how long their snapshot takes to be written and to be read.
 
 mod world;
 
