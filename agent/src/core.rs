@@ -78,8 +78,9 @@ pub enum Input {
         /// The heartbeat's number.
         number: u64,
     },
-    /// Order messages, in stream order, some perhaps repeated or of earlier sessions.
-    Orders(Vec<OrderMessage>),
+    /// Order messages, each with its place in the stream; some perhaps repeated, late, or of earlier
+    /// sessions.
+    Orders(Vec<(u64, OrderMessage)>),
     /// Executors report.
     Observed(Vec<Observed>),
     /// The agent stops and takes its jobs with it: SIGTERM now, SIGKILL after this time.
@@ -132,6 +133,8 @@ pub struct Core {
     /// No coordinator was reached for so long that nothing may run.
     is_out_of_reach: bool,
     draining: bool,
+    /// The place in the stream of the message that last said so, or that it is over.
+    drain_place: u64,
     closing: bool,
     is_ready: bool,
     said_goodbye: bool,
@@ -154,6 +157,7 @@ impl Core {
             contact,
             is_out_of_reach: false,
             draining: false,
+            drain_place: 0,
             closing: false,
             is_ready: true,
             said_goodbye: false,
@@ -200,8 +204,8 @@ impl Core {
             Input::SessionLost => self.lose_session(),
             Input::Heard { session, term, number } => self.on_heard(session, term, number, now),
             Input::Orders(messages) => {
-                for message in messages {
-                    self.on_orders(message, now);
+                for (place, message) in messages {
+                    self.on_orders(place, message, now);
                 }
             }
             Input::Observed(observed) => {

@@ -73,7 +73,7 @@ fn malformed_messages_of_the_coordinator_are_taken_or_ignored() {
         (session.session, session.term) = (good.session, good.term);
         core.handle(accepted(session), NOW);
         let input = match which {
-            0 => from_msgpack(bytes).ok().map(|orders| Input::Orders(vec![orders])),
+            0 => from_msgpack(bytes).ok().map(|orders| Input::Orders(vec![(1, orders)])),
             1 | 2 => from_msgpack::<Control>(bytes).ok().and_then(|control| match control {
                 Control::Register => None,
                 Control::Heard { session, term, number } => {

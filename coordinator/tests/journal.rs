@@ -15,9 +15,11 @@ use windrow_common::streams::{MESSAGE_BYTES_MAX, Retention, Streams};
 use windrow_common::subjects::Subjects;
 use windrow_common::time::Timestamp;
 use windrow_coordinator::core::event::Event;
+use windrow_coordinator::shell::election::Candidate;
 use windrow_coordinator::shell::journal::follow::Follower;
 use windrow_coordinator::shell::journal::{Error, Journal, Position};
-use windrow_coordinator::shell::nats::NatsJournal;
+use windrow_coordinator::shell::leadership::Leadership;
+use windrow_coordinator::shell::nats::{NatsJournal, SystemClock};
 
 /// A nats-server whose store can be put back to an older copy.
 struct Server {
@@ -148,6 +150,20 @@ async fn a_second_writer_is_refused() {
     let refused = first.append(1, Timestamp(9), &[vec![term(9)]]).await;
     assert!(matches!(refused, Err(Error::Fenced { sequence: 3 })), "{refused:?}");
     assert_eq!(read(&server, Position::default()).await.unwrap(), [1, 2, 3]);
+}
+
+/// As after a store was put back to just before the message: its number is free again.
+#[tokio::test]
+async fn a_leader_that_has_lost_its_lease_stores_nothing_though_its_number_is_free() {
+    let server = Server::start();
+    let mut first = server.journal(Position::default()).await;
+    append(&mut first, 1..3).await;
+    let me = Candidate { holder: "me".to_owned(), nonce: 7, process: String::new() };
+    let cut_off = Leadership::new(me, Duration::from_secs(3), SystemClock::default());
+    let mut first = first.led_by(cut_off);
+    let refused = first.append(1, Timestamp(9), &[vec![term(9)]]).await;
+    assert!(matches!(refused, Err(Error::Fenced { sequence: 3 })), "{refused:?}");
+    assert_eq!(read(&server, Position::default()).await.unwrap(), [1, 2]);
 }
 
 #[tokio::test]

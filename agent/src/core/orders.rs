@@ -35,7 +35,7 @@ impl Core {
         self.see_term(session.term);
         let items = self.unreported();
         self.outbox.restart(items);
-        self.draining = false;
+        (self.draining, self.drain_place) = (false, 0);
         self.said_goodbye = false;
         self.session = Some(session);
     }
@@ -49,7 +49,7 @@ impl Core {
         self.outbox.restart(Vec::new());
     }
 
-    pub(super) fn on_orders(&mut self, message: OrderMessage, now: Moment) {
+    pub(super) fn on_orders(&mut self, place: u64, message: OrderMessage, now: Moment) {
         if message.version > wire::VERSION {
             let (theirs, ours) = (message.version, wire::VERSION);
             error!(theirs, ours, "orders of a newer version are ignored; update this agent");
@@ -69,12 +69,22 @@ impl Core {
                 Order::Run(lease) => self.on_run(lease, now),
                 Order::Stop(stop) => self.on_stop(&stop, now),
                 Order::Confirm { upto } => self.on_confirm(upto),
-                Order::Drain => {
-                    self.draining = true;
-                    self.return_waiting(None);
-                }
-                Order::Undrain => self.draining = false,
+                Order::Drain => self.on_drain(place, true),
+                Order::Undrain => self.on_drain(place, false),
             }
+        }
+    }
+
+    /// What comes again does not undo what was said after it: the coordinator would give work to an agent
+    /// that hands it back, for ever.
+    fn on_drain(&mut self, place: u64, draining: bool) {
+        if place < self.drain_place {
+            debug!(place, draining, "a late order to take work or none is ignored");
+            return;
+        }
+        (self.draining, self.drain_place) = (draining, place);
+        if draining {
+            self.return_waiting(None);
         }
     }
 

@@ -28,6 +28,8 @@ struct World {
     now: Moment,
     journal: Vec<Record>,
     session: u64,
+    /// Of the last message in the stream of orders.
+    last_place: u64,
     /// What the executor runs, and when each started.
     running: BTreeMap<AttemptKey, Timestamp>,
     started: Vec<AttemptKey>,
@@ -44,6 +46,7 @@ impl World {
             now,
             journal: Vec::new(),
             session: 0,
+            last_place: 0,
             running: BTreeMap::new(),
             started: Vec::new(),
             stops: Vec::new(),
@@ -117,9 +120,15 @@ impl World {
     }
 
     fn order_as(&mut self, session: u64, term: u64, orders: Vec<Order>) {
+        self.last_place += 1;
+        self.order_at(self.last_place, session, term, orders);
+    }
+
+    fn order_at(&mut self, place: u64, session: u64, term: u64, orders: Vec<Order>) {
         let specs = vec![(spec().digest(), spec())];
         let version = wire::VERSION;
-        self.handle(Input::Orders(vec![OrderMessage { version, term, session, specs, orders }]));
+        let message = OrderMessage { version, term, session, specs, orders };
+        self.handle(Input::Orders(vec![(place, message)]));
     }
 
     fn order(&mut self, order: Order) {
@@ -361,6 +370,25 @@ fn a_drained_agent_takes_work_again_when_told() {
     w.order(Order::Undrain);
     w.run(6, 1);
     assert_eq!(w.started, [key(6, 0)]);
+}
+
+#[test]
+fn a_drain_that_comes_again_does_not_undo_what_was_said_after_it() {
+    let mut w = World::new();
+    w.order(Order::Drain);
+    w.order(Order::Undrain);
+    w.order_at(1, w.session, 1, vec![Order::Drain]);
+    w.run(5, 1);
+    assert_eq!(w.started, [key(5, 0)]);
+    w.order(Order::Drain);
+    w.order_at(2, w.session, 1, vec![Order::Undrain]);
+    w.run(6, 1);
+    assert_eq!(w.started, [key(5, 0)]);
+    // A stream that was lost counts from the start, in a new session.
+    w.register(Vec::new());
+    w.order_at(1, w.session, 1, vec![Order::Drain]);
+    w.run(7, 1);
+    assert_eq!(w.started, [key(5, 0)]);
 }
 
 #[test]

@@ -282,7 +282,7 @@ impl EventLoop {
         let mut orders = Vec::with_capacity(messages.len());
         for message in &messages {
             match from_msgpack(&message.payload) {
-                Ok(order) => orders.push(order),
+                Ok(order) => orders.push((place_of(message), order)),
                 // Acknowledged too: it will not become readable.
                 Err(error) => error!(%error, "an order that cannot be read is ignored"),
             }
@@ -522,4 +522,9 @@ fn ended(event: &ExecutorEvent) -> Option<AttemptKey> {
         | ExecutorEvent::Exited { key, .. }
         | ExecutorEvent::Lost { key, .. } => Some(*key),
     }
+}
+
+/// The message's place in its stream.
+fn place_of(message: &Message) -> u64 {
+    message.info().map_or(0, |info| info.stream_sequence)
 }

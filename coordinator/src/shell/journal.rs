@@ -13,6 +13,7 @@ use bytes::Bytes;
 use tracing::{info, warn};
 use windrow_common::time::Timestamp;
 
+use super::leadership::Leadership;
 use super::outside::{AppendError, Clock, Extent, JournalStream, timeout};
 
 pub use chain::{Chain, Entry, Group, Position, Sealed};
@@ -65,10 +66,11 @@ pub struct Stored {
 }
 
 /// The journal, open for appending.
-#[derive(Debug)]
-pub struct Journal<J> {
+pub struct Journal<J: JournalStream> {
     stream: J,
     nonce: u64,
+    /// Whoever does not lead any more stores nothing.
+    leadership: Option<Leadership<J::Clock>>,
     position: Position,
     appended_bytes: u64,
 }
@@ -76,7 +78,15 @@ pub struct Journal<J> {
 impl<J: JournalStream> Journal<J> {
     /// Opens the stream for a writer with this nonce that has read up to `position`.
     pub fn new(stream: J, nonce: u64, position: Position) -> Self {
-        Self { stream, nonce, position, appended_bytes: 0 }
+        Self { stream, nonce, leadership: None, position, appended_bytes: 0 }
+    }
+
+    /// The same, for as long as it is certain that this process leads. The expected last sequence alone
+    /// does not do: a store that was put back to just before a message takes it, although another has
+    /// led meanwhile, written there and acted upon it.
+    #[must_use]
+    pub fn led_by(self, leadership: Leadership<J::Clock>) -> Self {
+        Self { leadership: Some(leadership), ..self }
     }
 
     /// How much this writer has appended.
@@ -136,6 +146,9 @@ impl<J: JournalStream> Journal<J> {
         let clock = self.stream.clock();
         let end = clock.elapsed() + APPEND_LIMIT;
         loop {
+            if let Some(leadership) = &self.leadership {
+                leadership.make_certain(self.position).await?;
+            }
             let sent = self.stream.append(sealed.payload.clone(), self.position.sequence);
             let reason = match timeout(clock, APPEND_TIMEOUT, sent).await {
                 Some(Ok(sequence)) if sequence == next => return Ok(()),

@@ -38,7 +38,7 @@ pub struct Phases<C = SystemClock> {
 }
 
 /// A term that is to be begun.
-pub struct Starting<J> {
+pub struct Starting<J: JournalStream> {
     journal: Journal<J>,
     term: u64,
     groups: [Group; 1],
@@ -125,6 +125,7 @@ impl<C: Clock> Phases<C> {
             .expect("a term can always be started");
         let nonce = self.leadership.nonce();
         let journal = Journal::new(outside.journal().clone(), nonce, memory.position);
+        let journal = journal.led_by(self.leadership.clone());
         Starting { journal, term: memory.state.term + 1, groups: [decision.events] }
     }
 

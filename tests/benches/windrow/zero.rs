@@ -184,7 +184,9 @@ impl Worker {
                 self.core.handle(Input::Heard { session, term, number }, moment());
             }
             FromNats::Orders(session, messages) if self.is_session(session) => {
-                let read = |m: &async_nats::jetstream::Message| from_msgpack(&m.payload).ok();
+                let read = |m: &async_nats::jetstream::Message| {
+                    Some((m.info().ok()?.stream_sequence, from_msgpack(&m.payload).ok()?))
+                };
                 let orders = messages.iter().filter_map(read).collect();
                 self.core.handle(Input::Orders(orders), moment());
                 self.note_lease();

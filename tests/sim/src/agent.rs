@@ -557,8 +557,8 @@ impl Agent {
     }
 
     fn on_orders(&mut self, net: &mut Net, consumer: &str, deliveries: &[Delivery]) {
-        let orders: Vec<OrderMessage> =
-            deliveries.iter().filter_map(|d| from_msgpack(&d.payload).ok()).collect();
+        let read = |d: &Delivery| Some((d.sequence, from_msgpack(&d.payload).ok()?));
+        let orders: Vec<(u64, OrderMessage)> = deliveries.iter().filter_map(read).collect();
         let now = moment(net.now, self.clock_offset);
         let Some(process) = &mut self.process else { return };
         process.core.handle(Input::Orders(orders), now);

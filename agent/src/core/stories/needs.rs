@@ -30,7 +30,8 @@ fn a_job_has_its_own_time_to_stop() {
     let (session, term, version) = (w.session, 1, wire::VERSION);
     let orders = vec![Order::Run(Lease { spec: slow.digest(), ..lease(1, 1) })];
     let specs = vec![(slow.digest(), slow)];
-    w.handle(Input::Orders(vec![OrderMessage { version, term, session, specs, orders }]));
+    let message = OrderMessage { version, term, session, specs, orders };
+    w.handle(Input::Orders(vec![(1, message)]));
     w.order(Order::Stop(Stop { lease: LeaseId(1), children: vec![(0, 1)] }));
     assert_eq!(w.stops, [(key(1, 0), StopSignal::Terminate)]);
     w.advance(Duration::from_secs(89));
