@@ -98,7 +98,7 @@ async fn once(tasks: u32, kind: Kind) -> anyhow::Result<Run> {
     let _worker = Zero::start(&rig.cluster.nats_url(), ZERO, VCPUS)?;
     // Code and connections are warm when measuring begins.
     rig.submit(&job(ZERO, &[PROGRAM], Some(100))).await?;
-    until_succeeded(&rig, 100).await?;
+    until_over(&rig).await?;
     enable(&rig, ResourceState::Disabled).await?;
     let memory_before = rig.call(&DescribeCluster {}).await?.memory_bytes;
     match kind {
@@ -107,7 +107,7 @@ async fn once(tasks: u32, kind: Kind) -> anyhow::Result<Run> {
     }
     let (before, start) = (cpu::of_cluster(&rig.cluster)?, Instant::now());
     enable(&rig, ResourceState::Enabled).await?;
-    until_succeeded(&rig, 100 + u64::from(tasks)).await?;
+    until_over(&rig).await?;
     let seconds = start.elapsed().as_secs_f64();
     let used = cpu::difference(&before, &cpu::of_cluster(&rig.cluster)?);
     let each = |value: f64| value / f64::from(tasks);
@@ -130,9 +130,7 @@ async fn enable(rig: &Rig, state: ResourceState) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn until_succeeded(rig: &Rig, count: u64) -> anyhow::Result<()> {
-    until(rig, LOOK_EVERY, |cluster| {
-        cluster.children.get("SUCCEEDED").is_some_and(|found| *found >= count)
-    })
-    .await
+/// Children of jobs that have ended are not counted any more.
+async fn until_over(rig: &Rig) -> anyhow::Result<()> {
+    until(rig, LOOK_EVERY, |cluster| cluster.children.values().all(|count| *count == 0)).await
 }
