@@ -217,10 +217,14 @@ fn ranges(properties: &NodeProperties, limits: &Limits) -> Result<Vec<Range<u32>
     }
 }
 
-/// First and last node; no last one means the last there is.
+/// First and last node; no last one means the last there is. A number alone is that node.
 fn parse_range(text: &str) -> Result<(u32, Option<u32>), ApiError> {
-    let form = || wrong_range(text, "it must look like `0:3`, `:3` or `4:`");
-    let (first, last) = text.split_once(':').ok_or_else(form)?;
+    let form = || wrong_range(text, "it must look like `0:3`, `:3`, `4:` or `4`");
+    let (first, last) = match text.split_once(':') {
+        Some(ends) => ends,
+        None if text.is_empty() => return Err(form()),
+        None => (text, text),
+    };
     let number = |text: &str| match text {
         "" => Ok(None),
         text if text.bytes().all(|b| b.is_ascii_digit()) => {
@@ -363,6 +367,7 @@ mod tests {
         assert_eq!(groups(11, &["0:10", "4:5"]), Ok(vec![(0..4, 0), (4..6, 1), (6..11, 0)]));
         assert_eq!(groups(4, &[":1", "2:3"]), Ok(vec![(0..2, 0), (2..4, 1)]));
         assert_eq!(groups(2, &[":", "1:7"]), Ok(vec![(0..1, 0), (1..2, 1)]));
+        assert_eq!(groups(3, &["0", "1:"]), Ok(vec![(0..1, 0), (1..3, 1)]));
     }
 
     #[test]
@@ -373,7 +378,10 @@ mod tests {
             (9, vec!["0:5", "3:8"], "within another"),
             (3, vec![":", "0:2"], "within another"),
             (3, vec![":", "3:"], "there are 3 nodes"),
-            (3, vec!["1"], "must look like"),
+            (3, vec!["1"], "node 0 is in no range"),
+            (3, vec![""], "must look like"),
+            (3, vec!["3"], "there are 3 nodes"),
+            (3, vec!["+1"], "must look like"),
             (3, vec!["2:1"], "must look like"),
             (3, vec!["a:"], "must look like"),
             (3, vec!["-1:"], "must look like"),
@@ -397,6 +405,7 @@ mod tests {
         assert_eq!(change(0, &["0:0", "1:"], 2), Ok(2));
         assert_eq!(change(0, &[":"], 20), Ok(20));
         assert!(change(0, &["0:0", "1:7"], 4).unwrap_err().message.contains("open end"));
+        assert!(change(0, &["0", "1"], 4).unwrap_err().message.contains("open end"));
         assert!(change(0, &["0:3", "4:"], 4).unwrap_err().message.contains("range `4:`"));
         assert!(change(3, &[":"], 3).unwrap_err().message.contains("mainNode"));
     }
