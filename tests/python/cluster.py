@@ -37,7 +37,9 @@ class ClusterTest(unittest.IsolatedAsyncioTestCase):
         cls.data = pathlib.Path(cls.directory.name) / "data"
         cls.environment = os.environ | {"WINDROW_DATA_DIRECTORY": str(cls.data)}
         cls.environment.pop("WINDROW_NATS_URL", None)
-        cls.windrow("up", "--detach", "--port", str(free_port()), *cls.up)
+        # Not the usual ports, which another cluster of this machine may be about to take.
+        ports = ("--port", str(free_port()), "--gateway-port", str(free_port()))
+        cls.windrow("up", "--detach", *ports, *cls.up)
 
     @classmethod
     def tearDownClass(cls):

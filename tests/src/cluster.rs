@@ -27,8 +27,9 @@ impl Cluster {
 
     /// With these options of `windrow up`.
     pub fn start_with(options: &[&str]) -> Self {
-        let port = free_port().to_string();
-        let mut all = vec!["--port".to_owned(), port];
+        // Not the usual ports, which another cluster of this machine may be about to take.
+        let port = || free_port().to_string();
+        let mut all = vec!["--port".to_owned(), port(), "--gateway-port".to_owned(), port()];
         all.extend(options.iter().map(|&o| o.to_owned()));
         let directory = TempDir::with_prefix("windrow-e2e-").expect("a temporary directory");
         let cluster = Self { directory, options: all };
