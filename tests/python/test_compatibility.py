@@ -194,23 +194,9 @@ class Table(unittest.TestCase):
                     self.assertIn(row.field, said, f"{operation}: no request says {row.field}")
 
 
-class Cluster(ClusterTest):
-    async def test_what_is_refused_is_refused_with_its_message(self):
-        model, rows = Model(), read_table()
-        await self.ask("RegisterJobDefinition", DEFINITIONS["older"] | {"jobDefinitionName": "older"})
-        for operation, request in SERVICE_QUEUE:
-            await self.ask(operation, request)
-        for operation, fields in rows.items():
-            for row in (row for row in fields if row.state == "refused"):
-                with self.subTest(operation=operation, row=row.field):
-                    for field in filter(row.covers, model.fields(operation)):
-                        bases = [b for o, start, b in BASES if o == operation and field.startswith(start)]
-                        request = model.with_field(operation, bases[0], field)
-                        with self.assertRaises(Refused, msg=field) as refusal:
-                            await self.ask(operation, request)
-                        self.assertIn(row.message(), str(refusal.exception), field)
-
-    async def test_what_is_accepted_comes_back(self):
+class Everything(ClusterTest):
+    async def make_all(self):
+        """Makes the resources, definitions and jobs; what their names stand for."""
         names = {}
         for operation, request, shown in RESOURCES:
             request = filled(request, names)
@@ -231,11 +217,7 @@ class Cluster(ClusterTest):
                 names[request["jobName"]] = await self.check_submission(
                     filled(request, names), filled(shown, names)
                 )
-        for operation, request in ENDINGS:
-            with self.subTest(operation=operation):
-                answer = await self.ask(operation, filled(request, names))
-                if "arn" in answer:
-                    names[request["name"]] = answer["arn"]
+        return names
 
     async def check_shown(self, request, shown):
         operation, question, rows = shown
@@ -262,6 +244,31 @@ class Cluster(ClusterTest):
         for path, value in shown.items():
             self.assertEqual(at(described["jobs"][0], path), value, path)
         return answer["jobId"]
+
+
+class Cluster(Everything):
+    async def test_what_is_refused_is_refused_with_its_message(self):
+        model, rows = Model(), read_table()
+        await self.ask("RegisterJobDefinition", DEFINITIONS["older"] | {"jobDefinitionName": "older"})
+        for operation, request in SERVICE_QUEUE:
+            await self.ask(operation, request)
+        for operation, fields in rows.items():
+            for row in (row for row in fields if row.state == "refused"):
+                with self.subTest(operation=operation, row=row.field):
+                    for field in filter(row.covers, model.fields(operation)):
+                        bases = [b for o, start, b in BASES if o == operation and field.startswith(start)]
+                        request = model.with_field(operation, bases[0], field)
+                        with self.assertRaises(Refused, msg=field) as refusal:
+                            await self.ask(operation, request)
+                        self.assertIn(row.message(), str(refusal.exception), field)
+
+    async def test_what_is_accepted_comes_back(self):
+        names = await self.make_all()
+        for operation, request in ENDINGS:
+            with self.subTest(operation=operation):
+                answer = await self.ask(operation, filled(request, names))
+                if "arn" in answer:
+                    names[request["name"]] = answer["arn"]
 
 
 if __name__ == "__main__":

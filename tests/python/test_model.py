@@ -1,17 +1,20 @@
 """What the gateway answers against AWS's model of the answers, for every operation.
 
 The requests are those of COMPATIBILITY.md's test, sent over HTTP; then each of their members once with a value of
-another type, which must be refused in AWS's form. The model is that of botocore.
+another type, or one that the model does not list, which must be refused in AWS's form; then requests made from the
+model by chance, always the same ones, which may be refused, but not otherwise. The model is that of botocore.
 """
 
 import asyncio
 import http.client
 import json
+import random
 import unittest
 import urllib.parse
 
 import test_compatibility
 from cluster import ClusterTest, Refused
+from test_compatibility import filled
 from compatibility_requests import BASES, DEFINITIONS, ENDINGS, RESOURCES, SUBMISSIONS
 
 # Of a job that has not started AWS gives no such time, whatever the model demands.
@@ -20,6 +23,37 @@ NOT_ALWAYS = {"JobDetail": {"startedAt"}, "DescribeServiceJobResponse": {"starte
 CASELESS = ("RetryAction",)
 # An empty list is an absent one to AWS, and whoever polls may have nothing to ask for.
 MAY_BE_MISSING = [("DescribeJobs", "jobs")]
+# What requests made by chance say where a name or a number is wanted.
+PLAIN = {
+    "jobQueue": ["default", "shared", "quota"],
+    "jobQueues": ["default", "shared", "trainings"],
+    "jobDefinition": ["single", "older:1", "task"],
+    "jobDefinitions": ["single", "older:1", "task"],
+    "computeEnvironment": ["default", "more"],
+    "computeEnvironments": ["default", "more"],
+    "serviceEnvironment": ["sage"],
+    "consumableResource": ["licence"],
+    "operation": ["SET", "ADD"],
+    "action": ["RETRY", "EXIT"],
+    "targetNodes": ["0:", "0", "1:"],
+    "memory": [16, 64],
+    "vcpus": [1, 2],
+    "priority": [1, 1000],
+    "sourcePath": ["/tmp"],
+    "containerPath": ["/data"],
+    "serviceRequestPayload": ["{}"],
+    "shareIdentifier": ["blue", "red"],
+    "onExitCode": ["1", "13*"],
+    "nextToken": [""],
+    "state": ["ENABLED"],
+}
+ODD = {
+    "string": ["", " ", "x" * 300, "\u00fc\U0001f600", "a/b:c#d", "%2F", "arn:aws:batch:x:1:job/y", "\0", "-1"],
+    "integer": [-1, 0, 1001, 2**31 - 1],
+    "long": [-1, 0, 2**53, 2**63 - 1],
+    "float": [-1, 0, 0.0001, 1e30],
+    "double": [-1, 0, 0.5, 1e30],
+}
 TYPES = {"string": str, "boolean": bool, "integer": int, "long": int, "float": (int, float), "double": (int, float)}
 
 
@@ -52,6 +86,19 @@ class Model(test_compatibility.Model):
             assert is_right, f"{path}: {value!r} is not of type {kind}"
             known = value.upper() if name in CASELESS else value
             assert known in shape.get("enum", [known]), f"{path}: {value!r} is not among the model's values"
+
+    def listed(self, name, value, path=""):
+        """Where in a request there is one of the values that the model lists."""
+        shape = self.shapes[name]
+        if shape["type"] == "structure":
+            for key, one in value.items():
+                if key in shape["members"]:
+                    yield from self.listed(shape["members"][key]["shape"], one, f"{path}.{key}")
+        elif shape["type"] == "list":
+            for index, one in enumerate(value):
+                yield from self.listed(shape["member"]["shape"], one, f"{path}.{index}")
+        elif "enum" in shape:
+            yield path
 
     def place(self, operation, request):
         """Method, path and body of a request."""
@@ -102,7 +149,24 @@ class Checked(ClusterTest):
         return content
 
 
-class Answers(Checked, test_compatibility.Cluster):
+class Everything(Checked, test_compatibility.Everything):
+    # What comes back is the matter of the test over NATS; members that AWS does not have are not in
+    # answers over HTTP.
+    async def check_shown(self, request, shown):
+        await self.ask(*shown[:2])
+
+    async def check_definitions(self):
+        for name, definition in DEFINITIONS.items():
+            answer = await self.ask("RegisterJobDefinition", definition | {"jobDefinitionName": name})
+            await self.ask("DescribeJobDefinitions", {"jobDefinitions": [answer["jobDefinitionArn"]]})
+
+    async def check_submission(self, request, shown):
+        answer = await self.ask("SubmitJob", request)
+        await self.ask("DescribeJobs", {"jobs": [answer["jobId"]]})
+        return answer["jobId"]
+
+
+class Answers(Everything, test_compatibility.Cluster):
     async def test_what_is_accepted_comes_back(self):
         await super().test_what_is_accepted_comes_back()
         await self.describe_what_ended()
@@ -122,20 +186,11 @@ class Answers(Checked, test_compatibility.Cluster):
         listed = await self.ask("ListJobs", {"jobQueue": "default", "jobStatus": "FAILED"})
         self.assertIn(job["jobId"], [one["jobId"] for one in listed["jobSummaryList"]])
 
-    # What comes back is the matter of the test over NATS; members that AWS does not have are not in
-    # answers over HTTP.
-    async def check_shown(self, request, shown):
-        await self.ask(*shown[:2])
 
-    async def check_definitions(self):
-        for name, definition in DEFINITIONS.items():
-            answer = await self.ask("RegisterJobDefinition", definition | {"jobDefinitionName": name})
-            await self.ask("DescribeJobDefinitions", {"jobDefinitions": [answer["jobDefinitionArn"]]})
-
-    async def check_submission(self, request, shown):
-        answer = await self.ask("SubmitJob", request)
-        await self.ask("DescribeJobs", {"jobs": [answer["jobId"]]})
-        return answer["jobId"]
+def known_requests():
+    requests = [(operation, request) for operation, request, _ in RESOURCES]
+    requests += [("RegisterJobDefinition", one | {"jobDefinitionName": "x"}) for one in DEFINITIONS.values()]
+    return requests + [("SubmitJob", one) for one, _ in SUBMISSIONS]
 
 
 def of_another_type(value):
@@ -152,12 +207,102 @@ def with_one_wrong(value):
             yield copy, f".{key}{path}"
 
 
-class WrongMembers(Checked):
+def with_value(request, path, value):
+    """A copy of the request with this value at the path."""
+    if not path:
+        return value
+    key, _, rest = path.removeprefix(".").partition(".")
+    copy = request.copy()
+    key = int(key) if isinstance(copy, list) else key
+    copy[key] = with_value(copy[key], rest and "." + rest, value)
+    return copy
+
+
+class ByChance:
+    """Requests of the model's shapes: known good ones with parts that are made by chance, from a seed."""
+
+    def __init__(self, model, names):
+        self.model, self.random, self.made = model, random.Random(1), 0
+        ids = {"jobId": ["job", "train"], "jobs": ["job", "nodes"], "arrayJobId": ["job"], "multiNodeJobId": ["nodes"]}
+        ids |= {"arn": ["fair", "quotas"], "quotaShareArn": ["share"], "schedulingPolicyArn": ["fair"]}
+        self.plain = PLAIN | {member: [names[name] for name in some] for member, some in ids.items()}
+        self.plain["arns"] = self.plain["arn"]
+        self.plain["resourceArn"] = [name for name in names.values() if name.startswith("arn:")]
+        self.refused = {
+            operation: [row for row in rows if row.state == "refused"]
+            for operation, rows in test_compatibility.read_table().items()
+        }
+        self.good = {}
+        for operation, request in known_requests():
+            self.good.setdefault(operation, []).append(filled(request, names))
+
+    def request(self, operation):
+        request = self.structure(operation, self.model.inputs[operation], "")
+        good = self.random.choice(self.good.get(operation, [{}]))
+        if good:
+            kept = {key: value for key, value in good.items() if self.random.random() < 0.95}
+            more = {key: value for key, value in request.items() if key not in good and self.random.random() < 0.15}
+            request = {key: value for key, value in request.items() if key in good} | kept | more
+        for key in request:
+            is_name = operation.startswith("Create") and (key == "name" or key.endswith("Name"))
+            if is_name or key == "clientToken":
+                self.made += 1
+                request[key] = f"made-{self.made}"
+        return request
+
+    def structure(self, operation, name, path):
+        shape = self.model.shapes[name]
+        members = shape["members"].items()
+        return {
+            key: self.value(operation, member["shape"], f"{path}.{key}")
+            for key, member in members
+            if key in shape.get("required", []) or self.is_wanted(operation, f"{path}.{key}")
+        }
+
+    def is_wanted(self, operation, path):
+        is_refused = any(row.covers(path.removeprefix(".")) for row in self.refused[operation])
+        return self.random.random() < (0.005 if is_refused else 0.6 / path.count("."))
+
+    def value(self, operation, name, path):
+        shape = self.model.shapes[name]
+        kind, member = shape["type"], path.split(".")[-1].removesuffix("[]")
+        if kind == "structure":
+            return self.structure(operation, name, path)
+        if kind == "list":
+            count = self.random.choice([0, 1, 1, 1, 2])
+            return [self.value(operation, shape["member"]["shape"], path + "[]") for _ in range(count)]
+        if kind == "map":
+            return {f"key{number}": "value" for number in range(self.random.randrange(3))}
+        if kind == "boolean":
+            return self.random.random() < 0.5
+        if self.random.random() < 0.03:
+            return self.random.choice(ODD[kind])
+        usual = ["one", "two", "1"] if kind == "string" else [1, 2, 60]
+        return self.random.choice(self.plain.get(member) or shape.get("enum") or usual)
+
+
+class Chance(Everything):
+    async def test_requests_made_by_chance_are_answered_or_refused_as_the_model_says(self):
+        chance = ByChance(self.model, await self.make_all())
+        # What ends resources would soon leave nothing to ask for.
+        ends = ("Delete", "Deregister", "TerminateService")
+        operations = [one for one in sorted(self.model.inputs) if not one.startswith(ends)]
+        accepted = dict.fromkeys(operations, 0)
+        for _ in range(3000):
+            operation = chance.random.choice(operations)
+            request = chance.request(operation)
+            with self.subTest(operation=operation, request=request):
+                try:
+                    await self.ask(operation, request)
+                    accepted[operation] += 1
+                except Refused:
+                    pass
+        self.assertEqual([one for one, count in accepted.items() if count < 5], [], "hardly ever accepted")
+
+
+class WrongMembers(Everything):
     async def test_a_member_of_another_type_is_refused(self):
-        requests = [(operation, request) for operation, request, _ in RESOURCES]
-        requests += [("RegisterJobDefinition", one | {"jobDefinitionName": "x"}) for one in DEFINITIONS.values()]
-        requests += [("SubmitJob", one) for one, _ in SUBMISSIONS]
-        requests += ENDINGS + [(operation, request) for operation, _, request in BASES]
+        requests = known_requests() + ENDINGS + [(operation, request) for operation, _, request in BASES]
         for operation, request in requests:
             where = self.model.shapes[self.model.inputs[operation]]["members"]
             for wrong, path in with_one_wrong(request):
@@ -170,6 +315,18 @@ class WrongMembers(Checked):
                         await self.ask(operation, wrong)
                     name = [step for step in path.split(".") if step and not step.isdigit()][-1]
                     self.assertIn(name, str(refusal.exception))
+
+    async def test_a_value_that_the_model_does_not_list_is_refused(self):
+        await self.check_definitions()
+        looked = set()
+        for operation, request in known_requests():
+            for path in self.model.listed(self.model.inputs[operation], request):
+                looked.add((operation, path))
+                with self.subTest(operation=operation, member=path):
+                    with self.assertRaises(Refused) as refusal:
+                        await self.ask(operation, with_value(request, path, "NONSENSE"))
+                    self.assertIn("NONSENSE", str(refusal.exception))
+        self.assertGreater(len(looked), 50)
 
     async def test_a_missing_member_that_the_model_demands_is_refused(self):
         for operation, shape in self.model.inputs.items():
