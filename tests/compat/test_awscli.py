@@ -110,6 +110,75 @@ class Cli(AwsTest):
             *("--filters", "name=JOB_NAME,values=filed", "--query", "jobSummaryList[].jobName"),
         )
         self.assertEqual(named.strip(), "filed")
+        page = self.aws("list-jobs", "--array-job-id", job, "--job-status", "SUCCEEDED", "--max-items", "3")
+        rest = self.aws(
+            *("list-jobs", "--array-job-id", job, "--job-status", "SUCCEEDED"),
+            *("--starting-token", page["NextToken"]),
+        )
+        ids = [one["jobId"] for one in page["jobSummaryList"] + rest["jobSummaryList"]]
+        self.assertEqual(sorted(ids), sorted(children))
+
+    async def test_arrays_dependencies_retries_and_time_limits(self):
+        def run(name, command, *more):
+            overrides = ("--container-overrides", json.dumps({"command": ["sh", "-c", command]}))
+            return self.submit_by_cli(name, "--job-definition", "adhoc", *overrides, *more)
+
+        size = ("--array-properties", "size=2")
+        first = run("first", "true", *size, "--depends-on", "type=SEQUENTIAL")
+        second = run("second", "true", *size, "--depends-on", f"jobId={first},type=N_TO_N")
+        after = run("after", "true", "--depends-on", f"jobId={first}", f"jobId={second}:1")
+        rules = "attempts=3,evaluateOnExit=[{onExitCode=9,action=EXIT},{onReason=*,action=RETRY}]"
+        script = 'exit $(( AWS_BATCH_JOB_ATTEMPT == 2 ? 9 : 1 ))'
+        again = run("again", script, "--retry-strategy", rules)
+        slow = run("slow", "exec sleep 600", "--timeout", "attemptDurationSeconds=1")
+        waits = run("waits", "true", "--depends-on", f"jobId={slow}")
+        self.assertEqual(self.ended(after)["status"], "SUCCEEDED")
+        one, two = (self.detail(f"{first}:{index}") for index in range(2))
+        self.assertLessEqual(one["stoppedAt"], two["startedAt"])
+        for job in (again, slow, waits):
+            self.assertEqual(self.ended(job)["status"], "FAILED")
+        codes = "jobs[].attempts[].container.exitCode"
+        self.assertEqual(self.aws("describe-jobs", "--jobs", again, "--query", codes), [1, 9])
+        reasons = self.run_aws(
+            *("batch", "describe-jobs", "--jobs", slow, waits, "--output", "text"),
+            *("--query", "jobs[].[status, statusReason]"),
+        )
+        self.assertEqual(
+            reasons, "FAILED\tJob attempt duration exceeded timeout\nFAILED\tDependent Job failed\n"
+        )
+
+    async def test_shares_and_several_nodes(self):
+        arn = self.aws(
+            *("create-scheduling-policy", "--name", "fair", "--fairshare-policy"),
+            "shareDecaySeconds=60,shareDistribution=[{shareIdentifier=red,weightFactor=0.5}]",
+        )["arn"]
+        self.aws(
+            *("create-job-queue", "--job-queue-name", "fair", "--priority", "3"),
+            *("--compute-environment-order", "order=1,computeEnvironment=default"),
+            *("--scheduling-policy-arn", arn),
+        )
+        self.register("true", "true")
+        shared = self.aws(
+            *("submit-job", "--job-name", "shared", "--job-queue", "fair", "--job-definition", "true"),
+            *("--share-identifier", "red", "--scheduling-priority-override", "7"),
+        )["jobId"]
+        needs = [{"type": "VCPU", "value": "0.1"}, {"type": "MEMORY", "value": "16"}]
+        container = {"command": ["sh", "-c", 'test "$AWS_BATCH_JOB_NUM_NODES" = 2'], "resourceRequirements": needs}
+        ranges = [{"targetNodes": "0:", "container": container}]
+        self.aws(
+            *("register-job-definition", "--job-definition-name", "gang", "--type", "multinode"),
+            *("--node-properties", json.dumps({"numNodes": 3, "mainNode": 0, "nodeRangeProperties": ranges})),
+        )
+        gang = self.submit_by_cli("gang", "--job-definition", "gang", "--node-overrides", "numNodes=2")
+        self.assertEqual(self.ended(gang)["status"], "SUCCEEDED")
+        nodes = self.aws(
+            *("list-jobs", "--multi-node-job-id", gang, "--job-status", "SUCCEEDED"),
+            *("--query", "jobSummaryList[].nodeProperties.nodeIndex"),
+        )
+        self.assertEqual(sorted(nodes), [0, 1])
+        detail = self.ended(shared)
+        self.assertEqual((detail["status"], detail["shareIdentifier"]), ("SUCCEEDED", "red"))
+        self.assertEqual(detail["schedulingPriority"], 7)
 
     async def test_ends_and_errors(self):
         slow = json.dumps({"command": ["sleep", "600"]})
@@ -117,6 +186,12 @@ class Cli(AwsTest):
             "slow", "--job-definition", "adhoc", "--container-overrides", slow
         )
         self.reaches(job, ["RUNNING", *ENDED])
+        waits = self.submit_by_cli(
+            *("waits", "--job-definition", "adhoc", "--container-overrides", slow),
+            *("--depends-on", f"jobId={job}"),
+        )
+        self.aws("cancel-job", "--job-id", waits, "--reason", "too many")
+        self.assertEqual(self.ended(waits)["statusReason"], "too many")
         self.aws("terminate-job", "--job-id", job, "--reason", "no longer needed")
         self.assertEqual(self.ended(job)["statusReason"], "no longer needed")
         error = self.run_aws(

@@ -30,7 +30,7 @@ class Node(AwsTest):
             [NODE, "--test", FLOW], env=environment, capture_output=True, text=True
         )
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
-        self.assertIn("pass 8", done.stdout)
+        self.assertIn("pass 9", done.stdout)
 
 
 if __name__ == "__main__":

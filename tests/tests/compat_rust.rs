@@ -11,9 +11,10 @@ use aws_sdk_batch::operation::RequestId;
 use aws_sdk_batch::operation::submit_job::builders::SubmitJobFluentBuilder;
 use aws_sdk_batch::types::{
     ArrayJobDependency, ArrayProperties, CeStatus, CeType, ComputeEnvironmentOrder,
-    ContainerOverrides, ContainerProperties, FairsharePolicy, JobDefinitionType, JobDependency,
-    JobDetail, JobStatus, JobTimeout, KeyValuePair, KeyValuesPair, NodeProperties,
-    NodeRangeProperty, ResourceRequirement, ResourceType, RetryStrategy, ShareAttributes,
+    ContainerOverrides, ContainerProperties, EvaluateOnExit, FairsharePolicy, JobDefinitionType,
+    JobDependency, JobDetail, JobStatus, JobTimeout, KeyValuePair, KeyValuesPair, NodeProperties,
+    NodeRangeProperty, ResourceRequirement, ResourceType, RetryAction, RetryStrategy,
+    ShareAttributes,
 };
 use windrow_tests::Cluster;
 
@@ -178,17 +179,40 @@ async fn arrays(client: &Client) {
     let indices: BTreeSet<_> =
         children.iter().filter_map(|child| child.array_properties()?.index()).collect();
     assert_eq!((children.len(), indices), (5, (0..5).collect()));
+    let sequential = JobDependency::builder().r#type(ArrayJobDependency::Sequential).build();
+    let size = ArrayProperties::builder().size(3).build();
+    let third = run(client, "third", &["true"]).array_properties(size).depends_on(sequential);
+    let third = submit(third).await;
+    assert_eq!(ended(client, &third).await.status(), Some(&JobStatus::Succeeded));
+    let mut before = 0;
+    for index in 0..3 {
+        let child = detail(client, &format!("{third}:{index}")).await;
+        assert!(before <= child.started_at().unwrap(), "{child:?}");
+        before = child.stopped_at().unwrap();
+    }
 }
 
 async fn lists_retries_and_time_limits(client: &Client) {
-    let again = run(client, "again", &["false"])
-        .retry_strategy(RetryStrategy::builder().attempts(2).build())
-        .timeout(JobTimeout::builder().attempt_duration_seconds(600).build());
+    let rule = |action| EvaluateOnExit::builder().action(action);
+    let rules = RetryStrategy::builder()
+        .attempts(5)
+        .evaluate_on_exit(rule(RetryAction::Exit).on_exit_code("9").build())
+        .evaluate_on_exit(rule(RetryAction::Retry).on_reason("*").build());
+    let script = "exit $(( AWS_BATCH_JOB_ATTEMPT == 2 ? 9 : 1 ))";
+    let again = run(client, "again", &["sh", "-c", script]).retry_strategy(rules.build());
     let again = submit(again).await;
+    let limit = JobTimeout::builder().attempt_duration_seconds(1).build();
+    let slow = submit(run(client, "slow", &["sleep", "600"]).timeout(limit.clone())).await;
+    let on = JobDependency::builder().job_id(&again).build();
+    let waits = submit(run(client, "waits", &["true"]).depends_on(on)).await;
     let detail = ended(client, &again).await;
-    assert_eq!(detail.status(), Some(&JobStatus::Failed));
-    assert_eq!(detail.attempts().len(), 2);
-    assert_eq!(detail.timeout().and_then(|timeout| timeout.attempt_duration_seconds()), Some(600));
+    let codes = detail.attempts().iter().map(|attempt| attempt.container()?.exit_code());
+    assert_eq!(codes.collect::<Vec<_>>(), [Some(1), Some(9)]);
+    let late = ended(client, &slow).await;
+    assert_eq!(late.status_reason(), Some("Job attempt duration exceeded timeout"));
+    assert_eq!(late.timeout(), Some(&limit));
+    let never = ended(client, &waits).await;
+    assert_eq!((never.status(), never.attempts()), (Some(&JobStatus::Failed), [].as_slice()));
     let named = KeyValuesPair::builder().name("JOB_NAME").values("AGA*").build();
     let listed = client.list_jobs().job_queue("default").filters(named).send().await.unwrap();
     let [row] = listed.job_summary_list() else { panic!("{listed:?}") };

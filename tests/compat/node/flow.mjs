@@ -89,17 +89,17 @@ test("definitions, parameters, overrides", async () => {
   await send(aws.DeregisterJobDefinitionCommand, { jobDefinition: "greets:2" });
 });
 
-test("arrays, dependencies, retries, lists", async () => {
+test("arrays, dependencies, lists", async () => {
   const arrayProperties = { size: 5 };
   const first = await run("first", ["true"], { arrayProperties });
   const dependsOn = [{ jobId: first, type: "N_TO_N" }];
   const second = await run("second", ["true"], { arrayProperties, dependsOn });
   assert.equal((await reaches(second, ended)).arrayProperties.statusSummary.SUCCEEDED, 5);
-  const children = await all(aws.paginateListJobs, "jobSummaryList", {
+  const listed = await all(aws.paginateListJobs, "jobSummaryList", {
     arrayJobId: second,
     jobStatus: "SUCCEEDED",
   });
-  const indices = children.map((child) => child.arrayProperties.index);
+  const indices = listed.map((child) => child.arrayProperties.index);
   assert.deepEqual(indices.sort(), [0, 1, 2, 3, 4]);
   const filters = [{ name: "JOB_NAME", values: ["SEC*"] }];
   const named = await all(aws.paginateListJobs, "jobSummaryList", { jobQueue: "default", filters });
@@ -107,11 +107,36 @@ test("arrays, dependencies, retries, lists", async () => {
     named.map((job) => job.jobId),
     [second],
   );
-  const timeout = { attemptDurationSeconds: 600 };
-  const again = await run("again", ["false"], { retryStrategy: { attempts: 2 }, timeout });
-  const failed = await reaches(again, ended);
-  assert.equal(failed.attempts.length, 2);
-  assert.deepEqual(failed.timeout, timeout);
+  const row = { arrayProperties, dependsOn: [{ type: "SEQUENTIAL" }] };
+  const third = await run("third", ["true"], row);
+  assert.equal((await reaches(third, ended)).status, "SUCCEEDED");
+  const children = await Promise.all([0, 1, 2, 3, 4].map((index) => detail(`${third}:${index}`)));
+  for (const [index, child] of children.entries()) {
+    if (index > 0) assert.ok(children[index - 1].stoppedAt <= child.startedAt);
+  }
+});
+
+test("retries and time limits", async () => {
+  const evaluateOnExit = [
+    { onExitCode: "9", action: "EXIT" },
+    { onReason: "*", action: "RETRY" },
+  ];
+  const script = "exit $(( AWS_BATCH_JOB_ATTEMPT == 2 ? 9 : 1 ))";
+  const retryStrategy = { attempts: 5, evaluateOnExit };
+  const again = await run("again", ["sh", "-c", script], { retryStrategy });
+  const timeout = { attemptDurationSeconds: 1 };
+  const slow = await run("slow", ["sleep", "600"], { timeout, retryStrategy: { attempts: 2 } });
+  const waits = await run("waits", ["true"], { dependsOn: [{ jobId: again }] });
+  const { attempts } = await reaches(again, ended);
+  assert.deepEqual(
+    attempts.map((attempt) => attempt.container.exitCode),
+    [1, 9],
+  );
+  const late = await reaches(slow, ended);
+  assert.equal(late.statusReason, "Job attempt duration exceeded timeout");
+  assert.deepEqual([late.timeout, late.attempts.length], [timeout, 1]);
+  const never = await reaches(waits, ended);
+  assert.deepEqual([never.status, never.attempts], ["FAILED", []]);
 });
 
 test("a job of several nodes", async () => {
