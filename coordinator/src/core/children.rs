@@ -1,8 +1,8 @@
 //! The children of one job, packed: a single job has one child, an array job up to a million.
 //!
 //! Children that were never tried cost nothing each: they are ranges. A child gets a record of its own,
-//! in chunks, once it is leased for the first time. `counts` always equals a count over all
-//! children (INV-9).
+//! in chunks, once it is leased for the first time; a chunk whose children have all ended is packed, to about a
+//! byte each. `counts` always equals a count over all children (INV-9).
 //!
 //! ```text
 //! SUBMITTED -> PENDING -> RUNNABLE -> STARTING -> RUNNING -> SUCCEEDED
@@ -16,6 +16,7 @@
 
 pub mod archive;
 mod back_off;
+mod chunk;
 mod indices;
 mod nodes;
 mod ready;
@@ -24,6 +25,7 @@ mod rerun;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -37,6 +39,7 @@ pub use archive::Archived;
 pub use record::{Attempt, Child, NeverRan, NodeEnd};
 
 use super::seldom::Seldom;
+use chunk::Chunk;
 use indices::Indices;
 
 /// Children a record chunk holds: the unit in which memory is taken as an array runs.
@@ -53,7 +56,7 @@ pub struct Children {
     runnable: Indices,
     retry: Indices,
     never_ran: Seldom<RangeMap<u32, NeverRan>>,
-    chunks: Seldom<BTreeMap<u32, Vec<Child>>>,
+    chunks: Seldom<BTreeMap<u32, Chunk>>,
     /// Attempts before the one in the record, oldest first.
     past: Seldom<BTreeMap<u32, Vec<Attempt>>>,
     counts: [u32; 7],
@@ -132,11 +135,12 @@ impl Children {
     }
 
     /// The child's record.
-    pub fn get(&self, child: u32) -> &Child {
-        let chunk = self.chunks.get(&(child / CHUNK));
-        let record = chunk.and_then(|c| c.get((child % CHUNK) as usize));
-        let of_archived = || self.archived.as_ref().and_then(|archived| archived.record());
-        record.or_else(of_archived).unwrap_or(&Child::Untried)
+    pub fn get(&self, child: u32) -> Cow<'_, Child> {
+        if let Some(chunk) = self.chunks.get(&(child / CHUNK)) {
+            return chunk.get(place(child));
+        }
+        let archived = self.archived.as_ref().and_then(|archived| archived.record());
+        Cow::Borrowed(archived.unwrap_or(&Child::Untried))
     }
 
     /// The child's status.
@@ -144,7 +148,11 @@ impl Children {
         if let Some(archived) = &self.archived {
             return archived.status(child);
         }
-        match self.get(child) {
+        let packed = self.chunks.get(&(child / CHUNK)).and_then(|c| c.packed_success(place(child)));
+        if let Some(succeeded) = packed {
+            return if succeeded { JobStatus::Succeeded } else { JobStatus::Failed };
+        }
+        match &*self.get(child) {
             Child::Untried if self.never_ran.contains_key(&child) => JobStatus::Failed,
             Child::Untried if self.carried.contains(&child) => JobStatus::Succeeded,
             Child::Untried if !self.admitted => JobStatus::Submitted,
@@ -195,8 +203,12 @@ impl Children {
             for gone in self.carried.overlapping(&range) {
                 waiting.remove(gone.clone());
             }
-            for index in range.start / CHUNK..=(range.end - 1) / CHUNK {
-                for (child, record) in self.chunk(index) {
+            for (first, chunk) in self.chunks_in(&range) {
+                let Chunk::Open { records, .. } = chunk else {
+                    waiting.remove(first..first + CHUNK);
+                    continue;
+                };
+                for (child, record) in (first..).zip(records) {
                     if *record != Child::Untried && !self.reopened.contains(&child) {
                         waiting.remove(child..child + 1);
                     }
@@ -225,7 +237,7 @@ impl Children {
 
     /// The leased children of `within`, with their leases.
     pub fn leased_in(&self, within: &[Range<u32>]) -> Vec<(LeaseId, u32)> {
-        let tried = within.iter().flat_map(|range| self.tried_in(range));
+        let tried = within.iter().flat_map(|range| self.unpacked_in(range));
         tried.filter_map(|child| Some((self.get(child).lease()?, child))).collect()
     }
 
@@ -273,9 +285,10 @@ impl Children {
         }
     }
 
-    fn chunk(&self, index: u32) -> impl Iterator<Item = (u32, &Child)> {
-        let records = self.chunks.get(&index).map_or(&[][..], Vec::as_slice);
-        (index * CHUNK..).zip(records)
+    /// The chunks that have children of `range`, each with its first child.
+    fn chunks_in(&self, range: &Range<u32>) -> impl Iterator<Item = (u32, &Chunk)> {
+        let chunks = self.chunks.range(range.start / CHUNK..range.end.div_ceil(CHUNK));
+        chunks.map(|(index, chunk)| (index * CHUNK, chunk))
     }
 
     /// SUBMITTED becomes PENDING.
@@ -299,7 +312,7 @@ impl Children {
     /// Children that are not leased end FAILED.
     pub(super) fn fail_idle(&mut self, ranges: &[Range<u32>], ended: &NeverRan) {
         for range in ranges {
-            for child in self.tried_in(range) {
+            for child in self.unpacked_in(range) {
                 let Child::Retrying { attempt, not_before, .. } = *self.get(child) else {
                     continue;
                 };
@@ -341,14 +354,14 @@ impl Children {
         }
     }
 
-    /// Children in `range` that have a record.
-    fn tried_in(&self, range: &Range<u32>) -> Vec<u32> {
-        let chunks = range.start / CHUNK..=range.end.saturating_sub(1) / CHUNK;
-        chunks
-            .flat_map(|index| self.chunk(index))
-            .filter(|(child, record)| range.contains(child) && **record != Child::Untried)
-            .map(|(child, _)| child)
-            .collect()
+    /// Children in `range` that have a record, but for those of packed chunks, which have all ended.
+    fn unpacked_in(&self, range: &Range<u32>) -> Vec<u32> {
+        let records = self.chunks_in(range).flat_map(|(first, chunk)| match chunk {
+            Chunk::Open { records, .. } => (first..).zip(records.as_slice()),
+            Chunk::Packed(_) => (first..).zip(&[][..]),
+        });
+        let tried = records.filter(|(_, record)| **record != Child::Untried);
+        tried.map(|(child, _)| child).filter(|child| range.contains(child)).collect()
     }
 
     /// RUNNABLE becomes STARTING under `lease`.
@@ -357,7 +370,7 @@ impl Children {
         self.retry.remove(range.clone());
         self.move_count(JobStatus::Runnable, JobStatus::Starting, range.clone());
         for child in range {
-            let (attempt, charged) = match self.get(child) {
+            let (attempt, charged) = match &*self.get(child) {
                 Child::Retrying { attempt, charged, .. } => (*attempt, *charged),
                 Child::Untried
                 | Child::Starting { .. }
@@ -452,11 +465,8 @@ impl Children {
 
     fn put(&mut self, child: u32, record: Child) {
         let length = CHUNK.min(self.size - child / CHUNK * CHUNK);
-        let chunk = self.chunks.entry(child / CHUNK).or_default();
-        if chunk.is_empty() {
-            chunk.resize(length as usize, Child::Untried);
-        }
-        chunk[(child % CHUNK) as usize] = record;
+        let chunk = self.chunks.entry(child / CHUNK);
+        chunk.or_insert_with(|| Chunk::untried(length as usize)).put(place(child), record);
     }
 
     /// Every change of status passes through here: counts and events follow from it.
@@ -485,6 +495,11 @@ pub enum Readiness {
     Retry,
     /// A first attempt is ready.
     First,
+}
+
+/// A child's place in its chunk.
+fn place(child: u32) -> usize {
+    (child % CHUNK) as usize
 }
 
 /// Number of children in a range.

@@ -111,11 +111,11 @@ fn leases_and_children_agree(state: &State) -> Result<(), String> {
         }
     }
     for (id, job) in &state.jobs {
-        for child in 0..job.children.size() {
-            let record: &Child = job.children.get(child);
-            if record.lease() != owners.get(&(*id, child)).copied() {
-                return Err(format!("INV-4: child {child} of {id} and its lease disagree"));
-            }
+        let of_job = owners.range((*id, 0)..=(*id, u32::MAX));
+        let given = of_job.map(|((_, child), lease)| (*lease, *child));
+        let all = 0..job.children.size();
+        if !job.children.leased_in(std::slice::from_ref(&all)).into_iter().eq(given) {
+            return Err(format!("INV-4: children of {id} and their leases disagree"));
         }
     }
     Ok(())
@@ -127,7 +127,7 @@ fn nodes_act_together(state: &State) -> Result<(), String> {
         let Some(nodes) = &job.nodes else { continue };
         let mut attempts = BTreeSet::new();
         for node in 0..job.children.size() {
-            let record = job.children.get(node);
+            let record = &*job.children.get(node);
             let (attempt, is_live) = match record {
                 Child::Untried => (1, false),
                 Child::Retrying { attempt, .. } => (*attempt, false),

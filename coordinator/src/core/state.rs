@@ -291,7 +291,7 @@ impl Job {
         let children = &self.children;
         if let Some(nodes) = &self.nodes {
             // The job goes on until the last node has ended.
-            match children.get(nodes.main) {
+            match &*children.get(nodes.main) {
                 Child::Settled { .. } => JobStatus::Running,
                 Child::Untried
                 | Child::Retrying { .. }

@@ -203,7 +203,7 @@ impl<'a> Look<'a> {
     pub fn why(&self, id: JobRef) -> Why {
         let job = &self.state.jobs[&id.job];
         let child = job.child_of(id);
-        match job.children.get(child) {
+        match &*job.children.get(child) {
             Child::Ended { .. } => Why::Ended,
             Child::Settled { .. } => Why::Settled,
             Child::Starting { lease, .. } => self.on_agent(job, child, *lease, false),

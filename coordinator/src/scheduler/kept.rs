@@ -207,7 +207,7 @@ fn until(state: &State, agent: &Agent, need: Resources, now: Timestamp) -> Optio
         let limit = state.specs[&lease.spec].spec.timeout_seconds.filter(|_| job.nodes.is_none());
         let Some(limit) = limit else { continue };
         for child in lease.children.iter().cloned().flatten() {
-            let begins = match job.children.get(child) {
+            let begins = match &*job.children.get(child) {
                 Child::Running { started_at, .. } => *started_at,
                 Child::Untried
                 | Child::Starting { .. }

@@ -87,7 +87,7 @@ fn are_alike(job: &Job, first: u32) -> bool {
     if job.nodes.is_some() {
         return false;
     }
-    match job.children.get(first) {
+    match &*job.children.get(first) {
         Child::Untried | Child::Starting { attempt: 1, .. } => true,
         Child::Starting { .. }
         | Child::Retrying { .. }

@@ -130,7 +130,7 @@ fn taken(state: &State, name: &Name, job: &Job) -> u64 {
         return of_spec(job.spec).saturating_mul(u64::from(job.live_count()));
     }
     let is_leased = |node: &u32| {
-        matches!(job.children.get(*node), Child::Starting { .. } | Child::Running { .. })
+        matches!(*job.children.get(*node), Child::Starting { .. } | Child::Running { .. })
     };
     let nodes = (0..job.children.size()).filter(is_leased);
     nodes.map(|node| of_spec(job.spec_of(node))).fold(0, u64::saturating_add)

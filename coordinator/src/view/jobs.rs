@@ -185,7 +185,7 @@ pub(super) fn times(job: &Job, id: JobRef) -> (Option<u64>, Option<u64>) {
         return (None, job.stopped_at.map(|at| at.0));
     }
     let child = job.child_of(id);
-    match job.children.get(child) {
+    match &*job.children.get(child) {
         Child::Running { started_at, .. } => (Some(started_at.0), None),
         // The job itself goes on until all of its nodes have ended.
         Child::Settled { last, .. } if id.child.is_none() => (last.started_at.map(|at| at.0), None),
@@ -232,7 +232,7 @@ pub(super) fn status_reason(job: &Job, id: JobRef, status: JobStatus) -> Option<
     if let Some(ended) = job.children.never_ran(child) {
         return Some(ended.reason.to_string());
     }
-    match job.children.get(child) {
+    match &*job.children.get(child) {
         Child::Settled { .. } if id.child.is_none() => None,
         Child::Untried if job.children.is_carried(child) => {
             job.rerun_of.map(|of| format!("SUCCEEDED in job {of}, of which this is a rerun"))
@@ -250,7 +250,8 @@ fn attempt_reason(attempt: &Attempt) -> String {
 /// Attempts that ended, oldest first.
 fn attempts(state: &State, id: JobRef, job: &Job, child: u32) -> Vec<AttemptDetail> {
     let past = job.children.past(child);
-    let last = match job.children.get(child) {
+    let record = job.children.get(child);
+    let last = match &*record {
         Child::Ended { last, .. } | Child::Settled { last, .. } => Some(last),
         Child::Untried
         | Child::Retrying { .. }
@@ -313,7 +314,7 @@ fn outcome(
     job: &Job,
     last: Option<&AttemptDetail>,
 ) -> AttemptContainerDetail {
-    match job.children.get(job.child_of(id)) {
+    match &*job.children.get(job.child_of(id)) {
         _ if job.array_size.is_some() && id.child.is_none() => AttemptContainerDetail::default(),
         Child::Running { lease, attempt, .. } => AttemptContainerDetail {
             container_instance_arn: Some(arn::agent(&state.leases[lease].agent)),
@@ -392,7 +393,7 @@ pub(super) fn summary(state: &State, id: JobRef, job: &Job) -> JobSummary {
     let child = job.child_of(id);
     let status = status(job, id);
     let (started_at, stopped_at) = times(job, id);
-    let container = match job.children.get(child) {
+    let container = match &*job.children.get(child) {
         Child::Ended { last, .. } | Child::Settled { last, .. } if !is_parent => {
             Some(ContainerSummary {
                 exit_code: last.exit_code,

@@ -70,13 +70,15 @@ impl Children {
     /// One of them.
     pub fn piece(&self, number: u32) -> Piece {
         let range = number * PIECE..((number + 1).saturating_mul(PIECE)).min(self.size);
-        let record = |child| (child, self.get(child).clone(), self.past(child).to_vec());
+        let mut records = Vec::new();
+        for (first, chunk) in self.chunks_in(&range) {
+            let numbered = (first..).zip(chunk.records().into_owned());
+            let tried = numbered.filter(|(_, record)| *record != Child::Untried);
+            records.extend(tried.map(|(child, record)| (child, record, self.past(child).to_vec())));
+        }
         let never_ran = self.never_ran.overlapping(&range);
         let clip = |r: &Range<u32>| r.start.max(range.start)..r.end.min(range.end);
-        Piece {
-            records: self.tried_in(&range).into_iter().map(record).collect(),
-            never_ran: never_ran.map(|(r, ended)| (clip(r), ended.clone())).collect(),
-        }
+        Piece { records, never_ran: never_ran.map(|(r, ended)| (clip(r), ended.clone())).collect() }
     }
 
     /// The piece of the history without which this child cannot be described.
@@ -101,12 +103,10 @@ impl Children {
         assert!(self.all_ended(), "only finished jobs are archived");
         let stored = self.needs_history();
         let mut failed: RangeSet<u32> = self.never_ran.iter().map(|(r, _)| r.clone()).collect();
-        for (child, record) in self.chunks.keys().flat_map(|index| self.chunk(*index)) {
-            if matches!(record, Child::Ended { succeeded: false, .. }) {
-                failed.insert(child..child + 1);
-            }
+        for (first, chunk) in self.chunks_in(&(0..self.size)) {
+            failed.extend(chunk.failures().into_iter().map(|at| first + at..first + at + 1));
         }
-        let single = (self.size == 1).then(|| self.get(0).clone());
+        let single = (self.size == 1).then(|| self.get(0).into_owned());
         (self.chunks, self.past) = Default::default();
         if self.size > 1 {
             self.never_ran = Seldom::default();

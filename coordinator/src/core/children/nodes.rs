@@ -26,7 +26,7 @@ impl Children {
 
     /// How the node's part in the present attempt ended; absent while it has not.
     pub fn settled(&self, node: u32) -> Option<NodeEnd> {
-        match self.get(node) {
+        match &*self.get(node) {
             Child::Settled { end, .. } => Some(*end),
             Child::Untried
             | Child::Retrying { .. }
@@ -65,7 +65,7 @@ impl Children {
         next: impl Fn(u32, u32, NodeEnd, Attempt) -> (Child, Option<Attempt>),
     ) {
         for node in 0..self.size {
-            let Child::Settled { attempt, charged, end, last } = self.get(node).clone() else {
+            let Child::Settled { attempt, charged, end, last } = self.get(node).into_owned() else {
                 continue;
             };
             let from = self.status(node);
@@ -92,7 +92,7 @@ impl Children {
 
     /// Gives the status reason of a settled node's attempt.
     pub(in crate::core) fn set_settled_reason(&mut self, node: u32, reason: &Arc<str>) {
-        if let Child::Settled { attempt, charged, end, mut last } = self.get(node).clone() {
+        if let Child::Settled { attempt, charged, end, mut last } = self.get(node).into_owned() {
             last.status_reason = Some(reason.clone());
             self.put(node, Child::Settled { attempt, charged, end, last });
         }
@@ -100,7 +100,7 @@ impl Children {
 
     /// A leased node's lease gets another number.
     pub(in crate::core) fn renew(&mut self, node: u32, lease: LeaseId) {
-        let mut record = self.get(node).clone();
+        let mut record = self.get(node).into_owned();
         if let Child::Starting { lease: old, .. } | Child::Running { lease: old, .. } = &mut record
         {
             *old = lease;

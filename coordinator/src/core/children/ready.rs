@@ -54,7 +54,7 @@ impl Children {
     }
 
     fn next_attempt(&self, child: u32) -> u32 {
-        match self.get(child) {
+        match &*self.get(child) {
             Child::Retrying { attempt, .. } => *attempt,
             Child::Untried
             | Child::Starting { .. }

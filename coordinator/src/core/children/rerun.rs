@@ -6,6 +6,7 @@ use std::ops::Range;
 use rangemap::RangeSet;
 use windrow_common::api::jobs::JobStatus;
 
+use super::chunk::Chunk;
 use super::{Child, Children, Ranges};
 
 impl Children {
@@ -50,11 +51,10 @@ impl Children {
     pub(in crate::core) fn reopen(&mut self, ranges: &[Range<u32>]) {
         let waits = if self.admitted { JobStatus::Pending } else { JobStatus::Submitted };
         for range in ranges {
-            for child in self.tried_in(range) {
-                let Child::Ended { succeeded: false, attempt, last } = self.get(child) else {
+            for child in self.failures_in(range) {
+                let Child::Ended { attempt, last, .. } = self.get(child).into_owned() else {
                     continue;
                 };
-                let (attempt, last) = (*attempt, last.clone());
                 self.past.entry(child).or_default().push(last);
                 self.attempts_before.insert(child, attempt);
                 let (attempt, charged, not_before) = (attempt + 1, 0, None);
@@ -71,6 +71,14 @@ impl Children {
                 }
             }
         }
+    }
+
+    /// Those of `range` that ran and FAILED.
+    fn failures_in(&self, range: &Range<u32>) -> Vec<u32> {
+        let numbered = |(first, chunk): (u32, &Chunk)| {
+            chunk.failures().into_iter().map(move |place| first + place)
+        };
+        self.chunks_in(range).flat_map(numbered).filter(|child| range.contains(child)).collect()
     }
 
     /// Those of `range` that ran before and wait again may run again.

@@ -202,3 +202,44 @@ fn a_new_job_carries_over_what_has_succeeded() {
     again.carry(&children);
     assert_eq!(again.count(JobStatus::Succeeded), 3);
 }
+
+#[test]
+fn packed_records_are_found_and_opened_like_others() {
+    let mut children = Children::new(600);
+    children.admit();
+    children.release(std::slice::from_ref(&(0..600)));
+    children.lease(0..300, LeaseId(1));
+    for child in (0..256).rev().chain(260..290) {
+        children.end(child, attempt(0), child % 100 != 7);
+    }
+    counts_hold(&children);
+    assert!(matches!(children.chunks[&0], Chunk::Packed(_)));
+    assert!(matches!(children.chunks[&1], Chunk::Open { .. }));
+    let all = 0..600;
+    assert_eq!(children.failed_in(&all), vec![7..8, 107..108, 207..208]);
+    assert_eq!(children.with_status(JobStatus::Succeeded, 200).0, vec![200..207, 208..256]);
+    assert_eq!(children.idle_in(std::slice::from_ref(&all)), vec![300..600]);
+    assert_eq!(children.leased_in(std::slice::from_ref(&all)).len(), 14);
+    assert!(children.pending_in(std::slice::from_ref(&all)).is_empty());
+    let Child::Ended { last, .. } = children.get(9).into_owned() else { panic!("it has ended") };
+    assert_eq!(last, attempt(0));
+    assert_eq!(children.piece(0).records.len(), 300);
+    children.reopen(std::slice::from_ref(&(0..110)));
+    counts_hold(&children);
+    assert_eq!(children.pending_in(std::slice::from_ref(&all)), vec![7..8, 107..108]);
+    children.release(&[7..8, 107..108]);
+    children.lease(7..8, LeaseId(2));
+    children.end(7, attempt(0), true);
+    assert!(matches!(children.chunks[&0], Chunk::Open { .. }), "one of them waits");
+    children.lease(107..108, LeaseId(3));
+    children.end(107, attempt(0), true);
+    assert!(matches!(children.chunks[&0], Chunk::Packed(_)));
+    for child in (256..260).chain(290..300) {
+        children.end(child, attempt(0), true);
+    }
+    let ended = NeverRan { reason: "no more".into(), at: Timestamp(9) };
+    children.fail_idle(std::slice::from_ref(&all), &ended);
+    counts_hold(&children);
+    children.archive();
+    assert_eq!(children.failed_in(&all), vec![207..208, 300..600]);
+}

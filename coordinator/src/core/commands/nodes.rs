@@ -123,7 +123,8 @@ fn never_started(state: &State, id: LeaseId, node: u32, now: Timestamp) -> Event
 /// Every node is settled: what follows for the job.
 fn ended(state: &State, limits: &Limits, id: JobId, job: &Job, now: Timestamp) -> Event {
     let main = job.main_child();
-    let Child::Settled { attempt, charged, end, last } = job.children.get(main) else {
+    let record = job.children.get(main);
+    let Child::Settled { attempt, charged, end, last } = &*record else {
         unreachable!("a node that is not leased while an attempt lasts is settled");
     };
     let retry = &state.specs[&job.spec].spec.retry;
@@ -171,7 +172,7 @@ fn ended(state: &State, limits: &Limits, id: JobId, job: &Job, now: Timestamp) -
 
 /// The status reason of the first node whose part in the attempt ended like this.
 fn reason_of(job: &Job, how: NodeEnd) -> Option<Arc<str>> {
-    (0..job.children.size()).find_map(|node| match job.children.get(node) {
+    (0..job.children.size()).find_map(|node| match &*job.children.get(node) {
         Child::Settled { end, last, .. } if *end == how => last.status_reason.clone(),
         Child::Settled { .. }
         | Child::Untried

@@ -76,7 +76,7 @@ impl Found {
             return;
         }
         let next = given_up.attempt + 1;
-        match job.children.get(child) {
+        match &*job.children.get(child) {
             Child::Retrying { attempt, .. } if *attempt == next => {
                 let waiting = self.waiting.entry(id).or_default();
                 let needs = &state.specs[&job.spec].spec.consumables;
