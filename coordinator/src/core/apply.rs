@@ -261,6 +261,7 @@ fn submit(state: &mut State, id: JobId, submitted: &Submitted) {
         rerun_of: submitted.rerun_of,
         released_at: None,
         was_shelved: false,
+        standing: None,
     };
     if let Some(queue) = state.queues.get_mut(&job.queue) {
         queue.active_jobs += 1;
@@ -272,7 +273,8 @@ fn submit(state: &mut State, id: JobId, submitted: &Submitted) {
     state.index.changed.push(Changed { job: id, children: carried, whole, blocked: None });
     let mut index = std::mem::take(&mut state.index);
     index.wait_for(id, &submitted.depends_on);
-    index.listing.enter(id, &state.jobs[&id], JobStatus::Submitted);
+    index.orders.enter(id, &state.jobs[&id]);
+    index.listing.enter(&state.jobs[&id], JobStatus::Submitted);
     index.consume(state, id);
     index.finished.enter(id, &state.jobs[&id]);
     index.quota.enter(id, &state.jobs[&id]);
@@ -328,7 +330,7 @@ fn change(state: &mut State, id: JobId, with: impl FnOnce(&mut Children)) {
     state.index.unended.recount(counted, Unended::of(&job.children));
     let (after, waits) = (job.status(), job.children.waits());
     if before != after {
-        state.index.listing.move_job(id, job, before, after);
+        state.index.listing.move_job(job, before, after);
     }
     if before.is_terminal()
         && !after.is_terminal()
@@ -346,9 +348,7 @@ fn change(state: &mut State, id: JobId, with: impl FnOnce(&mut Children)) {
         (true, false) => state.index.wait_no_more(id, &job.depends_on),
         (true, true) | (false, false) => {}
     }
-    let mut index = std::mem::take(&mut state.index);
-    index.place_job(state, id);
-    state.index = index;
+    state.index.place_job(&state.specs, id, job);
     blocked::look_after(state, id);
 }
 

@@ -70,7 +70,7 @@ pub(super) fn unblock(state: &mut State, line: &Line) {
 
 /// A job that has changed blocks nothing unless it is ready.
 pub(super) fn look_after(state: &mut State, id: JobId) {
-    if state.blocked.is_empty() || state.index.ready.rank(id).is_some() {
+    if state.blocked.is_empty() || state.rank(id).is_some() {
         return;
     }
     let job = &state.jobs[&id];

@@ -3,6 +3,7 @@
 
 mod agents;
 mod holders;
+mod orders;
 mod ready;
 mod sorted;
 mod unended;
@@ -20,7 +21,8 @@ use windrow_common::wire::lease::SpecDigest;
 
 pub use agents::{Agents, Group, Kind};
 pub use holders::Holders;
-pub use ready::{Rank, Ready, Share, Shares};
+pub use orders::Orders;
+pub use ready::{Rank, Ready, Share, Shares, Standing};
 pub use sorted::Sorted;
 pub use unended::Unended;
 
@@ -31,7 +33,7 @@ use super::deadlines::{Deadlines, Due};
 use super::finished::Finished;
 use super::listing::Listing;
 use super::quota;
-use super::state::{Agent, Dependency, Job, JobSpec, State};
+use super::state::{Agent, Dependency, Job, JobSpec, Spec, State};
 
 /// What a child asks of an agent. Ready jobs of one share with equal shapes start or do not start
 /// together: whatever can keep one from starting where another may belongs in here, or makes the
@@ -57,8 +59,8 @@ pub struct Shape {
 
 impl Shape {
     /// What a job asks for.
-    pub fn of_job(state: &State, job: &Job) -> Self {
-        let shape = |spec| Self::of(&state.specs[spec].spec);
+    pub fn of_job(specs: &BTreeMap<SpecDigest, Spec>, job: &Job) -> Self {
+        let shape = |spec| Self::of(&specs[spec].spec);
         let groups = job.nodes.iter().flat_map(|nodes| &nodes.groups);
         let nodes = groups.map(|g| (g.nodes.end - g.nodes.start, shape(&g.spec))).collect();
         Self { nodes, ..shape(&job.spec) }
@@ -95,6 +97,8 @@ pub struct Index {
     /// Changes of status since they were last taken out, oldest first, for events. Taken out after
     /// each event is applied, as what is told of a change is read from the state right after it.
     pub changed: Vec<Changed>,
+    /// Jobs by the order of their submission.
+    pub orders: Orders,
     /// Jobs by queue and status, name and definition.
     pub listing: Listing,
     /// What is due by time alone.
@@ -118,17 +122,23 @@ pub struct Changed {
 }
 
 impl Index {
-    pub(super) fn rebuild(state: &State) -> Self {
+    pub(super) fn rebuild(state: &mut State) -> Self {
         let mut index = Self::default();
+        for (id, job) in &state.jobs {
+            index.orders.enter(*id, job);
+        }
+        for (id, job) in &mut state.jobs {
+            job.standing = None;
+            index.place_job(&state.specs, *id, job);
+        }
         for (id, job) in &state.jobs {
             if job.children.waits() {
                 index.wait_for(*id, &job.depends_on);
             }
             index.consume(state, *id);
-            index.place_job(state, *id);
             index.quota.enter(*id, job);
             if !job.was_shelved {
-                index.listing.enter(*id, job, job.status());
+                index.listing.enter(job, job.status());
             }
             index.finished.enter(*id, job);
             index.unended.recount(Default::default(), Unended::of(&job.children));
@@ -211,21 +221,26 @@ impl Index {
         if !job.was_shelved {
             self.listing.leave(job);
         }
+        self.orders.leave(job);
         self.finished.forget(id, job)
     }
 
-    /// Enters a finished job that was on the shelf.
+    /// Enters a finished job that was on the shelf: none of its children may be leased.
     pub(super) fn load(&mut self, state: &State, id: JobId) {
+        self.orders.enter(id, &state.jobs[&id]);
         self.consume(state, id);
-        self.place_job(state, id);
         self.finished.enter(id, &state.jobs[&id]);
     }
 
     /// Puts the job where its readiness belongs.
-    pub(super) fn place_job(&mut self, state: &State, id: JobId) {
-        let job = &state.jobs[&id];
+    pub(super) fn place_job(
+        &mut self,
+        specs: &BTreeMap<SpecDigest, Spec>,
+        id: JobId,
+        job: &mut Job,
+    ) {
         self.deadlines.set(Due::BackOff(id), job.children.next_back_off_end());
-        self.ready.put(id, job, || Shape::of_job(state, job));
+        self.ready.put(&self.orders, job, |job| Shape::of_job(specs, job));
     }
 
     /// Counts children leased to an agent up or down.

@@ -61,7 +61,7 @@ fn keys_lead_to_known_jobs(state: &State) -> Result<(), String> {
 /// INV-20: what blocks a queue or share is one of its ready jobs.
 fn blocked_heads_are_ready(state: &State) -> Result<(), String> {
     for ((queue, share), blocked) in &state.blocked {
-        let is_ready = state.index.ready.rank(blocked.job).is_some();
+        let is_ready = state.rank(blocked.job).is_some();
         let is_there = state.jobs.get(&blocked.job);
         if !is_ready || is_there.is_none_or(|job| job.queue != *queue || job.share != *share) {
             return Err(format!("INV-20: {} is said to block queue {queue}", blocked.job));
@@ -73,7 +73,7 @@ fn blocked_heads_are_ready(state: &State) -> Result<(), String> {
 /// INV-21: an agent is kept for a job of the queue that is ready, and can be.
 fn agents_are_kept_for_ready_jobs(state: &State) -> Result<(), String> {
     for (queue, kept) in &state.reservations {
-        let is_ready = state.index.ready.rank(kept.job).is_some();
+        let is_ready = state.rank(kept.job).is_some();
         let is_of_queue = state.jobs.get(&kept.job).is_some_and(|job| job.queue == *queue);
         let agent = state.agents.get(&kept.agent);
         if !is_ready || !is_of_queue || agent.is_none_or(|agent| !agent.takes_work()) {

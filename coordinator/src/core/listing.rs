@@ -2,28 +2,22 @@
 //! never walks over all jobs. Kept by [`super::apply`] and rebuilt after a snapshot.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
-use std::ops::Bound;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::ops::{Bound, Range};
 
+use rangemap::RangeSet;
 use windrow_common::api::jobs::JobStatus;
-use windrow_common::ids::{JobId, Name};
-use windrow_common::time::Timestamp;
+use windrow_common::ids::Name;
 
 use super::state::Job;
-
-/// A job's time in a list: when it was created, and its order of submission among those of the same
-/// millisecond.
-pub type Placed = (Timestamp, u64);
 
 /// A job's row in a list.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Row {
     /// Lists by name or definition go by this first.
     pub group: Option<Name>,
-    /// When.
-    pub placed: Placed,
-    /// Which job.
-    pub job: JobId,
+    /// Its place among all jobs ever submitted: [`super::index::Orders`] knows which job that is.
+    pub order: u64,
 }
 
 /// Rows in the order of their list.
@@ -69,74 +63,81 @@ pub struct Listing {
     queues: BTreeMap<Name, Listed>,
 }
 
-/// Jobs of one queue.
+/// Jobs of one queue, by their places among all jobs ever submitted.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Listed {
-    by_status: BTreeMap<JobStatus, BTreeMap<Placed, JobId>>,
+    by_status: BTreeMap<JobStatus, Placed>,
     /// By [`folded`] name, then newest first.
-    by_name: BTreeMap<(Name, Reverse<Placed>), JobId>,
-    /// By name of the definition, then newest first.
-    by_definition: BTreeMap<(Name, Reverse<Placed>), JobId>,
+    by_name: BTreeSet<(Name, Reverse<u64>)>,
+    by_definition: BTreeMap<Name, RangeSet<u64>>,
+}
+
+/// Jobs with one status.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Placed {
+    orders: RangeSet<u64>,
+    count: u64,
 }
 
 impl Listing {
     /// Enters a job in this status.
-    pub(super) fn enter(&mut self, id: JobId, job: &Job, status: JobStatus) {
-        let placed = placed(job);
+    pub(super) fn enter(&mut self, job: &Job, status: JobStatus) {
         let listed = self.queues.entry(job.queue.clone()).or_default();
-        listed.by_status.entry(status).or_default().insert(placed, id);
-        listed.by_name.insert((folded(&job.name), Reverse(placed)), id);
-        listed.by_definition.insert((job.definition.0.clone(), Reverse(placed)), id);
+        listed.put(status, job.order);
+        listed.by_name.insert((folded(&job.name), Reverse(job.order)));
+        let of_definition = listed.by_definition.entry(job.definition.0.clone()).or_default();
+        of_definition.insert(job.order..job.order + 1);
     }
 
     /// A job's status is another one.
-    pub(super) fn move_job(&mut self, id: JobId, job: &Job, from: JobStatus, to: JobStatus) {
-        let placed = placed(job);
+    pub(super) fn move_job(&mut self, job: &Job, from: JobStatus, to: JobStatus) {
         let listed = self.queues.entry(job.queue.clone()).or_default();
-        listed.take(from, placed);
-        listed.by_status.entry(to).or_default().insert(placed, id);
+        listed.take(from, job.order);
+        listed.put(to, job.order);
     }
 
     /// Removes a job.
     pub(super) fn leave(&mut self, job: &Job) {
-        let placed = placed(job);
         let Some(listed) = self.queues.get_mut(&job.queue) else { return };
-        listed.take(job.status(), placed);
-        listed.by_name.remove(&(folded(&job.name), Reverse(placed)));
-        listed.by_definition.remove(&(job.definition.0.clone(), Reverse(placed)));
+        listed.take(job.status(), job.order);
+        listed.by_name.remove(&(folded(&job.name), Reverse(job.order)));
+        if let Some(of_definition) = listed.by_definition.get_mut(&job.definition.0) {
+            of_definition.remove(job.order..job.order + 1);
+            if of_definition.is_empty() {
+                listed.by_definition.remove(&job.definition.0);
+            }
+        }
         if listed.by_name.is_empty() {
             self.queues.remove(&job.queue);
         }
     }
 
     /// How many jobs of the queue have this status.
-    pub fn count(&self, queue: &Name, status: JobStatus) -> usize {
+    pub fn count(&self, queue: &Name, status: JobStatus) -> u64 {
         let listed = self.queues.get(queue).and_then(|listed| listed.by_status.get(&status));
-        listed.map_or(0, BTreeMap::len)
+        listed.map_or(0, |placed| placed.count)
     }
 
-    /// Jobs of a queue (or all) in these statuses, created within the bounds, newest first or oldest
-    /// first.
+    /// Jobs of a queue (or all) in these statuses whose place is in a range that is not empty, newest first or
+    /// oldest first.
     pub fn by_status<'a>(
         &'a self,
         queue: Option<&Name>,
         statuses: &[JobStatus],
-        bounds: (Bound<Placed>, Bound<Placed>),
+        within: Range<u64>,
         oldest_first: bool,
     ) -> Rows<'a> {
-        if !is_possible(bounds) {
-            return Box::new(std::iter::empty());
-        }
         let tables = self
             .of(queue)
-            .flat_map(|listed| statuses.iter().filter_map(|status| listed.by_status.get(status)));
-        let row =
-            |(placed, job): (&Placed, &JobId)| Row { group: None, placed: *placed, job: *job };
+            .flat_map(|listed| statuses.iter().filter_map(|status| listed.by_status.get(status)))
+            .map(|placed| &placed.orders);
+        let row = |order| Row { group: None, order };
         if oldest_first {
-            merge(tables.map(|t| t.range(bounds).map(row)).collect(), |row: &Row| row.placed)
+            let rows = tables.map(|orders| oldest(orders, within.clone()).map(row));
+            merge(rows.collect(), |row: &Row| row.order)
         } else {
-            let newest = tables.map(|t| t.range(bounds).rev().map(row)).collect();
-            merge(newest, |row: &Row| Reverse(row.placed))
+            let rows = tables.map(|orders| newest(orders, within.clone()).map(row));
+            merge(rows.collect(), |row: &Row| Reverse(row.order))
         }
     }
 
@@ -146,13 +147,25 @@ impl Listing {
         &'a self,
         queue: Option<&Name>,
         pattern: &Pattern,
-        after: Option<&(Name, Placed)>,
+        after: Option<&(Name, u64)>,
     ) -> Rows<'a> {
         let pattern = match pattern {
             Pattern::Exact(text) => Pattern::Exact(text.to_ascii_lowercase()),
             Pattern::Prefix(text) => Pattern::Prefix(text.to_ascii_lowercase()),
         };
-        grouped(self.of(queue).map(|listed| &listed.by_name), &pattern, after)
+        let start = match after {
+            Some((name, order)) => Bound::Excluded((name.clone(), Reverse(*order))),
+            None => first_name(&pattern)
+                .map_or(Bound::Unbounded, |name| Bound::Included((name, Reverse(u64::MAX)))),
+        };
+        let rows = self.of(queue).map(|listed| {
+            let pattern = pattern.clone();
+            let names = listed.by_name.range((start.clone(), Bound::Unbounded));
+            names
+                .take_while(move |(name, _)| pattern.matches(name.as_str()))
+                .map(|(name, order)| Row { group: Some(name.clone()), order: order.0 })
+        });
+        merge(rows.collect(), group_key)
     }
 
     /// Jobs of a queue (or all) of such definitions, after `after`: by definition, then newest first.
@@ -160,9 +173,21 @@ impl Listing {
         &'a self,
         queue: Option<&Name>,
         pattern: &Pattern,
-        after: Option<&(Name, Placed)>,
+        after: Option<&(Name, u64)>,
     ) -> Rows<'a> {
-        grouped(self.of(queue).map(|listed| &listed.by_definition), pattern, after)
+        let first = after.map(|(name, _)| name.clone()).or_else(|| first_name(pattern));
+        let start = first.map_or(Bound::Unbounded, Bound::Included);
+        let rows = self.of(queue).map(|listed| {
+            let (pattern, after) = (pattern.clone(), after.cloned());
+            let names = listed.by_definition.range((start.clone(), Bound::Unbounded));
+            let names = names.take_while(move |(name, _)| pattern.matches(name.as_str()));
+            names.flat_map(move |(name, orders)| {
+                let upto = after.as_ref().filter(|(last, _)| last == name);
+                let within = 0..upto.map_or(u64::MAX, |(_, order)| *order);
+                newest(orders, within).map(|order| Row { group: Some(name.clone()), order })
+            })
+        });
+        merge(rows.collect(), group_key)
     }
 
     /// The tables of one queue, or all.
@@ -176,19 +201,43 @@ impl Listing {
 }
 
 impl Listed {
-    fn take(&mut self, status: JobStatus, placed: Placed) {
-        if let Some(jobs) = self.by_status.get_mut(&status) {
-            jobs.remove(&placed);
-            if jobs.is_empty() {
+    fn put(&mut self, status: JobStatus, order: u64) {
+        let placed = self.by_status.entry(status).or_default();
+        placed.orders.insert(order..order + 1);
+        placed.count += 1;
+    }
+
+    fn take(&mut self, status: JobStatus, order: u64) {
+        if let Some(placed) = self.by_status.get_mut(&status) {
+            placed.orders.remove(order..order + 1);
+            placed.count -= 1;
+            if placed.count == 0 {
                 self.by_status.remove(&status);
             }
         }
     }
 }
 
-/// The job's time in lists.
-fn placed(job: &Job) -> Placed {
-    (job.created_at, job.order)
+/// Places within a range, the highest first.
+fn newest(orders: &RangeSet<u64>, within: Range<u64>) -> impl Iterator<Item = u64> {
+    parts(orders, within).rev().flat_map(Iterator::rev)
+}
+
+/// Places within a range, the lowest first.
+fn oldest(orders: &RangeSet<u64>, within: Range<u64>) -> impl Iterator<Item = u64> {
+    parts(orders, within).flatten()
+}
+
+fn parts(
+    orders: &RangeSet<u64>,
+    within: Range<u64>,
+) -> impl DoubleEndedIterator<Item = Range<u64>> {
+    let within = if within.is_empty() { None } else { Some(within) };
+    let clip = |within: Range<u64>| {
+        let parts = orders.overlapping(within.clone());
+        parts.map(move |part| part.start.max(within.start)..part.end.min(within.end))
+    };
+    within.into_iter().flat_map(clip)
 }
 
 /// The name as lists by name compare it: in lower case.
@@ -200,41 +249,13 @@ fn folded(name: &Name) -> Name {
     }
 }
 
-/// Whether a range between these bounds may be asked for: `BTreeMap` panics at others.
-fn is_possible(bounds: (Bound<Placed>, Bound<Placed>)) -> bool {
-    match bounds {
-        (Bound::Unbounded, _) | (_, Bound::Unbounded) => true,
-        (Bound::Included(low), Bound::Included(high)) => low <= high,
-        (
-            Bound::Included(low) | Bound::Excluded(low),
-            Bound::Included(high) | Bound::Excluded(high),
-        ) => low < high,
-    }
+/// The first name that can match; none: any, as no name is empty.
+fn first_name(pattern: &Pattern) -> Option<Name> {
+    pattern.start().parse().ok()
 }
 
-fn grouped<'a>(
-    tables: impl Iterator<Item = &'a BTreeMap<(Name, Reverse<Placed>), JobId>>,
-    pattern: &Pattern,
-    after: Option<&(Name, Placed)>,
-) -> Rows<'a> {
-    let first = |name: Name| Bound::Included((name, Reverse((Timestamp(u64::MAX), u64::MAX))));
-    let start = match after {
-        Some((name, placed)) => Bound::Excluded((name.clone(), Reverse(*placed))),
-        // No name is empty: an empty prefix starts with the first one.
-        None => pattern.start().parse().map_or(Bound::Unbounded, first),
-    };
-    let rows = tables.map(|table| {
-        let pattern = pattern.clone();
-        table
-            .range((start.clone(), Bound::Unbounded))
-            .take_while(move |((name, _), _)| pattern.matches(name.as_str()))
-            .map(|((name, placed), job)| Row {
-                group: Some(name.clone()),
-                placed: placed.0,
-                job: *job,
-            })
-    });
-    merge(rows.collect(), |row: &Row| (row.group.clone(), Reverse(row.placed)))
+fn group_key(row: &Row) -> (Option<Name>, Reverse<u64>) {
+    (row.group.clone(), Reverse(row.order))
 }
 
 /// Merges sources that are each in the order of `key`.
@@ -265,14 +286,5 @@ mod tests {
         assert!(Pattern::parse("a*").matches("ab"));
         assert!(!Pattern::parse("a").matches("ab"));
         assert!(Pattern::parse("*").matches("x"));
-    }
-
-    #[test]
-    fn impossible_bounds_are_known() {
-        let at = |t| (Timestamp(t), 0);
-        assert!(!is_possible((Bound::Excluded(at(1)), Bound::Excluded(at(1)))));
-        assert!(!is_possible((Bound::Included(at(2)), Bound::Included(at(1)))));
-        assert!(is_possible((Bound::Included(at(1)), Bound::Included(at(1)))));
-        assert!(is_possible((Bound::Excluded(at(1)), Bound::Unbounded)));
     }
 }

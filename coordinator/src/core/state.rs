@@ -30,7 +30,7 @@ use super::blocked::{Blocked, Line};
 use super::children::{Child, Children, Ranges};
 use super::consumables::{Consumable, Needs};
 use super::disconnect::{Disconnect, GivenUp};
-use super::index::Index;
+use super::index::{Index, Standing};
 use super::policies::Policy;
 use super::quota::{JobQuota, Preemption, QuotaShare};
 use super::retry::Retry;
@@ -273,6 +273,9 @@ pub struct Job {
     /// It has been on the shelf before: lists have it from there.
     #[serde(default)]
     pub was_shelved: bool,
+    /// Where it stands among the ready jobs of its shape. Derived, like [`State::index`].
+    #[serde(skip)]
+    pub standing: Option<Standing>,
 }
 
 impl Job {

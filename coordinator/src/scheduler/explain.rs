@@ -256,7 +256,7 @@ impl<'a> Look<'a> {
     fn ready(&self, id: JobId) -> Why {
         let job = &self.state.jobs[&id];
         if let Some(limit) = job.max_parallel
-            && self.state.index.ready.rank(id).is_none()
+            && self.state.rank(id).is_none()
         {
             return Why::MaxParallel(limit);
         }
@@ -395,12 +395,11 @@ impl<'a> Look<'a> {
 
 /// What the job's children, or its nodes together, ask for.
 fn shape(state: &State, id: JobId) -> Shape {
-    Shape::of_job(state, &state.jobs[&id])
+    Shape::of_job(&state.specs, &state.jobs[&id])
 }
 
 /// The first job of each shape of a queue.
 fn heads<'a>(state: &'a State, queue: &Name) -> impl Iterator<Item = (JobId, &'a Shape)> {
     let shares = state.index.ready.shares(queue).into_iter().flat_map(|shares| shares.values());
-    let shapes = shares.flat_map(|share| share.shapes());
-    shapes.filter_map(|(shape, ranks)| Some((ranks.first()?.job, shape)))
+    shares.flat_map(|share| share.heads()).map(|(rank, shape)| (rank.job, shape))
 }

@@ -57,7 +57,7 @@ pub fn held_behind(state: &State, id: JobId) -> Option<Hold> {
     if needs.is_empty() && job.quota.is_none() {
         return None;
     }
-    let own = state.index.ready.rank(id)?;
+    let own = state.rank(id)?;
     let share = state.index.ready.share(&job.queue, job.share.as_ref())?;
     let mut from = Bound::Unbounded;
     let mut is_first = true;
@@ -114,7 +114,7 @@ fn after_exchanges<'a>(
     books: &Books<'a>,
 ) -> Option<Books<'a>> {
     let is_for_other = |by: &JobId| {
-        let is_ready = state.index.ready.rank(*by).is_some();
+        let is_ready = state.rank(*by).is_some();
         let of_queue = state.jobs.get(by).is_some_and(|other| other.queue == job.queue);
         is_ready && of_queue && !goes_before(state, id, *by)
     };

@@ -43,7 +43,7 @@ pub struct Reservation {
 pub fn standing(state: &State) -> BTreeMap<Name, Reservation> {
     let stands = |kept: &Reservation| {
         let agent = state.agents.get(&kept.agent);
-        state.index.ready.rank(kept.job).is_some() && agent.is_some_and(Agent::takes_work)
+        state.rank(kept.job).is_some() && agent.is_some_and(Agent::takes_work)
     };
     let standing = state.reservations.iter().filter(|(_, kept)| stands(kept));
     standing.map(|(queue, kept)| (queue.clone(), kept.clone())).collect()
@@ -153,7 +153,7 @@ pub(super) fn goes_before(state: &State, job: JobId, other: JobId) -> bool {
     }
     let jobs = state.jobs.get(&job).zip(state.jobs.get(&other));
     let same_share = jobs.is_some_and(|(a, b)| a.queue == b.queue && a.share == b.share);
-    let ranks = state.index.ready.rank(job).zip(state.index.ready.rank(other));
+    let ranks = state.rank(job).zip(state.rank(other));
     same_share && ranks.is_some_and(|(rank, other)| rank < other)
 }
 

@@ -9,22 +9,21 @@ use windrow_common::time::Timestamp;
 
 use super::shares::{charge, score};
 use crate::core::State;
-use crate::core::index::{Rank, Share};
+use crate::core::index::{Orders, Rank, Share};
 
 /// The ready jobs of a share in the order in which they go. Costs the logarithm of the number of
 /// shapes for each job taken from it.
-pub fn in_share(share: &Share) -> impl Iterator<Item = Rank> + '_ {
+pub fn in_share<'a>(orders: &'a Orders, share: &'a Share) -> impl Iterator<Item = Rank> + 'a {
     let mut next = BTreeMap::new();
-    for (_, ranks) in share.shapes() {
-        let mut ranks = ranks.iter();
-        if let Some(first) = ranks.next() {
-            next.insert(*first, ranks);
-        }
+    for (first, ranks) in share.shapes() {
+        let mut ranks = ranks.iter(orders);
+        ranks.next();
+        next.insert(first, ranks);
     }
     iter::from_fn(move || {
         let (first, mut rest) = next.pop_first()?;
         if let Some(second) = rest.next() {
-            next.insert(*second, rest);
+            next.insert(second, rest);
         }
         Some(first)
     })
@@ -39,7 +38,7 @@ pub fn dispatch_order<'a>(
 ) -> impl Iterator<Item = JobId> + 'a {
     let mut turns = BTreeMap::new();
     for (name, share) in state.index.ready.shares(queue).into_iter().flatten() {
-        let mut jobs = in_share(share);
+        let mut jobs = in_share(&state.index.orders, share);
         if let Some(first) = jobs.next() {
             let score = score(state, queue, name.as_ref(), first.job, now);
             turns.insert((score, first, name), jobs);

@@ -2,7 +2,6 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::ops::Bound;
 
 use windrow_common::api::ApiError;
 use windrow_common::api::explain::{
@@ -195,15 +194,15 @@ impl<'a> Sums<'a> {
     /// one child.
     fn add_ready(&mut self, looks: usize) {
         for (share, ready) in self.state.index.ready.shares(self.queue).into_iter().flatten() {
-            for (_, ranks) in ready.shapes() {
-                let Some(first) = ranks.first() else { continue };
+            for (first, ranks) in ready.shapes() {
                 let head = &self.state.jobs[&first.job];
                 let example = representative(first.job.into(), head);
-                let jobs = ranks.iter().take(looks).map(|rank| &self.state.jobs[&rank.job]);
+                let orders = &self.state.index.orders;
+                let jobs = ranks.iter(orders).take(looks).map(|rank| &self.state.jobs[&rank.job]);
                 let seen: u64 = jobs.map(|job| u64::from(job.children.runnable_count())).sum();
-                let unseen = ranks.len().saturating_sub(looks) as u64;
+                let unseen = ranks.len().saturating_sub(looks as u64);
                 let code = self.look.why(example).code();
-                self.add(code, share.as_ref(), example, seen + unseen, ranks.len() as u64);
+                self.add(code, share.as_ref(), example, seen + unseen, ranks.len());
             }
         }
     }
@@ -211,14 +210,14 @@ impl<'a> Sums<'a> {
     /// What else has not ended: dependencies, back-off, limits of the job's own, agents. Counts the
     /// children by status on the way; gives how many jobs were not looked at.
     fn add_others(&mut self, looks: usize, children: &mut BTreeMap<JobStatus, u64>) -> u64 {
-        let everything = (Bound::Unbounded, Bound::Unbounded);
         let (listing, mut unseen) = (&self.state.index.listing, 0);
         for status in JobStatus::ALL.into_iter().filter(|status| !status.is_terminal()) {
-            let rows = listing.by_status(Some(self.queue), &[status], everything, true);
+            let rows = listing.by_status(Some(self.queue), &[status], 0..u64::MAX, true);
             for row in rows.take(looks) {
-                unseen += u64::from(!self.add_job(row.job, children));
+                let Some(job) = self.state.index.orders.job(row.order) else { continue };
+                unseen += u64::from(!self.add_job(job, children));
             }
-            unseen += listing.count(self.queue, status).saturating_sub(looks) as u64;
+            unseen += listing.count(self.queue, status).saturating_sub(looks as u64);
         }
         unseen
     }
@@ -240,7 +239,7 @@ impl<'a> Sums<'a> {
                     self.add(WaitCode::Backoff, None, part(child), count - ready, 1);
                 }
                 // Those of a job that is ready are counted already.
-                let is_ready = self.state.index.ready.rank(id).is_some();
+                let is_ready = self.state.rank(id).is_some();
                 count = if is_ready { 0 } else { ready };
             }
             if count == 0 {

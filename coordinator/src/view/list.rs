@@ -4,8 +4,6 @@
 
 mod shelf;
 
-use std::ops::Bound;
-
 use windrow_common::api::ApiError;
 use windrow_common::api::explain::WaitCode;
 use windrow_common::api::jobs::{JobStatus, JobSummary, KeyValuesPair, ListJobs, ListJobsResponse};
@@ -18,7 +16,7 @@ use super::{LOOKS_MAX, Page, bad_token, page_limit, shown, token};
 use crate::core::State;
 use crate::core::arn;
 use crate::core::find;
-use crate::core::listing::{Pattern, Placed, Row, Rows};
+use crate::core::listing::{Pattern, Row, Rows};
 use crate::core::state::Job;
 use crate::scheduler::explain::Look;
 
@@ -151,13 +149,6 @@ impl Filters {
         Ok(())
     }
 
-    /// Bounds of the time in lists, from the filters alone.
-    fn bounds(&self) -> (Bound<Placed>, Bound<Placed>) {
-        let after = self.after.map(|after| Bound::Excluded((Timestamp(after), u64::MAX)));
-        let before = self.before.map(|before| Bound::Excluded((Timestamp(before), 0)));
-        (after.unwrap_or(Bound::Unbounded), before.unwrap_or(Bound::Unbounded))
-    }
-
     fn matches(&self, job: &Job) -> bool {
         self.name.as_ref().is_none_or(|p| p.matches(&job.name.as_str().to_ascii_lowercase()))
             && self.definition.as_ref().is_none_or(|p| p.matches(job.definition.0.as_str()))
@@ -228,9 +219,11 @@ fn list_queue(
             page.next_token = last.as_ref().map(write_token);
             break;
         }
-        let job = &state.jobs[&row.job];
-        if filters.matches(job) {
-            page.rows.push(summary(state, JobRef::from(row.job), job));
+        let found = state.index.orders.job(row.order);
+        if let Some((id, job)) = found.and_then(|id| Some((id, state.jobs.get(&id)?)))
+            && filters.matches(job)
+        {
+            page.rows.push(summary(state, JobRef::from(id), job));
         }
         last = Some(row);
     }
@@ -255,14 +248,21 @@ fn rows<'a>(
     let listing = &state.index.listing;
     let oldest_first = is_oldest_first(request)?;
     let Some((pattern, is_name)) = by_group(filters) else {
-        let (mut low, mut high) = filters.bounds();
-        match after {
-            None => {}
-            Some((None, placed)) if oldest_first => low = Bound::Excluded(placed),
-            Some((None, placed)) => high = Bound::Excluded(placed),
+        let rest = match after {
+            None => 0..u64::MAX,
+            Some((None, order)) if oldest_first => order.saturating_add(1)..u64::MAX,
+            Some((None, order)) => 0..order,
             Some((Some(_), _)) => return Err(bad_token(given.unwrap_or_default())),
+        };
+        let mut spans = state.index.orders.created_within(filters.after, filters.before);
+        if !oldest_first {
+            spans.reverse();
         }
-        return Ok(listing.by_status(queue, &filters.statuses, (low, high), oldest_first));
+        let spans = spans.into_iter().map(move |s| s.start.max(rest.start)..s.end.min(rest.end));
+        let (queue, statuses) = (queue.cloned(), filters.statuses.clone());
+        return Ok(Box::new(spans.filter(|span| !span.is_empty()).flat_map(move |span| {
+            listing.by_status(queue.as_ref(), &statuses, span, oldest_first)
+        })));
     };
     if oldest_first {
         return Err(ApiError::invalid(
@@ -271,7 +271,7 @@ fn rows<'a>(
     }
     let after = match after {
         None => None,
-        Some((Some(group), placed)) => Some((group, placed)),
+        Some((Some(group), order)) => Some((group, order)),
         Some((None, _)) => return Err(bad_token(given.unwrap_or_default())),
     };
     Ok(match is_name {
@@ -286,19 +286,18 @@ fn by_group(filters: &Filters) -> Option<(&Pattern, bool)> {
     name.or_else(|| filters.definition.as_ref().map(|pattern| (pattern, false)))
 }
 
-/// The last row given, or looked at: `TIME.ORDER`, in lists by name `NAME.TIME.ORDER`.
+/// The last row given, or looked at: `ORDER`, in lists by name `NAME.ORDER`.
 fn write_token(row: &Row) -> String {
     let group = row.group.as_ref().map_or_else(String::new, |group| format!("{group}."));
-    format!("{group}{}.{}", row.placed.0.0, row.placed.1)
+    format!("{group}{}", row.order)
 }
 
-fn parse_token(token: &str) -> Option<(Option<Name>, Placed)> {
-    let (rest, order) = token.rsplit_once('.')?;
-    let (group, time) = match rest.rsplit_once('.') {
-        None => (None, rest),
-        Some((group, time)) => (Some(group.parse().ok()?), time),
+fn parse_token(token: &str) -> Option<(Option<Name>, u64)> {
+    let (group, order) = match token.rsplit_once('.') {
+        None => (None, token),
+        Some((group, order)) => (Some(group.parse().ok()?), order),
     };
-    Some((group, (Timestamp(time.parse().ok()?), order.parse().ok()?)))
+    Some((group, order.parse().ok()?))
 }
 
 fn list_children(

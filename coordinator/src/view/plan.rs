@@ -73,8 +73,7 @@ fn copy(state: &State, request: &SubmitJob, now: Timestamp) -> (State, bool) {
     let queues: Vec<&Name> = state.index.ready.queues().collect();
     for queue in &queues {
         let shares = state.index.ready.shares(queue).into_iter().flat_map(|s| s.values());
-        let heads = shares.flat_map(|share| share.shapes()).filter_map(|(_, ranks)| ranks.first());
-        jobs.extend(heads.map(|rank| rank.job));
+        jobs.extend(shares.flat_map(|share| share.heads()).map(|(rank, _)| rank.job));
     }
     let mut waiting = queues.iter().flat_map(|queue| dispatch_order(state, queue, now));
     jobs.extend(waiting.by_ref().take(JOBS_MAX));

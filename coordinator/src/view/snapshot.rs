@@ -91,7 +91,7 @@ impl<'a> Started<'a> {
         let mut shares: BTreeMap<Option<&Name>, Vec<(Place, Timestamp)>> = BTreeMap::new();
         for lease in state.leases.values() {
             let job = &state.jobs[&lease.job];
-            let has_left = job.queue == *queue && state.index.ready.rank(lease.job).is_none();
+            let has_left = job.queue == *queue && state.rank(lease.job).is_none();
             if let Some(at) = lease.granted_at.filter(|_| has_left) {
                 shares.entry(job.share.as_ref()).or_default().push((place(job), at));
             }
@@ -119,7 +119,7 @@ impl<'a> Started<'a> {
             (Some(Readiness::Retry | Readiness::First) | None, _) => job.released_at,
         };
         let ready = ready.unwrap_or(job.created_at);
-        if state.index.ready.rank(id).is_some_and(|rank| rank.readiness == Readiness::Retry) {
+        if state.rank(id).is_some_and(|rank| rank.readiness == Readiness::Retry) {
             return ready;
         }
         let starts = self.shares.get(&job.share.as_ref()).map_or(&[][..], Vec::as_slice);

@@ -163,7 +163,7 @@ fn what_a_list_cannot_do_is_refused() {
     assert!(refused(&w, of_array(oldest(ListJobs::default()))).contains("by their index"));
     assert!(refused(&w, oldest(filtered(&[("JOB_NAME", "x")]))).contains("grouped by name"));
     assert!(refused(&w, in_status("WAITING")).contains("not a job status"));
-    for bad in ["x", "1.2.3.4", "1", "a.1.2"] {
+    for bad in ["x", "1.2.3.4", "-1", "a.1.2"] {
         let request = ListJobs { next_token: Some(bad.into()), ..Default::default() };
         assert!(refused(&w, request).contains("nextToken"), "{bad}");
     }
@@ -196,22 +196,46 @@ fn children_are_listed_by_status_across_a_large_array() {
     assert_eq!(page(&w, &request).unwrap().0.len(), 0);
 }
 
-#[test]
-fn a_page_looks_at_a_bounded_number_of_jobs() {
-    let mut w = World::new();
-    w.job();
-    let submitted = w.log().iter().find_map(|event| {
+/// Submits so many jobs like the last one, each at its time.
+fn submit_at(w: &mut World, times: impl IntoIterator<Item = u64>) {
+    let submitted = w.log().iter().rev().find_map(|event| {
         let Event::JobSubmitted { submitted, .. } = event else { return None };
         Some((**submitted).clone())
     });
     let submitted = submitted.unwrap();
-    // Many that do not match between the first page's start and the one that does.
-    for number in 0..20_005u128 {
+    for (number, at) in (0u128..).zip(times) {
         let job = JobId::from_u128(1_000_000 + number);
-        let submitted = Box::new(Submitted { at: Timestamp(w.now.0 + 1), ..submitted.clone() });
+        let submitted = Box::new(Submitted { at: Timestamp(at), ..submitted.clone() });
         apply(&mut w.state, &Event::JobSubmitted { job, submitted });
     }
-    let before = (w.now.0 + 1).to_string();
+}
+
+#[test]
+fn jobs_are_found_by_time_also_when_the_clock_was_set_back() {
+    let mut w = World::new();
+    w.job();
+    let time = |number: u64| w.now.0 + if number < 700 { number } else { number - 500 };
+    let times: Vec<u64> = (0..1000).map(time).collect();
+    submit_at(&mut w, times.clone());
+    for (after, before) in [(0, 100), (150, 260), (199, 201), (500, 600), (690, 2000), (5, 5)] {
+        let (after, before) = (w.now.0 + after, w.now.0 + before);
+        let within = [
+            ("AFTER_CREATED_AT", &*after.to_string()),
+            ("BEFORE_CREATED_AT", &*before.to_string()),
+        ];
+        let expected = times.iter().filter(|at| **at > after && **at < before).count();
+        assert_eq!(ids(&w, filtered(&within), 100).len(), expected, "{after}..{before}");
+    }
+}
+
+#[test]
+fn a_page_looks_at_a_bounded_number_of_jobs() {
+    let mut w = World::new();
+    w.job();
+    // Many that do not match between the first page's start and the one that does.
+    let later = w.now.0 + 1;
+    submit_at(&mut w, (0..20_005).map(|_| later));
+    let before = later.to_string();
     let request = filtered(&[("JOB_DEFINITION", "d"), ("BEFORE_CREATED_AT", &before)]);
     let (rows, token) = page(&w, &request).unwrap();
     assert_eq!(rows.len(), 0, "the first page is short");

@@ -373,6 +373,7 @@ fn a_large_page_is_cut_into_messages_and_an_unreadable_one_is_refused() {
         .into_iter()
         .map(|parameters| w.submit(SubmitJob { parameters, ..w.request() }))
         .collect();
+    jobs.iter().for_each(|id| w.cancel(&id.to_string()));
     let records: Vec<Record> = jobs.iter().map(|id| Record::of(&w.state, *id).unwrap()).collect();
     let parts = page::write(&records);
     assert_eq!(parts.len(), 2);

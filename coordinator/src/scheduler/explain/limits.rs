@@ -169,7 +169,7 @@ impl<'a> Look<'a> {
                 return None;
             }
             let job = &state.jobs[&other];
-            let key = (job.queue.clone(), job.share.clone(), Shape::of_job(state, job));
+            let key = (job.queue.clone(), job.share.clone(), Shape::of_job(&state.specs, job));
             let is_one =
                 known.entry(key).or_insert_with(|| counts(other, hold(state, other).as_ref()));
             if *is_one {
