@@ -168,7 +168,7 @@ fn again(orders: &mut Orders, state: &State, name: &Name) {
             Some(nodes) if nodes.phase == Phase::Ending => vec![std::slice::from_ref(&all)],
             Some(_) => Vec::new(),
             None => {
-                let stops = job.stops.iter().map(|(children, _)| children.as_slice());
+                let stops = job.rare.stops.iter().map(|(children, _)| children.as_slice());
                 stops.chain([preempted.as_slice()]).collect()
             }
         };

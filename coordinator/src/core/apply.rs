@@ -20,10 +20,9 @@ use super::consumables::{self, Fate};
 use super::event::{ChildEnd, Event, Granted, Registered, Submitted, Then};
 use super::index::{Changed, Unended};
 use super::quota;
-use super::seldom::Seldom;
 use super::services;
 use super::shelf::PageId;
-use super::state::{Agent, Awaited, Job, Lease, Leased, Queue, Spec, State, Work, shared};
+use super::state::{Agent, Awaited, Job, Lease, Leased, Queue, Rare, Spec, State, Work, shared};
 use super::usage;
 
 /// Longest memory of the run time average: each new attempt weighs at least one part in this.
@@ -95,14 +94,16 @@ pub fn apply(state: &mut State, event: &Event) {
         Event::JobCancelled { job, children, reason, whole } => {
             let job = state.jobs.get_mut(job).expect("decided on a known job");
             job.is_cancelled |= whole;
-            job.cancelled.extend(children.iter().cloned());
-            job.end_reason = job.end_reason.take().or_else(|| whole.then(|| reason.clone()));
+            job.rare.cancelled.extend(children.iter().cloned());
+            job.rare.end_reason =
+                job.rare.end_reason.take().or_else(|| whole.then(|| reason.clone()));
         }
         Event::StopRequested { job: id, children, reason, whole } => {
             let job = state.jobs.get_mut(id).expect("decided on a known job");
             job.is_terminated |= whole;
-            job.stops.push((children.clone(), reason.clone()));
-            job.end_reason = job.end_reason.take().or_else(|| whole.then(|| reason.clone()));
+            job.rare.stops.push((children.clone(), reason.clone()));
+            job.rare.end_reason =
+                job.rare.end_reason.take().or_else(|| whole.then(|| reason.clone()));
             nodes::look_after(state, *id);
         }
         Event::ChildrenReopened { job, children, key, at: _ } => {
@@ -232,6 +233,12 @@ fn submit(state: &mut State, id: JobId, submitted: &Submitted) {
     if let Some(before) = before.and_then(|id| state.jobs.get(&id)) {
         children.carry(&before.children);
     }
+    let rare = Rare {
+        max_parallel: submitted.max_parallel,
+        quota: submitted.quota,
+        rerun_of: submitted.rerun_of,
+        ..Rare::default()
+    };
     let mut job = Job {
         name: submitted.name.clone(),
         queue: shared(&state.queues, &submitted.queue),
@@ -243,24 +250,18 @@ fn submit(state: &mut State, id: JobId, submitted: &Submitted) {
         depends_on: submitted.depends_on.clone().into(),
         parameters: submitted.parameters.clone().into(),
         tags: submitted.tags.clone().into(),
-        stops: Seldom::default(),
         is_cancelled: false,
         is_terminated: false,
         stopped_at: None,
         children,
-        max_parallel: submitted.max_parallel,
-        quota: submitted.quota,
-        preempted: Default::default(),
         propagate_tags: submitted.propagate_tags,
         share: submitted.share.clone(),
         priority: submitted.priority,
         nodes: submitted.nodes.clone(),
         keys: submitted.key.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>().into(),
-        cancelled: Seldom::default(),
-        end_reason: None,
-        rerun_of: submitted.rerun_of,
         released_at: None,
         was_shelved: false,
+        rare: rare.into(),
         standing: None,
     };
     if let Some(queue) = state.queues.get_mut(&job.queue) {
@@ -316,7 +317,7 @@ fn update(state: &mut State, id: JobId, max_parallel: Option<u32>, priority: Opt
     let job = state.jobs.get_mut(&id).expect("decided on a known job");
     job.priority = priority.unwrap_or(job.priority);
     if let Some(limit) = max_parallel {
-        job.max_parallel = (limit > 0).then_some(limit);
+        job.rare.max_parallel = (limit > 0).then_some(limit);
     }
     change(state, id, |_| ());
 }
@@ -393,18 +394,19 @@ fn settled(
 fn reopen(state: &mut State, id: JobId, children: &[Range<u32>]) {
     let job = state.jobs.get_mut(&id).expect("decided on a known job");
     let reopened: RangeSet<u32> = children.iter().cloned().collect();
-    job.stops.cut(|stops| {
-        for (stopped, _) in stops.iter_mut() {
+    job.rare.cut(|rare| {
+        for (stopped, _) in &mut rare.stops {
             let mut rest: RangeSet<u32> = stopped.iter().cloned().collect();
             children.iter().for_each(|range| rest.remove(range.clone()));
             *stopped = rest.into_iter().collect();
         }
-        stops.retain(|(stopped, _)| !stopped.is_empty());
+        rare.stops.retain(|(stopped, _)| !stopped.is_empty());
+        reopened.iter().for_each(|range| rare.cancelled.remove(range.clone()));
+        // Its budget of preemptions is fresh too, and losses are counted from here.
+        rare.preempted.retain(|child, _| !reopened.contains(child));
+        rare.end_reason = None;
     });
-    job.cancelled.cut(|all| reopened.iter().for_each(|range| all.remove(range.clone())));
-    // Its budget of preemptions is fresh too, and losses are counted from here.
-    job.preempted.cut(|all| all.retain(|child, _| !reopened.contains(child)));
-    (job.is_cancelled, job.is_terminated, job.end_reason) = (false, false, None);
+    (job.is_cancelled, job.is_terminated) = (false, false);
     if job.stopped_at.is_some() {
         if let Some(queue) = state.queues.get_mut(&job.queue) {
             queue.active_jobs += 1;
@@ -500,7 +502,7 @@ fn end(state: &mut State, id: LeaseId, ended: &[ChildEnd]) {
     });
     for end in ended.iter().filter(|end| end.then == Then::Preempted) {
         let job = state.jobs.get_mut(&job).expect("decided on a known job");
-        *job.preempted.entry(end.child).or_default() += 1;
+        *job.rare.preempted.entry(end.child).or_default() += 1;
     }
     let run_micros = |end: &ChildEnd| {
         let run = end.attempt.ended_at.since(end.attempt.started_at?).as_micros();

@@ -38,7 +38,7 @@ use windrow_common::time::Timestamp;
 pub use archive::Archived;
 pub use record::{Attempt, Child, NeverRan, NodeEnd};
 
-use super::seldom::Seldom;
+use super::seldom::{Collection, Seldom};
 use chunk::Chunk;
 use indices::Indices;
 
@@ -55,26 +55,11 @@ pub struct Children {
     admitted: bool,
     runnable: Indices,
     retry: Indices,
-    never_ran: Seldom<RangeMap<u32, NeverRan>>,
     chunks: Seldom<BTreeMap<u32, Chunk>>,
-    /// Attempts before the one in the record, oldest first.
-    past: Seldom<BTreeMap<u32, Vec<Attempt>>>,
     counts: [u32; 7],
-    /// Those of the children to be retried that may not run yet, by when they may.
-    #[serde(default)]
-    backing_off: Seldom<BTreeSet<(Timestamp, u32)>>,
     /// Instead of records, once the history has them.
     #[serde(default)]
     archived: Option<Box<Archived>>,
-    /// Children that SUCCEEDED in the job that this one reruns.
-    #[serde(default)]
-    carried: Seldom<RangeSet<u32>>,
-    /// Those of the children with a record that wait for dependencies, since they were reopened.
-    #[serde(default)]
-    reopened: Seldom<RangeSet<u32>>,
-    /// Attempts that children had when they were reopened.
-    #[serde(default)]
-    attempts_before: Seldom<BTreeMap<u32, u32>>,
     /// Children that changed their status since they were last taken out, each range in one way. Not
     /// part of the state.
     #[serde(skip)]
@@ -82,6 +67,34 @@ pub struct Children {
     /// Nodes that wait for what is decided about their attempt.
     #[serde(default)]
     settled: u32,
+    rare: Seldom<Rare>,
+}
+
+/// What only few jobs have.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Rare {
+    never_ran: RangeMap<u32, NeverRan>,
+    /// Attempts before the one in the record, oldest first.
+    past: BTreeMap<u32, Vec<Attempt>>,
+    /// Those of the children to be retried that may not run yet, by when they may.
+    backing_off: BTreeSet<(Timestamp, u32)>,
+    /// Children that SUCCEEDED in the job that this one reruns.
+    carried: RangeSet<u32>,
+    /// Those of the children with a record that wait for dependencies, since they were reopened.
+    reopened: RangeSet<u32>,
+    /// Attempts that children had when they were reopened.
+    attempts_before: BTreeMap<u32, u32>,
+}
+
+impl Collection for Rare {
+    const EMPTY: &'static Self = &Self {
+        never_ran: RangeMap::new(),
+        past: BTreeMap::new(),
+        backing_off: BTreeSet::new(),
+        carried: RangeSet::new(),
+        reopened: RangeSet::new(),
+        attempts_before: BTreeMap::new(),
+    };
 }
 
 impl Children {
@@ -94,17 +107,12 @@ impl Children {
             admitted: false,
             runnable: Indices::default(),
             retry: Indices::default(),
-            never_ran: Seldom::default(),
             chunks: Seldom::default(),
-            past: Seldom::default(),
             counts,
-            backing_off: Seldom::default(),
             archived: None,
-            carried: Seldom::default(),
-            reopened: Seldom::default(),
-            attempts_before: Seldom::default(),
             moved: Seldom::default(),
             settled: 0,
+            rare: Seldom::default(),
         }
     }
 
@@ -153,12 +161,12 @@ impl Children {
             return if succeeded { JobStatus::Succeeded } else { JobStatus::Failed };
         }
         match &*self.get(child) {
-            Child::Untried if self.never_ran.contains_key(&child) => JobStatus::Failed,
-            Child::Untried if self.carried.contains(&child) => JobStatus::Succeeded,
+            Child::Untried if self.rare.never_ran.contains_key(&child) => JobStatus::Failed,
+            Child::Untried if self.rare.carried.contains(&child) => JobStatus::Succeeded,
             Child::Untried if !self.admitted => JobStatus::Submitted,
             Child::Untried if self.runnable.contains(child) => JobStatus::Runnable,
             Child::Untried => JobStatus::Pending,
-            Child::Retrying { .. } if self.reopened.contains(&child) => JobStatus::Pending,
+            Child::Retrying { .. } if self.rare.reopened.contains(&child) => JobStatus::Pending,
             Child::Retrying { .. } => JobStatus::Runnable,
             Child::Starting { .. } => JobStatus::Starting,
             Child::Running { .. } => JobStatus::Running,
@@ -174,12 +182,12 @@ impl Children {
 
     /// Why a child that was never tried has ended.
     pub fn never_ran(&self, child: u32) -> Option<&NeverRan> {
-        self.never_ran.get(&child)
+        self.rare.never_ran.get(&child)
     }
 
     /// Attempts before the last one, oldest first.
     pub fn past(&self, child: u32) -> &[Attempt] {
-        self.past.get(&child).map_or(&[], Vec::as_slice)
+        self.rare.past.get(&child).map_or(&[], Vec::as_slice)
     }
 
     /// The part of `within` that waits for dependencies.
@@ -197,10 +205,10 @@ impl Children {
             for gone in self.runnable.overlapping(&range) {
                 waiting.remove(gone.clone());
             }
-            for (gone, _) in self.never_ran.overlapping(&range) {
+            for (gone, _) in self.rare.never_ran.overlapping(&range) {
                 waiting.remove(gone.clone());
             }
-            for gone in self.carried.overlapping(&range) {
+            for gone in self.rare.carried.overlapping(&range) {
                 waiting.remove(gone.clone());
             }
             for (first, chunk) in self.chunks_in(&range) {
@@ -209,7 +217,7 @@ impl Children {
                     continue;
                 };
                 for (child, record) in (first..).zip(records) {
-                    if *record != Child::Untried && !self.reopened.contains(&child) {
+                    if *record != Child::Untried && !self.rare.reopened.contains(&child) {
                         waiting.remove(child..child + 1);
                     }
                 }
@@ -277,10 +285,10 @@ impl Children {
             }
             JobStatus::Runnable => self.runnable.overlapping(look).map(clip).collect(),
             JobStatus::Failed => {
-                let failed = self.never_ran.overlapping(look).map(|(range, _)| clip(range));
+                let failed = self.rare.never_ran.overlapping(look).map(|(range, _)| clip(range));
                 failed.collect::<RangeSet<u32>>().into_iter().collect()
             }
-            JobStatus::Succeeded => self.carried.overlapping(look).map(clip).collect(),
+            JobStatus::Succeeded => self.rare.carried.overlapping(look).map(clip).collect(),
             JobStatus::Starting | JobStatus::Running => Vec::new(),
         }
     }
@@ -318,15 +326,15 @@ impl Children {
                 };
                 let from = self.status(child);
                 self.retry.remove(child..child + 1);
-                self.reopened.cut(|reopened| reopened.remove(child..child + 1));
-                not_before.map(|at| self.backing_off.cut(|all| all.remove(&(at, child))));
+                self.rare.cut(|rare| rare.reopened.remove(child..child + 1));
+                not_before.map(|at| self.rare.cut(|rare| rare.backing_off.remove(&(at, child))));
                 // A later attempt was only awaited: the last real one stays the last in the record.
-                let past = self.past.cut(|past| past.remove(&child)).flatten();
+                let past = self.rare.cut(|rare| rare.past.remove(&child)).flatten();
                 let mut past = past.unwrap_or_default();
                 let mut last = past.pop().expect("a retry follows an attempt");
                 last.status_reason = Some(ended.reason.clone());
                 if !past.is_empty() {
-                    self.past.insert(child, past);
+                    self.rare.past.insert(child, past);
                 }
                 self.put(child, Child::Ended { succeeded: false, attempt: attempt - 1, last });
                 self.move_count(from, JobStatus::Failed, child..child + 1);
@@ -345,12 +353,12 @@ impl Children {
             .collect();
         for part in self.pending_in(std::slice::from_ref(range)) {
             self.move_count(from, JobStatus::Failed, part.clone());
-            self.never_ran.insert(part, ended.clone());
+            self.rare.never_ran.insert(part, ended.clone());
         }
         for part in runnable {
             self.runnable.remove(part.clone());
             self.move_count(JobStatus::Runnable, JobStatus::Failed, part.clone());
-            self.never_ran.insert(part, ended.clone());
+            self.rare.never_ran.insert(part, ended.clone());
         }
     }
 
@@ -416,11 +424,11 @@ impl Children {
     ) {
         let from = self.status(child);
         if let Some((attempt, charged)) = self.get(child).live() {
-            self.past.entry(child).or_default().push(ended);
+            self.rare.past.entry(child).or_default().push(ended);
             let charged = charged + u32::from(charged_too);
             self.put(child, Child::Retrying { attempt: attempt + 1, charged, not_before });
             match not_before {
-                Some(at) => drop(self.backing_off.insert((at, child))),
+                Some(at) => drop(self.rare.backing_off.insert((at, child))),
                 None => self.retry.insert(child..child + 1),
             }
             self.move_count(from, JobStatus::Runnable, child..child + 1);
@@ -437,11 +445,11 @@ impl Children {
     ) {
         let Child::Retrying { not_before, .. } = *self.get(child) else { return };
         self.retry.remove(child..child + 1);
-        not_before.map(|at| self.backing_off.cut(|all| all.remove(&(at, child))));
-        let past = self.past.get_mut(&child).expect("a retry follows an attempt");
+        not_before.map(|at| self.rare.cut(|rare| rare.backing_off.remove(&(at, child))));
+        let past = self.rare.past.get_mut(&child).expect("a retry follows an attempt");
         past.pop();
         if past.is_empty() {
-            self.past.cut(|past| past.remove(&child));
+            self.rare.cut(|rare| rare.past.remove(&child));
         }
         let (record, to) = match started_at {
             Some(started_at) => {

@@ -200,7 +200,7 @@ fn consumables_add_up(state: &State) -> Result<(), String> {
 /// INV-13: only leased children of queues of quota shares make room for others.
 fn preemptions_are_of_leased_children(state: &State) -> Result<(), String> {
     for (id, child) in state.preemptions.keys() {
-        let job = state.jobs.get(id).filter(|job| job.quota.is_some());
+        let job = state.jobs.get(id).filter(|job| job.rare.quota.is_some());
         if job.and_then(|job| job.children.get(*child).lease()).is_none() {
             return Err(format!("INV-13: child {child} of {id} makes room and is not leased"));
         }

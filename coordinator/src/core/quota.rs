@@ -384,7 +384,7 @@ pub fn find<'a>(state: &'a State, text: &str) -> Result<(Name, Name, &'a QuotaSh
 
 /// The share of a job in a queue of quota shares.
 pub fn share_of(job: &Job) -> Option<&Name> {
-    job.quota.and(job.share.as_ref())
+    job.rare.quota.and(job.share.as_ref())
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ use super::index::{Index, Standing};
 use super::policies::Policy;
 use super::quota::{JobQuota, Preemption, QuotaShare};
 use super::retry::Retry;
-use super::seldom::Seldom;
+use super::seldom::{Collection, Seldom};
 use super::services::Services;
 use super::shelf::Shelf;
 use super::spec::Workload;
@@ -224,9 +224,6 @@ pub struct Job {
     pub depends_on: Seldom<Vec<Dependency>>,
     pub parameters: Seldom<BTreeMap<String, String>>,
     pub tags: Seldom<BTreeMap<String, String>>,
-    /// An accepted terminate request's children and reason: no child of these is tried again. Those
-    /// that had not started have ended by it.
-    pub stops: Seldom<Vec<(Ranges, Arc<str>)>>,
     /// A cancel of the job as a whole was accepted.
     pub is_cancelled: bool,
     /// A terminate of the job as a whole was accepted.
@@ -234,9 +231,6 @@ pub struct Job {
     /// When the last child ended.
     pub stopped_at: Option<Timestamp>,
     pub children: Children,
-    /// Most children STARTING or RUNNING at a time.
-    #[serde(default)]
-    pub max_parallel: Option<u32>,
     /// Whether attempts get the tags of definition and job.
     #[serde(default)]
     pub propagate_tags: bool,
@@ -252,36 +246,54 @@ pub struct Job {
     /// Its idempotency keys, which are forgotten with it.
     #[serde(default)]
     pub keys: Seldom<Vec<String>>,
-    /// Children that a cancel ended.
-    #[serde(default)]
-    pub cancelled: Seldom<RangeSet<u32>>,
-    /// The reason of the first accepted cancel or terminate of the job as a whole.
-    #[serde(default)]
-    pub end_reason: Option<Arc<str>>,
-    /// The job of which it is a rerun.
-    #[serde(default)]
-    pub rerun_of: Option<JobId>,
     /// When children of it last became RUNNABLE because nothing more kept them waiting.
     #[serde(default)]
     pub released_at: Option<Timestamp>,
-    /// In a queue of quota shares.
-    #[serde(default)]
-    pub quota: Option<JobQuota>,
-    /// How often each child was preempted.
-    #[serde(default)]
-    pub preempted: Seldom<BTreeMap<u32, u32>>,
     /// It has been on the shelf before: lists have it from there.
     #[serde(default)]
     pub was_shelved: bool,
+    pub rare: Seldom<Rare>,
     /// Where it stands among the ready jobs of its shape. Derived, like [`State::index`].
     #[serde(skip)]
     pub standing: Option<Standing>,
 }
 
+/// What only few jobs have.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rare {
+    /// An accepted terminate request's children and reason: no child of these is tried again. Those
+    /// that had not started have ended by it.
+    pub stops: Vec<(Ranges, Arc<str>)>,
+    /// Most children STARTING or RUNNING at a time.
+    pub max_parallel: Option<u32>,
+    /// Children that a cancel ended.
+    pub cancelled: RangeSet<u32>,
+    /// The reason of the first accepted cancel or terminate of the job as a whole.
+    pub end_reason: Option<Arc<str>>,
+    /// The job of which it is a rerun.
+    pub rerun_of: Option<JobId>,
+    /// In a queue of quota shares.
+    pub quota: Option<JobQuota>,
+    /// How often each child was preempted.
+    pub preempted: BTreeMap<u32, u32>,
+}
+
+impl Collection for Rare {
+    const EMPTY: &'static Self = &Self {
+        stops: Vec::new(),
+        max_parallel: None,
+        cancelled: RangeSet::new(),
+        end_reason: None,
+        rerun_of: None,
+        quota: None,
+        preempted: BTreeMap::new(),
+    };
+}
+
 impl Job {
     /// Whether a cancel of this job or child was accepted.
     pub fn was_cancelled(&self, child: Option<u32>) -> bool {
-        child.map_or(self.is_cancelled, |child| self.cancelled.contains(&child))
+        child.map_or(self.is_cancelled, |child| self.rare.cancelled.contains(&child))
     }
 
     /// Whether a terminate of this job or child was accepted.
@@ -357,7 +369,7 @@ impl Job {
 
     /// How many more children `maxParallel` lets start.
     pub fn parallel_left(&self) -> u32 {
-        self.max_parallel.map_or(u32::MAX, |limit| limit.saturating_sub(self.live_count()))
+        self.rare.max_parallel.map_or(u32::MAX, |limit| limit.saturating_sub(self.live_count()))
     }
 
     /// How many children are STARTING or RUNNING.
@@ -369,7 +381,7 @@ impl Job {
     pub fn stop_reason(&self, child: u32) -> Option<&Arc<str>> {
         let of_child =
             |(ranges, _): &&(Ranges, Arc<str>)| ranges.iter().any(|r| r.contains(&child));
-        self.stops.iter().find(of_child).map(|(_, reason)| reason)
+        self.rare.stops.iter().find(of_child).map(|(_, reason)| reason)
     }
 }
 

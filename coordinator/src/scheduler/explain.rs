@@ -255,7 +255,7 @@ impl<'a> Look<'a> {
     /// Why a ready job is not placed.
     fn ready(&self, id: JobId) -> Why {
         let job = &self.state.jobs[&id];
-        if let Some(limit) = job.max_parallel
+        if let Some(limit) = job.rare.max_parallel
             && self.state.rank(id).is_none()
         {
             return Why::MaxParallel(limit);

@@ -54,7 +54,7 @@ pub fn hold(state: &State, id: JobId) -> Option<Hold> {
 pub fn held_behind(state: &State, id: JobId) -> Option<Hold> {
     let job = &state.jobs[&id];
     let (needs, own_need) = needs_at_once(state, job);
-    if needs.is_empty() && job.quota.is_none() {
+    if needs.is_empty() && job.rare.quota.is_none() {
         return None;
     }
     let own = state.rank(id)?;
@@ -77,7 +77,7 @@ pub fn held_behind(state: &State, id: JobId) -> Option<Hold> {
             ) => {}
             Some(Hold::QuotaShare(short)) => return Some(Hold::QuotaShare(short)),
             None if is_first
-                && job.quota.is_some()
+                && job.rare.quota.is_some()
                 && suits_some_agent(state, &job.queue, shape) =>
             {
                 is_first = false;
@@ -242,8 +242,8 @@ pub fn needs_at_once(state: &State, job: &Job) -> (Needs, Amounts) {
 /// Whether something but room bounds how many children may start: none of these waits at an agent,
 /// where it would keep others from starting.
 pub fn is_limited(state: &State, job: &Job) -> bool {
-    job.max_parallel.is_some()
-        || job.quota.is_some()
+    job.rare.max_parallel.is_some()
+        || job.rare.quota.is_some()
         || share_room(state, &job.queue).is_some()
         || !state.specs[&job.spec].spec.consumables.is_empty()
 }

@@ -233,7 +233,7 @@ impl Pass {
         let shape = &head.shape;
         let id = head.rank.job;
         let job = &state.jobs[&id];
-        let is_first = job.quota.is_some() && !turn.waiting.contains_key(&head.share);
+        let is_first = job.rare.quota.is_some() && !turn.waiting.contains_key(&head.share);
         if is_first && suits_some_agent(state, turn.shares.queue(), shape) {
             turn.waiting.insert(head.share.clone(), needs_at_once(state, job).1);
         }

@@ -113,9 +113,9 @@ pub(super) fn detail(state: &State, id: JobRef, job: &Job) -> JobDetail {
         consumable_resource_properties: consumables::to_api(&spec.consumables),
         node_properties: nodes_of(job, id).map(|nodes| nodes.properties.clone()),
         node_details: node_details(job, id),
-        rerun_of: job.rerun_of.map(|id| id.to_string()),
+        rerun_of: job.rare.rerun_of.map(|id| id.to_string()),
         quota_share_name: share_of(job).map(ToString::to_string),
-        preemption_configuration: job.quota.and_then(preemption_configuration),
+        preemption_configuration: job.rare.quota.and_then(preemption_configuration),
         preemption_summary: preemption_summary(job, child, is_parent),
     }
 }
@@ -173,7 +173,7 @@ fn array_properties(job: &Job, id: JobRef) -> Option<ArrayPropertiesDetail> {
                 .into_iter()
                 .map(|status| (status, job.children.count(status)))
                 .collect::<BTreeMap<_, _>>(),
-            max_parallel: job.max_parallel,
+            max_parallel: job.rare.max_parallel,
             status_summary_last_updated_at: job.stopped_at.map(|at| at.0),
         },
     })
@@ -206,7 +206,7 @@ fn preemption_configuration(quota: JobQuota) -> Option<PreemptionConfiguration> 
 const PREEMPTED_MAX: usize = 10;
 
 fn preemption_summary(job: &Job, child: u32, is_parent: bool) -> Option<PreemptionSummary> {
-    let count = job.preempted.get(&child).copied().filter(|_| !is_parent)?;
+    let count = job.rare.preempted.get(&child).copied().filter(|_| !is_parent)?;
     let past = job.children.past(child).iter();
     let is_preempted = |attempt: &&Attempt| {
         attempt.status_reason.as_deref().is_some_and(|r| r.starts_with(reasons::PREEMPTED))
@@ -224,7 +224,7 @@ fn preemption_summary(job: &Job, child: u32, is_parent: bool) -> Option<Preempti
 
 pub(super) fn status_reason(job: &Job, id: JobRef, status: JobStatus) -> Option<String> {
     if job.array_size.is_some() && id.child.is_none() {
-        let given = job.end_reason.as_ref().map(Arc::to_string);
+        let given = job.rare.end_reason.as_ref().map(Arc::to_string);
         return (status == JobStatus::Failed)
             .then(|| given.unwrap_or_else(|| reasons::CHILD_FAILED.to_owned()));
     }
@@ -235,7 +235,7 @@ pub(super) fn status_reason(job: &Job, id: JobRef, status: JobStatus) -> Option<
     match &*job.children.get(child) {
         Child::Settled { .. } if id.child.is_none() => None,
         Child::Untried if job.children.is_carried(child) => {
-            job.rerun_of.map(|of| format!("SUCCEEDED in job {of}, of which this is a rerun"))
+            job.rare.rerun_of.map(|of| format!("SUCCEEDED in job {of}, of which this is a rerun"))
         }
         Child::Ended { last, .. } | Child::Settled { last, .. } => Some(attempt_reason(last)),
         Child::Untried | Child::Starting { .. } | Child::Running { .. } => None,
@@ -359,7 +359,7 @@ pub(super) fn child_detail(state: &State, id: JobRef, job: &Job) -> JobDetail {
 
 /// The share of a fair-share policy.
 pub(super) fn share_identifier(job: &Job) -> Option<String> {
-    job.share.as_ref().filter(|_| job.quota.is_none()).map(Name::to_string)
+    job.share.as_ref().filter(|_| job.rare.quota.is_none()).map(Name::to_string)
 }
 
 /// vCPUs that a job, child or node asks for; all nodes together of a multi-node job as a whole, and

@@ -76,7 +76,7 @@ pub(super) fn end(
     let main = state.jobs[&id].main_child();
     if then == Then::Preempted {
         let job = state.jobs.get_mut(&id).expect("decided on a known job");
-        *job.preempted.entry(main).or_default() += 1;
+        *job.rare.preempted.entry(main).or_default() += 1;
     }
     set_phase(state, id, Phase::Idle);
     change(state, id, |all| {

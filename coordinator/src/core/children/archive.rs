@@ -57,9 +57,9 @@ impl Children {
 
     /// Whether archiving loses something that the history has to have first.
     pub fn needs_history(&self) -> bool {
-        let of_many =
-            self.size > 1 && (!self.chunks.is_empty() || self.never_ran.iter().next().is_some());
-        of_many || !self.past.is_empty()
+        let of_many = self.size > 1
+            && (!self.chunks.is_empty() || self.rare.never_ran.iter().next().is_some());
+        of_many || !self.rare.past.is_empty()
     }
 
     /// How many pieces they make.
@@ -76,7 +76,7 @@ impl Children {
             let tried = numbered.filter(|(_, record)| *record != Child::Untried);
             records.extend(tried.map(|(child, record)| (child, record, self.past(child).to_vec())));
         }
-        let never_ran = self.never_ran.overlapping(&range);
+        let never_ran = self.rare.never_ran.overlapping(&range);
         let clip = |r: &Range<u32>| r.start.max(range.start)..r.end.min(range.end);
         Piece { records, never_ran: never_ran.map(|(r, ended)| (clip(r), ended.clone())).collect() }
     }
@@ -92,24 +92,26 @@ impl Children {
         for (child, record, past) in piece.records {
             self.put(child, record);
             if !past.is_empty() {
-                self.past.insert(child, past);
+                self.rare.past.insert(child, past);
             }
         }
-        self.never_ran.extend(piece.never_ran);
+        self.rare.never_ran.extend(piece.never_ran);
     }
 
     /// Gives up the records of ended children.
     pub(in crate::core) fn archive(&mut self) {
         assert!(self.all_ended(), "only finished jobs are archived");
         let stored = self.needs_history();
-        let mut failed: RangeSet<u32> = self.never_ran.iter().map(|(r, _)| r.clone()).collect();
+        let mut failed: RangeSet<u32> =
+            self.rare.never_ran.iter().map(|(r, _)| r.clone()).collect();
         for (first, chunk) in self.chunks_in(&(0..self.size)) {
             failed.extend(chunk.failures().into_iter().map(|at| first + at..first + at + 1));
         }
         let single = (self.size == 1).then(|| self.get(0).into_owned());
-        (self.chunks, self.past) = Default::default();
+        self.chunks = Seldom::default();
+        self.rare.cut(|rare| rare.past.clear());
         if self.size > 1 {
-            self.never_ran = Seldom::default();
+            self.rare.cut(|rare| rare.never_ran.clear());
         }
         self.archived = Some(Box::new(Archived { failed, single, stored }));
     }

@@ -71,9 +71,9 @@ impl Children {
             let from = self.status(node);
             let (record, past) = next(attempt, charged, end, last);
             if let Some(past) = past {
-                self.past.entry(node).or_default().push(past);
+                self.rare.past.entry(node).or_default().push(past);
                 match record.not_before() {
-                    Some(at) => drop(self.backing_off.insert((at, node))),
+                    Some(at) => drop(self.rare.backing_off.insert((at, node))),
                     None => self.retry.insert(node..node + 1),
                 }
             }

@@ -21,7 +21,8 @@ impl Children {
 
     /// How many may be leased now.
     pub fn runnable_count(&self) -> u32 {
-        let backing_off = u32::try_from(self.backing_off.len()).expect("fewer than the children");
+        let backing_off =
+            u32::try_from(self.rare.backing_off.len()).expect("fewer than the children");
         self.count(JobStatus::Runnable) - backing_off
     }
 

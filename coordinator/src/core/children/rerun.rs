@@ -25,12 +25,12 @@ impl Children {
 
     /// Attempts a child had before it was last reopened: its budget does not know of them.
     pub fn attempts_before(&self, child: u32) -> u32 {
-        self.attempts_before.get(&child).copied().unwrap_or(0)
+        self.rare.attempts_before.get(&child).copied().unwrap_or(0)
     }
 
     /// Whether the child counts as SUCCEEDED because it did in the job that this one reruns.
     pub fn is_carried(&self, child: u32) -> bool {
-        self.carried.contains(&child)
+        self.rare.carried.contains(&child)
     }
 
     /// Those that SUCCEEDED in `before` have SUCCEEDED here too. Only before anything else.
@@ -39,7 +39,7 @@ impl Children {
         while let Some(start) = from {
             let (found, next) = before.with_status(JobStatus::Succeeded, start);
             for range in found {
-                self.carried.insert(range.clone());
+                self.rare.carried.insert(range.clone());
                 self.move_count(JobStatus::Submitted, JobStatus::Succeeded, range);
             }
             from = next;
@@ -55,18 +55,18 @@ impl Children {
                 let Child::Ended { attempt, last, .. } = self.get(child).into_owned() else {
                     continue;
                 };
-                self.past.entry(child).or_default().push(last);
-                self.attempts_before.insert(child, attempt);
+                self.rare.past.entry(child).or_default().push(last);
+                self.rare.attempts_before.insert(child, attempt);
                 let (attempt, charged, not_before) = (attempt + 1, 0, None);
                 self.put(child, Child::Retrying { attempt, charged, not_before });
-                self.reopened.insert(child..child + 1);
+                self.rare.reopened.insert(child..child + 1);
                 self.move_count(JobStatus::Failed, JobStatus::Pending, child..child + 1);
             }
-            let never_ran = self.never_ran.overlapping(range).map(|(r, _)| r.clone());
+            let never_ran = self.rare.never_ran.overlapping(range).map(|(r, _)| r.clone());
             for part in never_ran.collect::<Ranges>() {
                 let part = part.start.max(range.start)..part.end.min(range.end);
                 if !part.is_empty() {
-                    self.never_ran.cut(|all| all.remove(part.clone()));
+                    self.rare.cut(|rare| rare.never_ran.remove(part.clone()));
                     self.move_count(JobStatus::Failed, waits, part);
                 }
             }
@@ -84,14 +84,14 @@ impl Children {
     /// Those of `range` that ran before and wait again may run again.
     pub(super) fn release_reopened(&mut self, range: &Range<u32>) {
         for part in self.reopened_in(range) {
-            self.reopened.cut(|reopened| reopened.remove(part.clone()));
+            self.rare.cut(|rare| rare.reopened.remove(part.clone()));
             self.runnable.remove(part.clone());
             self.retry.insert(part);
         }
     }
 
     fn reopened_in(&self, range: &Range<u32>) -> Ranges {
-        let overlapping = self.reopened.overlapping(range);
+        let overlapping = self.rare.reopened.overlapping(range);
         let clipped = overlapping.map(|r| r.start.max(range.start)..r.end.min(range.end));
         clipped.filter(|r| !r.is_empty()).collect()
     }

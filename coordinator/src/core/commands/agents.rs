@@ -223,7 +223,7 @@ fn missing_node(
         return Vec::new();
     }
     let never_began = job.children.status(node) == JobStatus::Starting;
-    if never_began && nodes.phase != Phase::Ending && job.stops.is_empty() {
+    if never_began && nodes.phase != Phase::Ending && job.rare.stops.is_empty() {
         return vec![nodes::renew(lease.job, id, last_lease)];
     }
     lose(state, limits, id, &[node], now)

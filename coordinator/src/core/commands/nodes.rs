@@ -22,7 +22,7 @@ use crate::core::state::{Job, Lease, Nodes, Phase};
 /// The end of a node's part in its attempt.
 pub(super) fn end_of(state: &State, nodes: &Nodes, lease: &Lease, report: &Ended) -> ChildEnd {
     let job = &state.jobs[&lease.job];
-    let is_over = nodes.phase == Phase::Ending || !job.stops.is_empty();
+    let is_over = nodes.phase == Phase::Ending || !job.rare.stops.is_empty();
     let preemption = state.preemptions.get(&(lease.job, report.child));
     let (end, status_reason) = match report.cause {
         EndCause::Exited if report.exit_code == Some(0) => (NodeEnd::Succeeded, None),
@@ -67,7 +67,7 @@ fn next(last_lease: &mut LeaseId) -> LeaseId {
 pub(super) fn can_return(job: &Job, nodes: &Nodes, node: u32) -> bool {
     node == nodes.main
         && nodes.phase == Phase::Starting
-        && job.stops.is_empty()
+        && job.rare.stops.is_empty()
         && (0..job.children.size()).all(|node| job.children.get(node).lease().is_some())
 }
 
@@ -99,7 +99,7 @@ pub(super) fn look_after(state: &State, limits: &Limits, id: JobId, now: Timesta
 fn is_over(job: &Job, nodes: &Nodes) -> bool {
     let lost =
         |node| matches!(job.children.settled(node), Some(NodeEnd::Lost | NodeEnd::Preempted));
-    !job.stops.is_empty()
+    !job.rare.stops.is_empty()
         || job.children.settled(nodes.main).is_some()
         || (0..job.children.size()).any(lost)
 }
@@ -128,7 +128,7 @@ fn ended(state: &State, limits: &Limits, id: JobId, job: &Job, now: Timestamp) -
         unreachable!("a node that is not leased while an attempt lasts is settled");
     };
     let retry = &state.specs[&job.spec].spec.retry;
-    let preempted = job.preempted.get(&main).copied().unwrap_or(0);
+    let preempted = job.rare.preempted.get(&main).copied().unwrap_or(0);
     let shown = last.status_reason.as_deref().unwrap_or(reasons::ENDED);
     let failure = Failure {
         number: *attempt - preempted,
@@ -148,7 +148,7 @@ fn ended(state: &State, limits: &Limits, id: JobId, job: &Job, now: Timestamp) -
             (host_loss(limits, retry, &failure), Some(reason.clone()))
         }
         (_, None) if preemption.is_some() => {
-            let most = job.quota.and_then(|quota| quota.preemptions_max);
+            let most = job.rare.quota.and_then(|quota| quota.preemptions_max);
             let is_allowed = most.is_none_or(|most| preempted < most);
             (if is_allowed { Then::Preempted } else { Then::Failed }, preemption)
         }

@@ -209,7 +209,7 @@ pub(super) fn end_of(
     };
     let reason = reason_of(report);
     // A preempted attempt is neither charged nor a loss.
-    let preempted = job.preempted.get(&report.child).copied().unwrap_or(0);
+    let preempted = job.rare.preempted.get(&report.child).copied().unwrap_or(0);
     let failure = Failure {
         number: number - preempted,
         charged,
@@ -228,7 +228,7 @@ pub(super) fn end_of(
     };
     let preemption = state.preemptions.get(&(lease.job, report.child));
     if let Some(preemption) = preemption.filter(|_| report.cause == EndCause::Stopped) {
-        let most = job.quota.and_then(|quota| quota.preemptions_max);
+        let most = job.rare.quota.and_then(|quota| quota.preemptions_max);
         let is_allowed = most.is_none_or(|most| preempted < most);
         then = if is_allowed { Then::Preempted } else { Then::Failed };
         status_reason = Some(reasons::preempted(preemption).into());

@@ -169,14 +169,14 @@ fn as_new(
         parameters: (*job.parameters).clone(),
         tags: (*job.tags).clone(),
         key,
-        max_parallel: job.max_parallel,
+        max_parallel: job.rare.max_parallel,
         propagate_tags: job.propagate_tags,
         rerun_of: Some(id.job),
         only_failed,
         share: job.share.clone(),
         priority: job.priority,
         nodes: job.nodes.clone().map(idle),
-        quota: job.quota,
+        quota: job.rare.quota,
     };
     let events = vec![Event::JobSubmitted { job: new, submitted: Box::new(submitted) }];
     Ok(answer(events, state, id.job, new.into(), Some(count)))

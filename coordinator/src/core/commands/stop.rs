@@ -203,7 +203,7 @@ pub(super) fn end(
         affected.extend(running.map(|(_, child)| child..child + 1));
         // An attempt of a multi-node job lasts until what follows from it has been decided.
         let is_live = job.nodes.as_ref().is_some_and(|nodes| nodes.phase != Phase::Idle);
-        if is_live && job.stops.is_empty() {
+        if is_live && job.rare.stops.is_empty() {
             affected.extend(children);
         }
     }

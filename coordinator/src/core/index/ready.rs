@@ -36,7 +36,7 @@ fn standing(job: &Job) -> Option<Standing> {
     let readiness = job.children.readiness()?;
     // In a quota share a job that made room for a higher one must not come back before it;
     // the order of submission brings retries to the front all the same.
-    let readiness = if job.quota.is_some() { Readiness::First } else { readiness };
+    let readiness = if job.rare.quota.is_some() { Readiness::First } else { readiness };
     Some((readiness, Reverse(job.rank_priority())))
 }
 
