@@ -237,6 +237,7 @@ fn submit(state: &mut State, id: JobId, submitted: &Submitted) {
         max_parallel: submitted.max_parallel,
         quota: submitted.quota,
         rerun_of: submitted.rerun_of,
+        parameters: submitted.parameters.clone(),
         ..Rare::default()
     };
     let mut job = Job {
@@ -248,7 +249,6 @@ fn submit(state: &mut State, id: JobId, submitted: &Submitted) {
         created_at: submitted.at,
         array_size: submitted.array_size,
         depends_on: submitted.depends_on.clone().into(),
-        parameters: submitted.parameters.clone().into(),
         tags: submitted.tags.clone().into(),
         is_cancelled: false,
         is_terminated: false,

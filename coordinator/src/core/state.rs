@@ -222,7 +222,6 @@ pub struct Job {
     /// Absent for a single job.
     pub array_size: Option<u32>,
     pub depends_on: Seldom<Vec<Dependency>>,
-    pub parameters: Seldom<BTreeMap<String, String>>,
     pub tags: Seldom<BTreeMap<String, String>>,
     /// A cancel of the job as a whole was accepted.
     pub is_cancelled: bool,
@@ -276,6 +275,7 @@ pub struct Rare {
     pub quota: Option<JobQuota>,
     /// How often each child was preempted.
     pub preempted: BTreeMap<u32, u32>,
+    pub parameters: BTreeMap<String, String>,
 }
 
 impl Collection for Rare {
@@ -287,6 +287,7 @@ impl Collection for Rare {
         rerun_of: None,
         quota: None,
         preempted: BTreeMap::new(),
+        parameters: BTreeMap::new(),
     };
 }
 

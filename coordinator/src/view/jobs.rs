@@ -100,7 +100,7 @@ pub(super) fn detail(state: &State, id: JobRef, job: &Job) -> JobDetail {
             .timeout_seconds
             .map(|seconds| JobTimeout { attempt_duration_seconds: Some(seconds) }),
         depends_on: job.depends_on.iter().map(dependency).collect(),
-        parameters: (*job.parameters).clone(),
+        parameters: job.rare.parameters.clone(),
         array_properties: array_properties(job, id),
         // Those of an array stay with the parent, as AWS has it.
         tags: if id.child.is_none() { (*job.tags).clone() } else { BTreeMap::new() },

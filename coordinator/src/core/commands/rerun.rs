@@ -166,7 +166,7 @@ fn as_new(
         at: now,
         array_size: job.array_size,
         depends_on: dependencies_of(state, limits, job, &request.depends_on)?,
-        parameters: (*job.parameters).clone(),
+        parameters: job.rare.parameters.clone(),
         tags: (*job.tags).clone(),
         key,
         max_parallel: job.rare.max_parallel,
