@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_nats::jetstream::{consumer, kv, object_store, stream};
 
 use crate::ids::Name;
-use crate::subjects::Subjects;
+use crate::subjects::{self, LEASE_SHARDS, Subjects};
 
 /// Header of a submission: where to publish the answer (SubmitJob's response or error, JSON).
 ///
@@ -29,6 +29,8 @@ pub const HEADER_DROPPED: &str = "Windrow-Dropped";
 pub const REQUEST_BYTES_MAX: usize = 256 * 1024;
 /// Largest journal, order, report or log message we send, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 900 * 1024;
+/// What all orders, and all reports, may take of the servers' memory, in bytes.
+const MEMORY_BYTES_MAX: i64 = 512 << 20;
 
 /// Names and settings of one cluster's streams.
 #[derive(Clone, Debug)]
@@ -88,14 +90,26 @@ impl Streams {
         }
     }
 
-    /// Orders to agents: in memory, rebuilt from the journal whenever lost.
-    pub fn leases(&self, retention: &Retention) -> stream::Config {
-        stream::Config {
+    /// Orders to agents, by shard: in memory, rebuilt from the journal whenever lost.
+    pub fn leases(&self, retention: &Retention) -> Vec<stream::Config> {
+        let shard = |shard| stream::Config {
             retention: stream::RetentionPolicy::WorkQueue,
             // One an agent. Since 2.15 a server allows 1,000 unless the stream says more.
             max_consumers: 100_000,
-            ..self.memory("lease", self.subjects.lease_all(), retention)
-        }
+            max_bytes: MEMORY_BYTES_MAX / i64::from(LEASE_SHARDS),
+            name: self.lease_shard(shard),
+            ..self.memory("lease", self.subjects.lease_all(shard), retention)
+        };
+        (0..LEASE_SHARDS).map(shard).collect()
+    }
+
+    /// The name of the stream with an agent's orders.
+    pub fn lease_stream(&self, agent: &Name) -> String {
+        self.lease_shard(subjects::lease_shard(agent))
+    }
+
+    fn lease_shard(&self, shard: u8) -> String {
+        self.name(&format!("lease_{shard}"))
     }
 
     /// Reports of agents: in memory, as agents keep each until it is confirmed.
@@ -144,17 +158,17 @@ impl Streams {
     }
 
     /// All of them.
-    pub fn all(&self, retention: &Retention) -> [stream::Config; 8] {
-        [
+    pub fn all(&self, retention: &Retention) -> Vec<stream::Config> {
+        let others = [
             self.submissions(retention),
             self.journal(retention),
-            self.leases(retention),
             self.reports(retention),
             self.logs(retention),
             self.events(retention),
             self.history(retention),
             self.dead_letters(retention),
-        ]
+        ];
+        others.into_iter().chain(self.leases(retention)).collect()
     }
 
     /// Name of the bucket of snapshots.
@@ -244,7 +258,7 @@ impl Streams {
             num_replicas: retention.replicas,
             // Unread messages older than this belong to agents or coordinators that are gone.
             max_age: Duration::from_secs(3600),
-            max_bytes: 512 << 20,
+            max_bytes: MEMORY_BYTES_MAX,
             // What is full refuses: agents repeat reports, and ask for leases that do not come.
             discard: stream::DiscardPolicy::New,
             duplicate_window: Duration::from_millis(100),
@@ -271,12 +285,8 @@ mod tests {
             history_bytes: 1,
             submit_bytes: 1,
         };
-        let refusing = [
-            streams.submissions(&retention),
-            streams.leases(&retention),
-            streams.reports(&retention),
-        ];
-        for stream in refusing {
+        let refusing = [streams.submissions(&retention), streams.reports(&retention)];
+        for stream in streams.leases(&retention).into_iter().chain(refusing) {
             assert_eq!(stream.discard, stream::DiscardPolicy::New, "{}", stream.name);
             assert!(stream.max_bytes > 0, "{}", stream.name);
         }

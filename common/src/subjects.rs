@@ -5,7 +5,7 @@
 //! | `P.api.OPERATION` | CLI, gateway, scripts (request) | coordinator |
 //! | `P.submit.QUEUE` | anyone allowed to submit | coordinator, from stream |
 //! | `P.journal` | leading coordinator | coordinators, from stream |
-//! | `P.lease.CE.AGENT` | coordinator | that agent, from stream |
+//! | `P.lease.SHARD.CE.AGENT` | coordinator | that agent, from stream |
 //! | `P.report.AGENT` | that agent | coordinator, from stream |
 //! | `P.log.JOB.CHILD.ATTEMPT` | agents | CLI, gateway, from stream |
 //! | `P.dead.SOURCE` | coordinator | operators, from stream |
@@ -16,6 +16,8 @@
 //! | `P.agent.AGENT.beat` | that agent | coordinator |
 //! | `P.agent.AGENT.control` | coordinator | that agent |
 //! | `P.standby.NAME` | a coordinator that stands by | the leading one |
+
+use sha2::{Digest, Sha256};
 
 use crate::ids::{JobId, JobRef, Name};
 
@@ -32,6 +34,16 @@ pub enum AgentSubject {
     Register(Name),
     /// An agent's heartbeat.
     Beat(Name),
+}
+
+/// Streams that the orders of all agents are spread over, by their names. For each acknowledgement, each new
+/// consumer and each purge NATS looks at every consumer of the stream, and each agent has one.
+pub const LEASE_SHARDS: u8 = 32;
+
+/// The shard of an agent's orders, below [`LEASE_SHARDS`]: the same for ever, as coordinators of different
+/// versions have to agree.
+pub fn lease_shard(agent: &Name) -> u8 {
+    Sha256::digest(agent.as_str())[0] % LEASE_SHARDS
 }
 
 impl Subjects {
@@ -97,12 +109,12 @@ impl Subjects {
 
     /// Orders for one agent.
     pub fn lease(&self, compute_environment: &Name, agent: &Name) -> String {
-        format!("{}.lease.{compute_environment}.{agent}", self.prefix)
+        format!("{}.lease.{}.{compute_environment}.{agent}", self.prefix, lease_shard(agent))
     }
 
-    /// Orders for all agents.
-    pub fn lease_all(&self) -> String {
-        format!("{}.lease.*.*", self.prefix)
+    /// Orders for all agents of a shard.
+    pub fn lease_all(&self, shard: u8) -> String {
+        format!("{}.lease.{shard}.*.*", self.prefix)
     }
 
     /// Reports of one agent.
@@ -247,5 +259,16 @@ mod tests {
         assert_eq!(subjects.parse_agent(&subjects.beat(&agent)), Some(AgentSubject::Beat(agent)));
         assert_eq!(subjects.parse_api("other.api.SubmitJob"), None);
         assert_eq!(subjects.parse_log("wr.log.x.1.1"), None);
+    }
+
+    #[test]
+    fn agents_are_spread_over_the_shards_and_stay_where_they_are() {
+        let shard = |name: &str| lease_shard(&name.parse().unwrap());
+        assert_eq!((shard("agent-1"), shard("agent-2")), (15, 3), "agents would look elsewhere");
+        let mut agents = [0_u32; LEASE_SHARDS as usize];
+        for number in 0..3_200 {
+            agents[usize::from(shard(&format!("ip-10-0-{}-{}", number / 256, number % 256)))] += 1;
+        }
+        assert!(agents.iter().all(|count| (70..=130).contains(count)), "{agents:?}");
     }
 }

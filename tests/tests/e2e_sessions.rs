@@ -1,6 +1,7 @@
 //! Sessions of agents: half made ones, and two agents for one.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+use windrow_common::ids::Name;
 use windrow_common::streams::Streams;
 use windrow_common::subjects::Subjects;
 use windrow_tests::{Cluster, agent, wait_until};
@@ -11,10 +12,10 @@ use windrow_tests::{Cluster, agent, wait_until};
 async fn an_agent_joins_although_a_former_session_is_in_the_way() {
     let cluster = Cluster::start();
     let agents = cluster.windrow(&["agent", "list", "-o", "json"]).json();
-    let agent = agents["agents"][0]["agent"].as_str().unwrap().parse().unwrap();
+    let agent: Name = agents["agents"][0]["agent"].as_str().unwrap().parse().unwrap();
     let streams = Streams::new(Subjects::new("windrow".parse().unwrap()));
     let client = async_nats::connect(cluster.nats_url()).await.unwrap();
-    let name = streams.leases(&Default::default()).name;
+    let name = streams.lease_stream(&agent);
     let leases = async_nats::jetstream::new(client).get_stream(name).await.unwrap();
     let environment = "default".parse().unwrap();
     let consumer = |session| streams.lease_consumer(&environment, &agent, session);

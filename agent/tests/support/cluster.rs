@@ -103,9 +103,8 @@ impl Cluster {
         let subjects = Subjects::new("test".parse().unwrap());
         let streams = Streams::new(subjects.clone());
         let retention = Retention { replicas: 1, log_bytes: 64 << 20, ..Retention::default() };
-        for config in
-            [streams.leases(&retention), streams.reports(&retention), streams.logs(&retention)]
-        {
+        let others = [streams.reports(&retention), streams.logs(&retention)];
+        for config in streams.leases(&retention).into_iter().chain(others) {
             jetstream.create_stream(config).await.unwrap();
         }
         let stream = jetstream.get_stream(streams.reports(&retention).name).await.unwrap();
@@ -160,7 +159,7 @@ impl Cluster {
         let register: Register = from_msgpack(&message.payload).unwrap();
         assert_eq!(register.agent, self.agent);
         self.session += 1;
-        let leases = self.streams.leases(&Retention::default()).name;
+        let leases = self.streams.lease_stream(&self.agent);
         let stream = self.jetstream.get_stream(&leases).await.unwrap();
         let config = self.streams.lease_consumer(&self.environment, &self.agent, self.session);
         let consumer = config.durable_name.clone().unwrap();

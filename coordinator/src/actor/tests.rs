@@ -7,7 +7,7 @@ use std::time::Duration;
 use windrow_common::api::OPERATIONS;
 use windrow_common::codec::{Encoding, from_msgpack};
 use windrow_common::ids::{JobId, LeaseId, Name};
-use windrow_common::subjects::Subjects;
+use windrow_common::subjects::{Subjects, lease_shard};
 use windrow_common::time::Timestamp;
 use windrow_common::units::Resources;
 use windrow_common::wire;
@@ -144,7 +144,7 @@ fn a_submission_is_answered_and_its_order_sent_in_one_turn() {
     let effects = story.submit();
     assert_eq!(effects.replies.len(), 1);
     let (subject, payload) = &effects.messages[0];
-    assert_eq!(subject, "c.lease.e.a");
+    assert_eq!(*subject, format!("c.lease.{}.e.a", lease_shard(&agent())));
     let message: OrderMessage = from_msgpack(payload).unwrap();
     assert!(matches!(message.orders[0], Order::Run(_)), "{message:?}");
 }

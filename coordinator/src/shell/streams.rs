@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use async_nats::jetstream::{self, kv::Store, object_store::ObjectStore, stream::Stream};
+use futures::future::try_join_all;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 use windrow_common::streams::Streams;
@@ -90,7 +91,7 @@ pub async fn open(
         history: ensure(names.history(&retention)).await?,
         leader,
         outlet: OpenStreams {
-            leases: ensure(names.leases(&retention)).await?,
+            leases: try_join_all(names.leases(&retention).into_iter().map(ensure)).await?,
             reports: ensure(names.reports(&retention)).await?,
             names: names.clone(),
         },

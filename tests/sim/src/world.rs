@@ -118,7 +118,7 @@ impl World {
 
     /// Streams that a server without them gets, as a coordinator that starts would make them.
     fn make_memory_streams(&mut self) {
-        let leases = StreamSpec::memory(names::LEASES, "sim.lease.*.*").work_queue();
+        let leases = StreamSpec::memory(names::LEASES, "sim.lease.*.*.*").work_queue();
         self.net.bus.create_stream(leases);
         self.net.bus.create_stream(StreamSpec::memory(names::REPORTS, "sim.report.*"));
     }

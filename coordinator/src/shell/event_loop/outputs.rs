@@ -20,7 +20,7 @@ use windrow_common::api::{ApiError, ErrorKind};
 use windrow_common::codec::{Encoding, to_msgpack};
 use windrow_common::ids::Name;
 use windrow_common::streams::{HEADER_ERROR, HEADER_REASON, HEADER_SUBJECT, Streams};
-use windrow_common::subjects::Subjects;
+use windrow_common::subjects::{Subjects, lease_shard};
 use windrow_common::wire::agent::{Control, RegisterReply, Session};
 
 use crate::actor::{self, Answered, DeadLetter, Joined, Load};
@@ -45,7 +45,8 @@ const FORGET_EVERY: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct OpenStreams {
     pub names: Streams,
-    pub leases: Stream,
+    /// By shard.
+    pub leases: Vec<Stream>,
     pub reports: Stream,
 }
 
@@ -225,7 +226,7 @@ impl Outlet {
                 RegisterReply::Accepted(Session {
                     session: *session,
                     term: state.term,
-                    stream: self.streams.leases.cached_info().config.name.clone(),
+                    stream: self.streams.names.lease_stream(&joined.agent),
                     consumer,
                     heartbeat_millis: u64::try_from(self.heartbeat.as_millis()).unwrap_or(u64::MAX),
                     fenced: fenced.clone(),
@@ -245,36 +246,22 @@ impl Outlet {
         before: Option<u64>,
     ) -> Result<String, async_nats::Error> {
         let config = self.streams.names.lease_consumer(environment, agent, session);
+        let leases = &self.streams.leases[usize::from(lease_shard(agent))];
         if let Some(before) = before {
             let old = self.streams.names.lease_consumer(environment, agent, before);
             let old = old.durable_name.expect("lease consumers are durable");
-            remove_consumer(&self.streams.leases, &old).await;
+            remove_consumer(leases, &old).await;
         }
-        let leases = &self.streams.leases;
         soon(async { leases.purge().filter(config.filter_subject.clone()).await }).await?;
         let name = config.durable_name.clone().expect("lease consumers are durable");
         match soon(leases.create_consumer(config.clone())).await {
             Err(e) if is_in_the_way(&e) => {
-                soon(self.remove_sessions(agent)).await?;
+                soon(remove_sessions(leases, agent)).await?;
                 soon(leases.create_consumer(config)).await?;
             }
             created => drop(created?),
         }
         Ok(name)
-    }
-
-    /// Removes every session's consumer of an agent: one is left, and in the way of the next, when a
-    /// coordinator died, or NATS did not answer, between a session's entry in the journal and here.
-    async fn remove_sessions(&self, agent: &Name) -> Result<(), async_nats::Error> {
-        let mut names = self.streams.leases.consumer_names();
-        while let Some(name) = names.try_next().await? {
-            let session = name.strip_prefix(agent.as_str()).and_then(|rest| rest.strip_prefix('-'));
-            if session.is_some_and(|session| session.parse::<u64>().is_ok()) {
-                warn!(%agent, consumer = name, "an old session is in the way and is removed");
-                self.streams.leases.delete_consumer(&name).await?;
-            }
-        }
-        Ok(())
     }
 
     /// Removes taken reports from their stream, now and then and beside the loop.
@@ -291,6 +278,20 @@ impl Outlet {
             }
         });
     }
+}
+
+/// Removes every session's consumer of an agent: one is left, and in the way of the next, when a
+/// coordinator died, or NATS did not answer, between a session's entry in the journal and here.
+async fn remove_sessions(leases: &Stream, agent: &Name) -> Result<(), async_nats::Error> {
+    let mut names = leases.consumer_names();
+    while let Some(name) = names.try_next().await? {
+        let session = name.strip_prefix(agent.as_str()).and_then(|rest| rest.strip_prefix('-'));
+        if session.is_some_and(|session| session.parse::<u64>().is_ok()) {
+            warn!(%agent, consumer = name, "an old session is in the way and is removed");
+            leases.delete_consumer(&name).await?;
+        }
+    }
+    Ok(())
 }
 
 fn too_many_wait() -> ApiError {
