@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Builds everything in release mode and measures it:
 #
-#     tests/bench.sh [array|control|latency|submit-million|http|recovery] [OPTION...]
+#     tests/bench.sh [array|control|latency|submit-million|http|recovery|agents|docker|fsync] [OPTION...]
 #
 # Without a name, all are run, and the results are kept in tests/benches/results/DATE.{json,md}.
-# OPTION: --pairs N (array, control, http), --children N (array); --tries N (latency); --submissions N (submit-million);
-# --singles N (http); --jobs N, --restarts N (recovery).
+# OPTION: --pairs N (array, control, http, agents, docker, fsync), --children N (array); --tries N (latency); --submissions N (submit-million);
+# --singles N (http); --jobs N, --restarts N (recovery); --agents N,N (agents).
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -17,8 +17,15 @@ need_rust
 [ -n "${WINDROW_NATS_SERVER:-}" ] || need_nats_server
 
 case ${1:-} in
-array | control | latency | submit-million | http | recovery) ;;
+array | control | latency | submit-million | http | recovery | agents | docker | fsync) ;;
 *) set -- --results "$root/tests/benches/results/$(date -u +%F)" "$@" ;;
+esac
+case " $* " in
+*" docker "* | *" --results "*)
+    need_packages busybox-static
+    need_docker
+    trap stop_docker EXIT
+    ;;
 esac
 
 cargo build --release --locked --workspace --bins

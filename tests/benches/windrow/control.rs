@@ -17,12 +17,12 @@ use super::submit::create_queue;
 use super::zero::Zero;
 
 /// The environment of the worker, and its queue.
-const ZERO: &str = "zero";
+pub(super) const ZERO: &str = "zero";
 const VCPUS: u32 = 64;
 const ARRAYS: [u32; 3] = [10_000, 100_000, 1_000_000];
 const SINGLES: u32 = 100_000;
 /// Pause between two looks whether all is over.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// What was found.
 #[derive(Clone, Debug, Serialize)]
@@ -85,8 +85,9 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Outcome> {
     Ok(Outcome { growth, arrays, singles, busy: load.others_until(Load::read()?, 0.0) })
 }
 
+/// What is run.
 #[derive(Clone, Copy)]
-enum Kind {
+pub(super) enum Kind {
     Array,
     Singles,
 }
@@ -99,15 +100,20 @@ async fn once(tasks: u32, kind: Kind) -> anyhow::Result<Run> {
     // Code and connections are warm when measuring begins.
     rig.submit(&job(ZERO, &[PROGRAM], Some(100))).await?;
     until_over(&rig).await?;
-    enable(&rig, ResourceState::Disabled).await?;
+    measured(&rig, tasks, kind).await
+}
+
+/// Submits to the queue [`ZERO`] while nothing may start, and lets it run.
+pub(super) async fn measured(rig: &Rig, tasks: u32, kind: Kind) -> anyhow::Result<Run> {
+    enable(rig, ResourceState::Disabled).await?;
     let memory_before = rig.call(&DescribeCluster {}).await?.memory_bytes;
     match kind {
         Kind::Array => drop(rig.submit(&job(ZERO, &[PROGRAM], Some(tasks))).await?),
-        Kind::Singles => submit_singles(&rig, ZERO, tasks).await?,
+        Kind::Singles => submit_singles(rig, ZERO, tasks).await?,
     }
     let (before, start) = (cpu::of_cluster(&rig.cluster)?, Instant::now());
-    enable(&rig, ResourceState::Enabled).await?;
-    until_over(&rig).await?;
+    enable(rig, ResourceState::Enabled).await?;
+    until_over(rig).await?;
     let seconds = start.elapsed().as_secs_f64();
     let used = cpu::difference(&before, &cpu::of_cluster(&rig.cluster)?);
     let each = |value: f64| value / f64::from(tasks);
@@ -131,6 +137,6 @@ async fn enable(rig: &Rig, state: ResourceState) -> anyhow::Result<()> {
 }
 
 /// Children of jobs that have ended are not counted any more.
-async fn until_over(rig: &Rig) -> anyhow::Result<()> {
+pub(super) async fn until_over(rig: &Rig) -> anyhow::Result<()> {
     until(rig, LOOK_EVERY, |cluster| cluster.children.values().all(|count| *count == 0)).await
 }

@@ -1,12 +1,18 @@
-//! From the request to submit one job, on an idle cluster, to the first thing the job does.
+//! From the request to submit one job to the first thing the job does: on an idle cluster, and on one with half of the
+//! machine busy with other jobs.
 
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use serde::Serialize;
+use tempfile::TempDir;
+use windrow_common::api::jobs::{
+    DependencyType, DescribeJobs, JobDependency, JobStatus, SubmitJob,
+};
+use windrow_common::ids::JobId;
 
 use super::clock;
 use super::floor;
@@ -45,6 +51,9 @@ pub(crate) struct Outcome {
     pub(crate) submit_to_start: Milliseconds,
     /// Request sent to request answered, by when it is on disk.
     pub(crate) submit_to_answer: Milliseconds,
+    /// The same two while other jobs keep one of two cores busy.
+    pub(crate) loaded_submit_to_start: Milliseconds,
+    pub(crate) loaded_submit_to_answer: Milliseconds,
     /// The same program started by `posix_spawn`, to its first instruction.
     pub(crate) spawn_floor: Milliseconds,
     /// 512 bytes appended and `fdatasync`, in the data directory.
@@ -53,10 +62,58 @@ pub(crate) struct Outcome {
     pub(crate) busy: f64,
 }
 
-/// Measures, floors in turn with jobs.
+/// Milliseconds of each try.
+#[derive(Debug, Default)]
+pub(crate) struct Sample {
+    pub(crate) starts: Vec<f64>,
+    pub(crate) answers: Vec<f64>,
+    spawns: Vec<f64>,
+    syncs: Vec<f64>,
+}
+
+/// Measures.
 pub(crate) async fn run(options: &Options) -> anyhow::Result<Outcome> {
     let rig = Rig::start().await?;
-    let socket_path = rig.cluster.scratch().join("started");
+    let load = Load::read()?;
+    let idle = sample(&rig, options.tries).await?;
+    let busy = load.others_until(Load::read()?, 0.0);
+    let others = rig.submit(&others()).await?;
+    until_running(&rig, others).await?;
+    let loaded = sample(&rig, options.tries).await?;
+    Ok(Outcome {
+        tries: options.tries,
+        submit_to_start: Milliseconds::of(&idle.starts),
+        submit_to_answer: Milliseconds::of(&idle.answers),
+        loaded_submit_to_start: Milliseconds::of(&loaded.starts),
+        loaded_submit_to_answer: Milliseconds::of(&loaded.answers),
+        spawn_floor: Milliseconds::of(&idle.spawns),
+        sync_floor: Milliseconds::of(&idle.syncs),
+        busy,
+    })
+}
+
+/// An array whose children keep one core busy for 100 ms each, one after the other, for longer than this takes.
+fn others() -> SubmitJob {
+    let script = "timeout 0.1 sh -c 'while :; do :; done' || true";
+    let one_by_one =
+        JobDependency { kind: Some(DependencyType::Sequential), ..JobDependency::default() };
+    SubmitJob { depends_on: vec![one_by_one], ..job(QUEUE, &["sh", "-c", script], Some(10_000)) }
+}
+
+async fn until_running(rig: &Rig, job: JobId) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    let request = DescribeJobs { jobs: vec![job.to_string()] };
+    while rig.call(&request).await?.jobs.first().map(|job| job.status) != Some(JobStatus::Running) {
+        anyhow::ensure!(begun.elapsed() < LIMIT, "the other jobs do not run");
+        tokio::time::sleep(IDLE).await;
+    }
+    Ok(())
+}
+
+/// So many jobs, one after the other, floors in turn with them.
+pub(crate) async fn sample(rig: &Rig, tries: u32) -> anyhow::Result<Sample> {
+    let scratch = TempDir::with_prefix("windrow-bench-").context("make a directory")?;
+    let socket_path = scratch.path().join("started");
     let socket = UnixDatagram::bind(&socket_path).context("bind a socket for jobs")?;
     socket.set_read_timeout(Some(LIMIT))?;
     let own = std::env::current_exe().context("find this program")?;
@@ -65,9 +122,8 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Outcome> {
     let request = job(QUEUE, &[&own, NOTE_START, &path], None);
     let to_sync = rig.cluster.data().join("bench-sync");
 
-    let load = Load::read()?;
-    let [mut starts, mut answers, mut spawns, mut syncs] = [const { Vec::new() }; 4];
-    for number in 0..=options.tries {
+    let mut found = Sample::default();
+    for number in 0..=tries {
         let before = clock::nanoseconds();
         let id = rig.submit(&request).await?;
         let answered = clock::nanoseconds();
@@ -77,21 +133,14 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Outcome> {
         let sync = floor::sync_once(&to_sync)?;
         // The first job finds caches cold that later ones find warm.
         if number > 0 {
-            starts.push(milliseconds(before, began));
-            answers.push(milliseconds(before, answered));
-            spawns.push(spawn);
-            syncs.push(sync);
+            found.starts.push(milliseconds(before, began));
+            found.answers.push(milliseconds(before, answered));
+            found.spawns.push(spawn);
+            found.syncs.push(sync);
         }
         tokio::time::sleep(IDLE).await;
     }
-    Ok(Outcome {
-        tries: options.tries,
-        submit_to_start: Milliseconds::of(&starts),
-        submit_to_answer: Milliseconds::of(&answers),
-        spawn_floor: Milliseconds::of(&spawns),
-        sync_floor: Milliseconds::of(&syncs),
-        busy: load.others_until(Load::read()?, 0.0),
-    })
+    Ok(found)
 }
 
 /// Milliseconds until the program, started here, does its first thing.

@@ -64,9 +64,14 @@ impl Load {
         })
     }
 
+    /// CPU seconds that everybody used since then.
+    pub(crate) fn busy_until(self, now: Self) -> f64 {
+        now.busy - self.busy
+    }
+
     /// Share (0 to 1) of all cores that others used since then, when ours used `own` CPU seconds.
     pub(crate) fn others_until(self, now: Self, own: f64) -> f64 {
         let all = (now.at - self.at).as_secs_f64() * self.cores;
-        ((now.busy - self.busy - own) / all).clamp(0.0, 1.0)
+        ((self.busy_until(now) - own) / all).clamp(0.0, 1.0)
     }
 }

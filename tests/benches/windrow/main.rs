@@ -6,11 +6,14 @@
 //!
 //! The same program is also the floor's process and the job that notes when it began.
 
+mod agents;
 mod array;
 mod clock;
 mod control;
 mod cpu;
+mod docker;
 mod floor;
+mod fsync;
 mod http;
 mod latency;
 mod machine;
@@ -44,6 +47,9 @@ fn measure(options: &Options) -> anyhow::Result<()> {
             Bench::Control => results.control = Some(runtime.block_on(control::run(options))?),
             Bench::Latency => results.latency = Some(runtime.block_on(latency::run(options))?),
             Bench::Http => results.http = Some(runtime.block_on(http::run(options))?),
+            Bench::Agents => results.agents = Some(runtime.block_on(agents::run(options))?),
+            Bench::Docker => results.docker = Some(runtime.block_on(docker::run(options))?),
+            Bench::Fsync => results.fsync = Some(runtime.block_on(fsync::run(options))?),
             Bench::Recovery => results.recovery = Some(runtime.block_on(recovery::run(options))?),
             Bench::SubmitMillion => results.submit = Some(runtime.block_on(submit::run(options))?),
         }

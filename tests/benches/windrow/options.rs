@@ -34,16 +34,25 @@ pub(crate) enum Bench {
     Http,
     /// From the end of a coordinator to the first job started by its successor.
     Recovery,
+    /// Up to ten thousand agents, idle and with an array.
+    Agents,
+    /// Containers against the engine's API.
+    Docker,
+    /// Synced before each acknowledgement, against the default of the NATS server.
+    Fsync,
 }
 
 impl Bench {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 9] = [
         Self::Array,
         Self::Control,
         Self::Latency,
         Self::SubmitMillion,
         Self::Http,
         Self::Recovery,
+        Self::Agents,
+        Self::Docker,
+        Self::Fsync,
     ];
 
     /// As on the command line.
@@ -55,6 +64,9 @@ impl Bench {
             Self::SubmitMillion => "submit-million",
             Self::Http => "http",
             Self::Recovery => "recovery",
+            Self::Agents => "agents",
+            Self::Docker => "docker",
+            Self::Fsync => "fsync",
         }
     }
 }
@@ -65,7 +77,7 @@ pub(crate) struct Options {
     pub(crate) benches: Vec<Bench>,
     /// Children of the array, and processes of its floor.
     pub(crate) children: u32,
-    /// Pairs of array and floor, and of HTTP and NATS; runs of `control`.
+    /// Pairs of array and floor, and of HTTP and NATS, of `docker` and `fsync`; runs of `control` and `agents`.
     pub(crate) pairs: u32,
     /// Single jobs of `latency`.
     pub(crate) tries: u32,
@@ -75,6 +87,8 @@ pub(crate) struct Options {
     pub(crate) singles: u32,
     /// Single jobs queued, of `http` and `recovery`; children of the array of the latter.
     pub(crate) jobs: u32,
+    /// Numbers of agents of `agents`.
+    pub(crate) agents: Vec<u32>,
     /// Times that `recovery` kills the coordinator in each state.
     pub(crate) restarts: u32,
     /// Where results go: this with `.json` and `.md` added.
@@ -93,6 +107,7 @@ impl Default for Options {
             submissions: 20,
             singles: 20_000,
             jobs: 1_000_000,
+            agents: vec![1, 10, 100, 1_000, 10_000],
             restarts: 5,
             results: None,
             commit: None,
@@ -116,6 +131,9 @@ pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> anyhow::Result<M
             "--submissions" => options.submissions = number(&value()?)?,
             "--singles" => options.singles = number(&value()?)?,
             "--jobs" => options.jobs = number(&value()?)?,
+            "--agents" => {
+                options.agents = value()?.split(',').map(number).collect::<Result<_, _>>()?;
+            }
             "--restarts" => options.restarts = number(&value()?)?,
             "--results" => options.results = Some(value()?.into()),
             "--commit" => options.commit = Some(value()?),
@@ -124,8 +142,8 @@ pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> anyhow::Result<M
             name => match Bench::ALL.into_iter().find(|bench| bench.name() == name) {
                 Some(bench) => options.benches.push(bench),
                 None => bail!(
-                    "unknown argument `{name}`; use array, control, latency, submit-million, http, recovery, \
-                     --children N, --pairs N, --tries N, --submissions N, --singles N, --jobs N, --restarts N, \
+                    "unknown argument `{name}`; use array, control, latency, submit-million, http, recovery, agents, docker, fsync, \
+                     --children N, --pairs N, --tries N, --submissions N, --singles N, --jobs N, --restarts N, --agents N,N, \
                      --results PREFIX, --commit ID"
                 ),
             },

@@ -52,8 +52,14 @@ impl Deref for Rig {
 impl Rig {
     /// Starts a cluster whose agent offers as many vCPUs as the floor has threads.
     pub(crate) async fn start() -> anyhow::Result<Self> {
-        let vcpus = super::floor::THREADS.to_string();
-        let cluster = Cluster::start_with(&["--agents", "1", "--vcpus-per-agent", &vcpus]);
+        Self::with(super::floor::THREADS, &[]).await
+    }
+
+    /// Starts a cluster whose agent offers so many vCPUs, with more options of `windrow up`.
+    pub(crate) async fn with(vcpus: u32, options: &[&str]) -> anyhow::Result<Self> {
+        let vcpus = vcpus.to_string();
+        let agent = ["--agents", "1", "--vcpus-per-agent", &vcpus];
+        let cluster = Cluster::start_with(&[&agent, options].concat());
         let client = Client::connect(&cluster.nats_url()).await?;
         Ok(Self { cluster, client })
     }

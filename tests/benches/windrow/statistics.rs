@@ -10,6 +10,12 @@ pub(crate) fn quantile(sample: &[f64], share: f64) -> f64 {
     sorted.get(below.min(count.saturating_sub(1))).copied().unwrap_or(0.0)
 }
 
+/// The median with the least and the most of the sample, with so many digits after the point.
+pub(crate) fn spread(sample: &[f64], digits: usize) -> String {
+    let (least, most) = (quantile(sample, 0.0), quantile(sample, 1.0));
+    format!("{:.digits$} [{least:.digits$} to {most:.digits$}]", median(sample))
+}
+
 /// Half of the sample lies on each side.
 pub(crate) fn median(sample: &[f64]) -> f64 {
     let (low, high) = (quantile(sample, 0.5), -quantile(&negated(sample), 0.5));

@@ -1,12 +1,12 @@
-//! An agent that runs nothing: the real agent's core and connection, and what it is to start is over at
-//! once. What is measured with it is everything but the jobs. It has a thread and a connection of its own.
+//! Agents that run nothing: the real agent's core and connection, and what they are to start is over at once.
+//! What is measured with them is everything but the jobs. All share a thread; each has a connection of its own.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use windrow_agent::core::held::Held;
@@ -23,8 +23,12 @@ use windrow_common::units::Resources;
 use windrow_common::wire;
 use windrow_common::wire::agent::{Beat, Executor, RegisterReply, ReportMessage};
 
-/// A worker; it ends with this process.
-pub(crate) struct Zero(Arc<Shared>);
+/// A worker, or many; they end with this.
+pub(crate) struct Zero {
+    shared: Arc<Shared>,
+    /// When it is dropped, the thread's runtime ends with all that is on it.
+    _end: oneshot::Sender<()>,
+}
 
 struct Shared {
     /// What it starts after so many does not end.
@@ -35,6 +39,9 @@ struct Shared {
     lease: AtomicU64,
     /// With a lease above this one, it holds again.
     holds_above: AtomicU64,
+    /// Workers that were given a session, and sessions given.
+    joined: AtomicU32,
+    sessions: AtomicU32,
 }
 
 impl Zero {
@@ -43,51 +50,79 @@ impl Zero {
     /// # Errors
     /// The address or a name cannot be used.
     pub(crate) fn start(url: &str, environment: &str, vcpus: u32) -> anyhow::Result<Self> {
+        Self::start_many(url, environment, vcpus, 1)
+    }
+
+    /// Starts so many agents, with so many vCPUs each.
+    ///
+    /// # Errors
+    /// As above.
+    pub(crate) fn start_many(
+        url: &str,
+        environment: &str,
+        vcpus: u32,
+        count: u32,
+    ) -> anyhow::Result<Self> {
         let shared = Arc::new(Shared {
             holds_after: AtomicU64::new(u64::MAX),
             released: Notify::new(),
             started: AtomicU64::new(0),
             lease: AtomicU64::new(0),
             holds_above: AtomicU64::new(u64::MAX),
+            joined: AtomicU32::new(0),
+            sessions: AtomicU32::new(0),
         });
         let (nats, told) =
             (Nats { url: url.to_owned(), credentials: String::new() }, shared.clone());
         let name = |text: &str| text.parse::<Name>().context("a name of the zero worker");
-        let (agent, environment) = (name("zero")?, name(environment)?);
+        let environment = name(environment)?;
+        let agents = (0..count).map(|number| name(&format!("zero-{number}")));
+        let agents = agents.collect::<anyhow::Result<Vec<_>>>()?;
         let subjects = Subjects::new(name(super::rig::CLUSTER)?);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let resources = Resources::new(vcpus * 1000, vcpus * 4096);
+        let (end, ended) = oneshot::channel();
         std::thread::spawn(move || {
             runtime.block_on(async {
-                let (sender, inbox) = mpsc::channel(1024);
-                let link = Link::open(&nats, subjects, agent, sender).await;
-                let link = link.expect("the settings of a local server work");
-                Worker::new(link, environment, resources, told).run(inbox).await;
+                for agent in agents {
+                    let (sender, inbox) = mpsc::channel(1024);
+                    let link = Link::open(&nats, subjects.clone(), agent, sender).await;
+                    let link = link.expect("the settings of a local server work");
+                    let worker = Worker::new(link, environment.clone(), resources, told.clone());
+                    tokio::spawn(worker.run(inbox));
+                }
+                // Told by a drop.
+                ended.await.ok();
             });
         });
-        Ok(Self(shared))
+        Ok(Self { shared, _end: end })
+    }
+
+    /// Workers that were given a session so far, and sessions that they were given in all.
+    pub(crate) fn joined(&self) -> (u32, u32) {
+        (self.shared.joined.load(Ordering::SeqCst), self.shared.sessions.load(Ordering::SeqCst))
     }
 
     /// What it starts after so many, in all, goes on for ever.
     pub(crate) fn hold_after(&self, started: u64) {
-        self.0.holds_after.store(started, Ordering::SeqCst);
+        self.shared.holds_after.store(started, Ordering::SeqCst);
     }
 
     /// All that it holds ends, and so does what it starts, at once, until the next lease comes.
     pub(crate) fn release(&self) {
-        self.0.holds_above.store(self.lease(), Ordering::SeqCst);
+        self.shared.holds_above.store(self.lease(), Ordering::SeqCst);
         self.hold_after(u64::MAX);
-        self.0.released.notify_one();
+        self.shared.released.notify_one();
     }
 
     /// The highest lease that has come: it rises with each that a coordinator decides on.
     pub(crate) fn lease(&self) -> u64 {
-        self.0.lease.load(Ordering::SeqCst)
+        self.shared.lease.load(Ordering::SeqCst)
     }
 
     /// Children started so far.
     pub(crate) fn started(&self) -> u64 {
-        self.0.started.load(Ordering::SeqCst)
+        self.shared.started.load(Ordering::SeqCst)
     }
 }
 
@@ -97,6 +132,7 @@ struct Worker {
     identity: Identity,
     registration: Registration,
     shared: Arc<Shared>,
+    has_joined: bool,
     held: Vec<StartPlan>,
     puller: Option<AbortHandle>,
     reporter: Option<AbortHandle>,
@@ -126,6 +162,7 @@ impl Worker {
             identity,
             registration: Registration::default(),
             shared,
+            has_joined: false,
             held: Vec::new(),
             puller: None,
             reporter: None,
@@ -172,6 +209,7 @@ impl Worker {
                 match answer {
                     Ok(RegisterReply::Accepted(session)) => {
                         self.registration.on_accepted();
+                        self.note_session();
                         self.core.handle(Input::Registered(session.clone()), moment());
                         self.puller = Some(self.link.pull(&session));
                     }
@@ -208,9 +246,16 @@ impl Worker {
         }
     }
 
+    fn note_session(&mut self) {
+        self.shared.sessions.fetch_add(1, Ordering::SeqCst);
+        if !std::mem::replace(&mut self.has_joined, true) {
+            self.shared.joined.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
     fn note_lease(&self) {
         let lease = self.core.held().last_lease.0;
-        self.shared.lease.store(lease, Ordering::SeqCst);
+        self.shared.lease.fetch_max(lease, Ordering::SeqCst);
         if lease > self.shared.holds_above.load(Ordering::SeqCst) {
             self.shared.holds_above.store(u64::MAX, Ordering::SeqCst);
             self.shared.holds_after.store(0, Ordering::SeqCst);
