@@ -34,7 +34,7 @@ const AT_ONCE: [u32; 3] = [1, 4, 8];
 /// So many for each that run at a time, in each half of a pair.
 const ROUNDS: u32 = 10;
 /// Fewest in each half of a pair.
-const FEWEST: u32 = 24;
+const FEWEST: u32 = 40;
 const COMMAND: [&str; 2] = ["busybox", "true"];
 const MEMORY_MIB: u32 = 32;
 const DEFINITION: &str = "container";

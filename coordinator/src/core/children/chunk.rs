@@ -2,6 +2,7 @@
 //! and compressed, some bytes each or less. One that is reopened unpacks them.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::fmt;
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -18,6 +19,11 @@ use super::{Attempt, CHUNK, Child};
 
 /// Fewer records than this are left as they are: compressing them saves little and takes as long.
 const PACKED_MIN: usize = 16;
+
+thread_local! {
+    /// What was unpacked last, and from which bytes.
+    static UNPACKED: RefCell<(Box<[u8]>, Vec<Child>)> = RefCell::default();
+}
 
 /// The records of up to [`CHUNK`] children.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +75,7 @@ impl Chunk {
     pub(super) fn get(&self, place: usize) -> Cow<'_, Child> {
         match self {
             Self::Open { records, .. } => Cow::Borrowed(&records[place]),
-            Self::Packed(packed) => Cow::Owned(packed.records().swap_remove(place)),
+            Self::Packed(packed) => Cow::Owned(packed.record(place)),
         }
     }
 
@@ -142,6 +148,16 @@ impl Packed {
         let mut unpacked = Vec::new();
         DeflateDecoder::new(columns).read_to_end(&mut unpacked).ok()?;
         rmp_serde::from_slice::<Columns>(&unpacked).ok()?.records()
+    }
+
+    /// One of them. Who reads one reads it often, and then those next to it.
+    fn record(&self, place: usize) -> Child {
+        UNPACKED.with_borrow_mut(|(of, records)| {
+            if *of != self.0 {
+                (*of, *records) = (self.0.clone(), self.records());
+            }
+            records[place].clone()
+        })
     }
 
     fn records(&self) -> Vec<Child> {
