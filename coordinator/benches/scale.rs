@@ -37,7 +37,7 @@ const SLOTS: usize = 10;
 /// Children of each array.
 const ARRAY: u64 = 1_000_000;
 /// Mean lengths of jobs, in seconds; each takes from half to one and a half of it.
-const LENGTHS: [u64; 4] = [600, 60, 10, 3];
+const LENGTHS: [u64; 4] = [3, 10, 60, 600];
 /// Cluster time between two turns of what arrives, in milliseconds.
 const STEP: u64 = 100;
 /// Most inputs of one turn, as in the coordinator's loop.
@@ -169,7 +169,7 @@ impl Cluster {
             ends: BinaryHeap::new(),
             reporting: Vec::new(),
             millis: 0,
-            length: LENGTHS[0],
+            length: LENGTHS[0] * 1000,
             position: Position::default(),
             report_sequence: 0,
             found: Found::default(),
@@ -231,7 +231,6 @@ impl Cluster {
 
     /// Starts what fits.
     fn begin(&mut self, index: usize, at: u64) {
-        let at = at.max(self.millis - STEP);
         while self.agents[index].running < SLOTS
             && let Some(attempt) = self.agents[index].waiting.pop_front()
         {

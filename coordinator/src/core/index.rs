@@ -33,7 +33,7 @@ use super::deadlines::{Deadlines, Due};
 use super::finished::Finished;
 use super::listing::Listing;
 use super::quota;
-use super::state::{Agent, Dependency, Job, JobSpec, Spec, State};
+use super::state::{Agent, Dependency, Job, JobSpec, Phase, Spec, State};
 
 /// What a child asks of an agent. Ready jobs of one share with equal shapes start or do not start
 /// together: whatever can keep one from starting where another may belongs in here, or makes the
@@ -107,6 +107,8 @@ pub struct Index {
     pub finished: Finished,
     /// Children of the others.
     pub unended: Unended,
+    /// Multi-node jobs whose nodes are leased and not all there yet.
+    pub starting: BTreeSet<JobId>,
 }
 
 /// What one event changed in a job.
@@ -142,6 +144,8 @@ impl Index {
             }
             index.finished.enter(*id, job);
             index.unended.recount(Default::default(), Unended::of(&job.children));
+            let phase = job.nodes.as_ref().map(|nodes| nodes.phase);
+            index.starting.extend((phase == Some(Phase::Starting)).then_some(*id));
         }
         for (queue, shares) in &state.usage {
             for (share, used) in &shares.shares {

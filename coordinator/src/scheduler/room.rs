@@ -14,7 +14,7 @@ use windrow_common::wire::agent::Executor;
 use super::hold::environments;
 use crate::core::State;
 use crate::core::index::{Group, Kind, Shape};
-use crate::core::state::{Agent, Job, Phase};
+use crate::core::state::{Agent, Job};
 
 /// How much work an agent may hold beyond what it runs, as run time. Long enough to hide a round
 /// trip through the journal many times over, short enough that nothing waits behind it.
@@ -177,11 +177,9 @@ pub(super) fn backlog(
 /// Whether the agent's room is leased to nodes of a multi-node job that are not there yet: a backlog
 /// would begin in their place.
 fn awaits_nodes(state: &State, agent: &Agent) -> bool {
-    agent.leases.iter().any(|id| {
-        let lease = &state.leases[id];
-        let nodes = state.jobs[&lease.job].nodes.as_ref();
-        nodes.is_some_and(|nodes| nodes.phase == Phase::Starting)
-    })
+    let starting = &state.index.starting;
+    // An agent may hold thousands of leases.
+    !starting.is_empty() && agent.leases.iter().any(|id| starting.contains(&state.leases[id].job))
 }
 
 /// How many children of this need and run time an agent may hold beyond those that run.

@@ -104,7 +104,11 @@ pub(super) fn give_back(state: &mut State, id: JobId) {
     set_phase(state, id, Phase::Idle);
 }
 
-fn set_phase(state: &mut State, job: JobId, phase: Phase) {
-    let job = state.jobs.get_mut(&job).expect("decided on a known job");
+fn set_phase(state: &mut State, id: JobId, phase: Phase) {
+    match phase {
+        Phase::Starting => state.index.starting.insert(id),
+        Phase::Idle | Phase::Running | Phase::Ending => state.index.starting.remove(&id),
+    };
+    let job = state.jobs.get_mut(&id).expect("decided on a known job");
     job.nodes.as_mut().expect("decided on a multi-node job").phase = phase;
 }
