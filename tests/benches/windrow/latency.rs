@@ -78,7 +78,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Outcome> {
     let idle = sample(&rig, options.tries).await?;
     let busy = load.others_until(Load::read()?, 0.0);
     let others = rig.submit(&others()).await?;
-    until_running(&rig, others).await?;
+    until_begun(&rig, others).await?;
     let loaded = sample(&rig, options.tries).await?;
     Ok(Outcome {
         tries: options.tries,
@@ -100,14 +100,19 @@ fn others() -> SubmitJob {
     SubmitJob { depends_on: vec![one_by_one], ..job(QUEUE, &["sh", "-c", script], Some(10_000)) }
 }
 
-async fn until_running(rig: &Rig, job: JobId) -> anyhow::Result<()> {
+/// Waits until the first child of an array has begun.
+async fn until_begun(rig: &Rig, job: JobId) -> anyhow::Result<()> {
     let begun = Instant::now();
-    let request = DescribeJobs { jobs: vec![job.to_string()] };
-    while rig.call(&request).await?.jobs.first().map(|job| job.status) != Some(JobStatus::Running) {
+    let request = DescribeJobs { jobs: vec![format!("{job}:0")] };
+    loop {
+        let described = rig.call(&request).await?;
+        let status = described.jobs.first().map(|child| child.status);
+        if matches!(status, Some(JobStatus::Running | JobStatus::Succeeded)) {
+            return Ok(());
+        }
         anyhow::ensure!(begun.elapsed() < LIMIT, "the other jobs do not run");
         tokio::time::sleep(IDLE).await;
     }
-    Ok(())
 }
 
 /// So many jobs, one after the other, floors in turn with them.
