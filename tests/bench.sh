@@ -28,10 +28,10 @@ case " $* " in
     ;;
 esac
 
-cargo build --release --locked --workspace --bins
+# With what the benchmarks depend on, so that nothing is built twice.
+cargo build --release --locked --workspace --bins --bench windrow-bench
 WINDROW_BIN_DIRECTORY=${CARGO_TARGET_DIR:-$root/target}/release
 export WINDROW_BIN_DIRECTORY
 # Says when the tree holds more than the commit.
 commit=$(git describe --always --dirty)
-# The same packages as above, so that nothing is built twice.
 cargo bench --locked --workspace --bench windrow-bench -- --commit "$commit" "$@"
