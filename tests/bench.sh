@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Builds everything in release mode and measures it:
 #
-#     tests/bench.sh [array|control|latency|submit-million|http|recovery|agents|docker|fsync] [OPTION...]
+#     tests/bench.sh [array|control|latency|submit-million|http|recovery|agents|docker|fsync|queries] [OPTION...]
 #
 # Without a name, all are run, and the results are kept in tests/benches/results/DATE.{json,md}.
 # OPTION: --pairs N (array, control, http, agents, docker, fsync), --children N (array); --tries N (latency); --submissions N (submit-million);
-# --singles N (http); --jobs N, --restarts N (recovery); --agents N,N (agents).
+# --singles N (http); --jobs N (recovery, queries); --restarts N (recovery); --agents N,N (agents).
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -17,7 +17,7 @@ need_rust
 [ -n "${WINDROW_NATS_SERVER:-}" ] || need_nats_server
 
 case ${1:-} in
-array | control | latency | submit-million | http | recovery | agents | docker | fsync) ;;
+array | control | latency | submit-million | http | recovery | agents | docker | fsync | queries) ;;
 *) set -- --results "$root/tests/benches/results/$(date -u +%F)" "$@" ;;
 esac
 case " $* " in

@@ -1,5 +1,5 @@
 //! Submitting single jobs over HTTP, each stored before its answer, beside the same by NATS requests: rate and
-//! CPU time of each part. Then the answers to questions, with all these jobs queued.
+//! CPU time of each part.
 
 use std::time::Instant;
 
@@ -15,19 +15,14 @@ use tokio::net::TcpStream;
 
 use super::cpu::{self, Seconds};
 use super::floor::PROGRAM;
-use super::latency::Milliseconds;
 use super::machine::Load;
 use super::options::Options;
-use super::recovery::submit_singles;
 use super::rig::{Rig, job};
 use super::statistics::median;
 use super::submit::{NOBODY, create_queue};
 
 /// Connections, and NATS requests on their way at once.
 const CONNECTIONS: u32 = 8;
-/// Ids of one DescribeJobs: the most that AWS takes.
-const DESCRIBED: usize = 100;
-const QUESTIONS: u32 = 100;
 
 /// What was found.
 #[derive(Clone, Debug, Serialize)]
@@ -36,11 +31,6 @@ pub(crate) struct Outcome {
     pub(crate) submissions: u32,
     pub(crate) pairs: Vec<Pair>,
     pub(crate) rate_ratio_median: f64,
-    /// DescribeJobs of 100 ids, over HTTP.
-    pub(crate) describe: Milliseconds,
-    /// First page of ListJobs with [`Self::queued`] jobs, over HTTP.
-    pub(crate) list: Milliseconds,
-    pub(crate) queued: u32,
     /// Share of all cores that were busy, ours included.
     pub(crate) busy: f64,
 }
@@ -83,27 +73,13 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Outcome> {
         let nats = measured(&rig, count, async || over_nats(&rig, count).await).await?;
         pairs.push(Pair { http, nats });
     }
-    let busy = load.others_until(Load::read()?, 0.0);
-    let submitted = (options.pairs * count + CONNECTIONS) * 2;
-    submit_singles(&rig, NOBODY, options.jobs.saturating_sub(submitted)).await?;
-    // The others were idle for so long that the gateway has closed them.
-    let mut connection = Connection::open(&address).await?;
-    let list = json!({"jobQueue": NOBODY, "jobStatus": "RUNNABLE"});
-    let listed = connection.call("listjobs", &list).await?;
-    let jobs = listed["jobSummaryList"].as_array().context("jobs")?;
-    let ids: Vec<&Value> = jobs.iter().take(DESCRIBED).map(|job| &job["jobId"]).collect();
-    anyhow::ensure!(ids.len() == DESCRIBED, "a page of {} jobs", ids.len());
-    let ids = json!({"jobs": ids});
     let ratios: Vec<f64> =
         pairs.iter().map(|pair| pair.http.per_second / pair.nats.per_second).collect();
     Ok(Outcome {
         submissions: count,
         rate_ratio_median: median(&ratios),
-        describe: connection.timed("describejobs", &ids).await?,
-        list: connection.timed("listjobs", &list).await?,
-        queued: submitted.max(options.jobs),
         pairs,
-        busy,
+        busy: load.others_until(Load::read()?, 0.0),
     })
 }
 
@@ -149,13 +125,14 @@ async fn over_nats(rig: &Rig, count: u32) -> anyhow::Result<()> {
 }
 
 /// One connection that is kept.
-struct Connection {
+pub(crate) struct Connection {
     address: String,
     sender: SendRequest<Full<Bytes>>,
 }
 
 impl Connection {
-    async fn open(address: &str) -> anyhow::Result<Self> {
+    /// To the gateway at this address.
+    pub(crate) async fn open(address: &str) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(address).await.context("connect to the gateway")?;
         stream.set_nodelay(true)?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
@@ -164,7 +141,7 @@ impl Connection {
     }
 
     /// The answer; it must be a good one.
-    async fn call(&mut self, operation: &str, content: &Value) -> anyhow::Result<Value> {
+    pub(crate) async fn call(&mut self, operation: &str, content: &Value) -> anyhow::Result<Value> {
         let request = Request::builder()
             .method(Method::POST)
             .uri(format!("/v1/{operation}"))
@@ -177,15 +154,5 @@ impl Connection {
         let body = answer.into_body().collect().await?.to_bytes();
         anyhow::ensure!(status == StatusCode::OK, "{operation}: {status} {body:?}");
         Ok(serde_json::from_slice(&body)?)
-    }
-
-    async fn timed(&mut self, operation: &str, content: &Value) -> anyhow::Result<Milliseconds> {
-        let mut times = Vec::new();
-        for _ in 0..QUESTIONS {
-            let start = Instant::now();
-            self.call(operation, content).await?;
-            times.push(start.elapsed().as_secs_f64() * 1e3);
-        }
-        Ok(Milliseconds::of(&times))
     }
 }

@@ -18,6 +18,7 @@ mod http;
 mod latency;
 mod machine;
 mod options;
+mod queries;
 mod recovery;
 mod report;
 mod rig;
@@ -50,6 +51,7 @@ fn measure(options: &Options) -> anyhow::Result<()> {
             Bench::Agents => results.agents = Some(runtime.block_on(agents::run(options))?),
             Bench::Docker => results.docker = Some(runtime.block_on(docker::run(options))?),
             Bench::Fsync => results.fsync = Some(runtime.block_on(fsync::run(options))?),
+            Bench::Queries => results.queries = Some(runtime.block_on(queries::run(options))?),
             Bench::Recovery => results.recovery = Some(runtime.block_on(recovery::run(options))?),
             Bench::SubmitMillion => results.submit = Some(runtime.block_on(submit::run(options))?),
         }

@@ -40,10 +40,12 @@ pub(crate) enum Bench {
     Docker,
     /// Synced before each acknowledgement, against the default of the NATS server.
     Fsync,
+    /// Answers to questions, with many jobs.
+    Queries,
 }
 
 impl Bench {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Array,
         Self::Control,
         Self::Latency,
@@ -53,6 +55,7 @@ impl Bench {
         Self::Agents,
         Self::Docker,
         Self::Fsync,
+        Self::Queries,
     ];
 
     /// As on the command line.
@@ -67,6 +70,7 @@ impl Bench {
             Self::Agents => "agents",
             Self::Docker => "docker",
             Self::Fsync => "fsync",
+            Self::Queries => "queries",
         }
     }
 }
@@ -85,7 +89,7 @@ pub(crate) struct Options {
     pub(crate) submissions: u32,
     /// Single jobs that each way of `http` submits in a pair.
     pub(crate) singles: u32,
-    /// Single jobs queued, of `http` and `recovery`; children of the array of the latter.
+    /// Single jobs queued, of `queries` and `recovery`; children of the array of the latter.
     pub(crate) jobs: u32,
     /// Numbers of agents of `agents`.
     pub(crate) agents: Vec<u32>,
@@ -142,7 +146,7 @@ pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> anyhow::Result<M
             name => match Bench::ALL.into_iter().find(|bench| bench.name() == name) {
                 Some(bench) => options.benches.push(bench),
                 None => bail!(
-                    "unknown argument `{name}`; use array, control, latency, submit-million, http, recovery, agents, docker, fsync, \
+                    "unknown argument `{name}`; use array, control, latency, submit-million, http, recovery, agents, docker, fsync, queries, \
                      --children N, --pairs N, --tries N, --submissions N, --singles N, --jobs N, --restarts N, --agents N,N, \
                      --results PREFIX, --commit ID"
                 ),

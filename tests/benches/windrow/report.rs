@@ -10,7 +10,7 @@ use windrow_common::time::wall_clock;
 use super::latency::Milliseconds;
 use super::machine::Machine;
 use super::options::Options;
-use super::{agents, array, control, docker, fsync, http, latency, recovery, submit};
+use super::{agents, array, control, docker, fsync, http, latency, queries, recovery, submit};
 
 /// Of one run.
 #[derive(Clone, Debug, Serialize)]
@@ -28,6 +28,7 @@ pub(crate) struct Results {
     pub(crate) agents: Option<agents::Outcome>,
     pub(crate) docker: Option<docker::Outcome>,
     pub(crate) fsync: Option<fsync::Outcome>,
+    pub(crate) queries: Option<queries::Outcome>,
 }
 
 impl Results {
@@ -46,6 +47,7 @@ impl Results {
             agents: None,
             docker: None,
             fsync: None,
+            queries: None,
         })
     }
 
@@ -78,6 +80,7 @@ impl Results {
         let _ = self.agents.as_ref().map(|found| found.write(&mut text));
         let _ = self.docker.as_ref().map(|found| found.write(&mut text));
         let _ = self.fsync.as_ref().map(|found| found.write(&mut text));
+        let _ = self.queries.as_ref().map(|found| found.write(&mut text));
         text
     }
 }
@@ -209,9 +212,7 @@ fn http_table(text: &mut String, found: &http::Outcome) -> std::fmt::Result {
         let (http, nats) = (each(|pair| &pair.http), each(|pair| &pair.nats));
         writeln!(text, "| {part} | {http:.3} | {nats:.3} |")?;
     }
-    writeln!(text, "\nWith {} jobs queued, over HTTP:\n", found.queued)?;
-    let rows = [("DescribeJobs of 100", found.describe), ("ListJobs, first page", found.list)];
-    milliseconds_table(text, &rows)
+    Ok(())
 }
 
 fn recovery_table(text: &mut String, found: &recovery::Outcome) -> std::fmt::Result {

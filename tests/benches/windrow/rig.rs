@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use async_nats::client::Request;
 use async_nats::jetstream;
+use bytes::Bytes;
 use futures::StreamExt;
 use windrow_common::api::events::ended;
 use windrow_common::api::jobs::{
@@ -104,14 +105,19 @@ impl Client {
 
     /// One request of the API. Errors: no answer, or an error as answer.
     pub(crate) async fn call<O: Operation>(&self, request: &O) -> anyhow::Result<O::Response> {
-        let request = Request::new().payload(serde_json::to_vec(request)?.into());
-        let answer = self.nats.send_request(self.subjects.api(O::NAME), request).await;
-        let answer = answer.with_context(|| format!("request {}", O::NAME))?;
+        Ok(serde_json::from_slice(&self.ask(O::NAME, serde_json::to_vec(request)?).await?)?)
+    }
+
+    /// The answer to a request, both in JSON.
+    pub(crate) async fn ask(&self, operation: &str, request: Vec<u8>) -> anyhow::Result<Bytes> {
+        let request = Request::new().payload(request.into());
+        let answer = self.nats.send_request(self.subjects.api(operation), request).await;
+        let answer = answer.with_context(|| format!("request {operation}"))?;
         if answer.headers.is_some_and(|headers| headers.get(HEADER_ERROR).is_some()) {
             let error: ApiError = serde_json::from_slice(&answer.payload)?;
-            return Err(error).with_context(|| format!("request {}", O::NAME));
+            return Err(error).with_context(|| format!("request {operation}"));
         }
-        Ok(serde_json::from_slice(&answer.payload)?)
+        Ok(answer.payload)
     }
 
     /// Submits and gives the job's id.
