@@ -7,6 +7,8 @@ use std::time::Instant;
 use anyhow::Context;
 use serde::Serialize;
 use serde_json::{Value, json};
+use windrow_common::api::Operation;
+use windrow_common::api::explain::ExplainJob;
 
 use super::control::{Kind, ZERO, measured, until_over};
 use super::floor::PROGRAM;
@@ -54,7 +56,8 @@ pub(crate) struct Row {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Ways {
     pub(crate) nats: Milliseconds,
-    pub(crate) http: Milliseconds,
+    /// Absent: the gateway has AWS Batch's operations only.
+    pub(crate) http: Option<Milliseconds>,
 }
 
 /// A question: what it is, its operation, and its request.
@@ -112,7 +115,7 @@ async fn questions(rig: &Rig, children: u32) -> anyhow::Result<Vec<Question>> {
         question("ListJobs by name", "ListJobs", named),
         question("ListJobs of an array's children, first page", "ListJobs", of_array),
         question("ListJobs of an array's children, a late page", "ListJobs", late_children),
-        question("ExplainJob of the newest", "ExplainJob", json!({"jobId": newest})),
+        question("ExplainJob of the newest", ExplainJob::NAME, json!({"jobId": newest})),
     ])
 }
 
@@ -148,11 +151,14 @@ async fn both(
         let start = Instant::now();
         asked(rig, operation, request).await?;
         nats.push(start.elapsed().as_secs_f64() * 1e3);
-        let start = Instant::now();
-        connection.call(&path, request).await?;
-        http.push(start.elapsed().as_secs_f64() * 1e3);
+        if operation != ExplainJob::NAME {
+            let start = Instant::now();
+            connection.call(&path, request).await?;
+            http.push(start.elapsed().as_secs_f64() * 1e3);
+        }
     }
-    Ok(Ways { nats: Milliseconds::of(&nats), http: Milliseconds::of(&http) })
+    let http = (!http.is_empty()).then(|| Milliseconds::of(&http));
+    Ok(Ways { nats: Milliseconds::of(&nats), http })
 }
 
 impl Outcome {
@@ -168,7 +174,11 @@ impl Outcome {
         )?;
         for Row { what, few, many } in &self.rows {
             write!(text, "| {what} |")?;
-            for (few, many) in [(few.nats, many.nats), (few.http, many.http)] {
+            for (few, many) in [(Some(few.nats), Some(many.nats)), (few.http, many.http)] {
+                let (Some(few), Some(many)) = (few, many) else {
+                    text.push_str(" - | - | - |");
+                    continue;
+                };
                 write!(
                     text,
                     " {:.2} / {:.2} | {:.2} / {:.2} | {:.2} |",
