@@ -7,7 +7,7 @@ use windrow_common::api::jobs::JobStatus;
 use super::history::{Awaits, Child, History, Job, Submission};
 use super::truth::Run;
 
-mod events;
+pub mod events;
 
 /// Time that orders take to reach an agent when nothing is wrong, on a busy machine.
 const DELIVERY: u64 = 3_000;
@@ -34,7 +34,7 @@ pub fn check(history: &History) -> Vec<String> {
     overlaps(history, &mut wrong);
     stopped(history, &mut wrong);
     if let Some(messages) = &history.events {
-        events::check(messages, &history.jobs, &mut wrong);
+        wrong.extend(events::check(messages, &history.jobs));
     }
     wrong.extend(history.leftovers.iter().map(|left| format!("left over: {left}")));
     wrong
@@ -111,8 +111,9 @@ fn results(history: &History, submission: &Submission, job: &Job, wrong: &mut Ve
             let run = runs.get(&(index, number));
             let really = run.and_then(|run| run.ended).map(|(_, exit)| exit);
             match (attempt.exit_code, really) {
-                // Killed: by a stop, a time limit or with its host.
-                (Some(code), None) if run.is_some() && code >= 128 => {}
+                // Killed: by a stop, a time limit or with its host; by a stop perhaps before its first
+                // line.
+                (Some(code), None) if (run.is_some() || is_stopped) && code >= 128 => {}
                 // The same, between its last line and its end.
                 (Some(code), Some(_)) if is_stopped && code >= 128 => {}
                 (Some(told), really) if really != Some(told) => wrong.push(format!(

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use windrow_common::api::jobs::{JobDetail, JobStatus, ListJobs};
 use windrow_common::api::resources::{AgentStatus, ListAgents};
 
-use super::check::check;
-use super::history::{Attempt, Child, History, Job};
+use super::check::{check, events};
+use super::history::{Attempt, Child, History, Job, Message};
 use super::load::{Desk, Seen};
 use super::rig::Rig;
 use super::truth::{self, Run};
@@ -71,10 +71,11 @@ pub fn gather(rig: &Rig, desk: &Desk, seconds: u64, with_events: bool) -> Histor
         run.host = (*names.get(&run.host).expect("a run is on an agent's host")).to_owned();
     }
     let jobs = submissions.iter().filter_map(|one| Some((one.job.clone(), job(desk, &one.job)?)));
+    let jobs: BTreeMap<String, Job> = jobs.collect();
     History {
-        jobs: jobs.collect(),
         listed: listed(desk),
-        events: with_events.then(|| desk.client.events()),
+        events: with_events.then(|| events(desk, &jobs)),
+        jobs,
         submissions,
         keys,
         stops,
@@ -93,6 +94,18 @@ fn wait_for_ends(desk: &Desk, jobs: &[String], seconds: u64) {
         let ended = desk.describe(&open).into_iter().filter(|job| job.status.is_terminal());
         let ended: Vec<String> = ended.map(|job| job.job_id).collect();
         open.retain(|job| !ended.contains(job));
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// The event stream, once it says the end of all jobs: events follow behind the journal.
+fn events(desk: &Desk, jobs: &BTreeMap<String, Job>) -> Vec<Message> {
+    let start = Instant::now();
+    loop {
+        let events = desk.client.events();
+        if events::check(&events, jobs).is_empty() || start.elapsed() > CLEAN_UP {
+            return events;
+        }
         std::thread::sleep(Duration::from_millis(200));
     }
 }

@@ -7,9 +7,10 @@ use windrow_common::api::jobs::JobStatus;
 
 use crate::chaos::history::{Job, Message};
 
-/// Judges it, beside what is described at the end.
-pub(super) fn check(messages: &[Message], jobs: &BTreeMap<String, Job>, wrong: &mut Vec<String>) {
-    in_order(messages, wrong);
+/// What does not hold of it, beside what is described at the end.
+pub fn check(messages: &[Message], jobs: &BTreeMap<String, Job>) -> Vec<String> {
+    let mut wrong = Vec::new();
+    in_order(messages, &mut wrong);
     let mut ids = BTreeSet::new();
     let mut last: BTreeMap<String, Vec<JobStatus>> = BTreeMap::new();
     for message in messages {
@@ -23,10 +24,10 @@ pub(super) fn check(messages: &[Message], jobs: &BTreeMap<String, Job>, wrong: &
             }
             let status = record.data.status;
             if record.kind == TYPE_STATE_CHANGE {
-                note(&record.subject, status, &mut last, wrong);
+                note(&record.subject, status, &mut last, &mut wrong);
             } else if record.kind == TYPE_CHILDREN_CHANGE {
                 for child in range(record.children.as_deref().unwrap_or_default()) {
-                    note(&format!("{}:{child}", record.subject), status, &mut last, wrong);
+                    note(&format!("{}:{child}", record.subject), status, &mut last, &mut wrong);
                 }
             }
         }
@@ -42,6 +43,7 @@ pub(super) fn check(messages: &[Message], jobs: &BTreeMap<String, Job>, wrong: &
             }
         }
     }
+    wrong
 }
 
 /// A job that has ended changes no more.
