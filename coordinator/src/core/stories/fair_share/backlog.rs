@@ -6,6 +6,8 @@ use windrow_common::ids::{JobId, Name};
 use windrow_common::wire::agent::EndCause;
 use windrow_common::wire::lease::Lease;
 
+use crate::core::Command;
+use crate::core::stories::nodes::{multinode, range};
 use crate::core::world::{World, name};
 
 /// An array of children that run for 20 ms, the first of which has just ended on the agent; and what the
@@ -71,6 +73,26 @@ fn a_share_that_holds_all_that_is_not_kept_for_others_has_no_backlog() {
     let (_, given) = short(&mut w, &agent, request);
     assert_eq!(given.iter().map(|lease| lease.count).sum::<u32>(), 1);
     assert_eq!(w.state.usage[&name("f")].held, 1000);
+    w.check_replay();
+}
+
+#[test]
+fn no_backlog_begins_in_the_place_of_nodes_that_are_not_there_yet() {
+    let mut w = World::new();
+    w.does(Command::RegisterDefinition(Box::new(multinode("m", 2, vec![range("0:", "1")]))));
+    let agent = w.agent("x", 3);
+    let nodes = SubmitJob { job_definition: "m".into(), ..w.request() };
+    w.submit(nodes);
+    let main = w.leases(&agent).remove(0);
+    let request = w.request();
+    let (job, given) = short(&mut w, &agent, request);
+    let count = |given: &[Lease]| {
+        given.iter().filter(|lease| lease.job == job).map(|lease| lease.count).sum::<u32>()
+    };
+    assert_eq!(count(&given), 1, "the other node is yet to be ordered");
+    let started = w.started(&main, main.first);
+    w.report(&agent, vec![started]);
+    assert!(count(&w.leases(&agent)) > 1, "it is there: a backlog");
     w.check_replay();
 }
 
