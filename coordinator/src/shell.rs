@@ -10,6 +10,7 @@ pub mod inputs;
 pub mod journal;
 pub mod leader;
 pub mod leadership;
+pub mod lease_streams;
 pub mod memory;
 pub mod nats;
 pub mod outside;

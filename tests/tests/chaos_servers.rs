@@ -86,6 +86,25 @@ fn jobs_run_on_without_two_of_three_servers() {
     assert_eq!(count(&history, JobStatus::Succeeded), 41);
 }
 
+/// The stream with an agent's orders has no leader and gets none, while everything else goes on: it is
+/// made anew on other servers, under the same coordinator or the next.
+#[test]
+fn an_agents_orders_come_although_their_stream_is_lost() {
+    let Some(mut rig) = Rig::start(&Options { agents: 1, ..options() }) else { return };
+    let desk = rig.desk();
+    rig.client.put_orders_on("a1", "n3");
+    desk.wait(&desk.submit(&Order::array(4, 100)), LIMIT);
+    desk.fault_begins("n3", "away");
+    rig.servers[2].power_off();
+    let job = desk.submit(&Order::array(20, 100));
+    desk.wait(&job, LIMIT);
+    rig.servers[2].start();
+    rig.wait_for_server(2);
+    desk.fault_ends("n3");
+    let history = finish(&rig, &desk, LIMIT);
+    assert_eq!(count(&history, JobStatus::Succeeded), 24);
+}
+
 /// All servers lose power at once and come back with their disks: what was acknowledged is there.
 #[test]
 fn everything_is_there_after_all_servers_lost_power() {

@@ -4,22 +4,22 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use async_nats::jetstream::{self, kv::Store, object_store::ObjectStore, stream::Stream};
-use futures::future::try_join_all;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 use windrow_common::streams::Streams;
 
 use super::event_loop::OpenStreams;
 use super::journal::Error;
+use super::lease_streams::LeaseStreams;
 use crate::config::Config;
 
 /// How long one request may go unanswered. While a stream has no leader nobody answers, also not later:
 /// who waited for longer would only learn later that there is one again.
-const ASK_TIMEOUT: Duration = Duration::from_millis(1_500);
+pub const ASK_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// How long it is asked again. Choosing a leader takes about five seconds, on a busy machine longer.
 const ASK_LIMIT: Duration = Duration::from_secs(15);
 /// Pause between two tries.
-const ASK_PAUSE: Duration = Duration::from_millis(100);
+pub const ASK_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long the removal of a consumer is waited for.
 const REMOVE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -91,7 +91,7 @@ pub async fn open(
         history: ensure(names.history(&retention)).await?,
         leader,
         outlet: OpenStreams {
-            leases: try_join_all(names.leases(&retention).into_iter().map(ensure)).await?,
+            leases: LeaseStreams::open(context, names.leases(&retention)).await?,
             reports: ensure(names.reports(&retention)).await?,
             names: names.clone(),
         },
@@ -100,7 +100,7 @@ pub async fn open(
 
 /// Removes a consumer, if it is there. Its answer comes from the consumer's own leader, which may be
 /// away: then it is removed all the same, and not waited for.
-pub async fn remove_consumer(stream: &Stream, name: &str) {
+pub async fn remove_consumer<I>(stream: &Stream<I>, name: &str) {
     if let Err(_) | Ok(Err(_)) = timeout(REMOVE_TIMEOUT, stream.delete_consumer(name)).await {
         debug!(name, "a consumer's removal was not confirmed; it may be gone already");
     }

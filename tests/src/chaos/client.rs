@@ -134,4 +134,24 @@ impl Client {
             read
         })
     }
+
+    /// Makes the stream with an agent's orders anew, on one server alone.
+    ///
+    /// # Panics
+    /// When NATS refuses.
+    pub fn put_orders_on(&self, agent: &str, server: &str) {
+        let _in_runtime = self.runtime.enter();
+        let context = jetstream::new(self.nats.clone());
+        let agent = agent.parse().expect("an agent's name");
+        let name = Streams::new(self.subjects.clone()).lease_stream(&agent);
+        self.runtime.block_on(async {
+            let mut config =
+                context.get_stream(&name).await.expect("its stream").cached_info().config.clone();
+            config.num_replicas = 1;
+            let tags = vec![server.to_owned()];
+            config.placement = Some(jetstream::stream::Placement { cluster: None, tags });
+            context.delete_stream(&name).await.expect("its stream is removed");
+            context.create_stream(config).await.expect("its stream is made");
+        });
+    }
 }

@@ -387,7 +387,7 @@ fn servers(net: &Net, directory: &Path, options: &Options) -> Vec<Node> {
                 "cluster {{ name: chaos, listen: \"0.0.0.0:{ROUTE_PORT}\", routes: [{routes}] }}\n"
             );
             let text = format!(
-                "server_name: \"{name}\"\nlisten: \"0.0.0.0:{CLIENT_PORT}\"\nhttp: \"0.0.0.0:{MONITOR_PORT}\"\nmax_payload: 1MB\n\
+                "server_name: \"{name}\"\nserver_tags: \"{name}\"\nlisten: \"0.0.0.0:{CLIENT_PORT}\"\nhttp: \"0.0.0.0:{MONITOR_PORT}\"\nmax_payload: 1MB\n\
                  jetstream {{ store_dir: {store:?}, sync_interval: always, {SPACE} }}\n{}",
                 if options.servers > 1 { &cluster } else { "" }
             );

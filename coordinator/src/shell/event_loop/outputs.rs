@@ -4,13 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::stream::{
-    ConsumerError, ConsumerErrorKind, PurgeError, PurgeErrorKind, Stream,
-};
-use async_nats::jetstream::{self, ErrorCode};
+use async_nats::jetstream::consumer::pull;
+use async_nats::jetstream::{self, stream::Stream};
 use async_nats::{Client, HeaderMap};
 use bytes::Bytes;
-use futures::TryStreamExt;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Sender;
 use tokio::task::JoinSet;
@@ -20,15 +17,15 @@ use windrow_common::api::{ApiError, ErrorKind};
 use windrow_common::codec::{Encoding, to_msgpack};
 use windrow_common::ids::Name;
 use windrow_common::streams::{HEADER_ERROR, HEADER_REASON, HEADER_SUBJECT, Streams};
-use windrow_common::subjects::{Subjects, lease_shard};
-use windrow_common::wire::agent::{Control, RegisterReply, Session};
+use windrow_common::subjects::Subjects;
+use windrow_common::wire::agent::{Control, Held, RegisterReply, Session};
 
 use crate::actor::{self, Answered, DeadLetter, Joined, Load};
 use crate::core::state::State;
 use crate::shell::history::History;
 use crate::shell::inputs::{Input, Unacknowledged};
 use crate::shell::journal;
-use crate::shell::streams::remove_consumer;
+use crate::shell::lease_streams::{LeaseStreams, NewSession};
 
 /// Answers that read the history at the same time; others wait for these.
 const READING_MAX: usize = 64;
@@ -36,8 +33,6 @@ const READING_MAX: usize = 64;
 const WAITING_MAX: usize = 4096;
 /// Sessions that are opened at the same time.
 const JOINS_MAX: usize = 32;
-/// How long each request for one may go unanswered.
-const JOIN_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// How often taken reports are removed from their stream.
 const FORGET_EVERY: Duration = Duration::from_secs(1);
 
@@ -45,9 +40,15 @@ const FORGET_EVERY: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct OpenStreams {
     pub names: Streams,
-    /// By shard.
-    pub leases: Vec<Stream>,
+    pub leases: LeaseStreams,
     pub reports: Stream,
+}
+
+/// An agent that the core has let in.
+struct Accepted<'a> {
+    joined: &'a Joined,
+    session: u64,
+    fenced: &'a [Held],
 }
 
 /// The way out.
@@ -174,94 +175,74 @@ impl Outlet {
     /// Gives new sessions their consumers and answers the agents. Of an agent that has asked more than
     /// once the last one counts. Those that cannot have one now are told to ask again.
     pub(super) async fn join_all(
-        &self,
+        &mut self,
         state: &State,
         joined: &[Joined],
     ) -> Result<(), journal::Error> {
         let last: BTreeMap<&Name, &Joined> = joined.iter().map(|one| (&one.agent, one)).collect();
-        let last: Vec<&Joined> = last.into_values().collect();
-        let mut are_open = true;
-        for some in last.chunks(JOINS_MAX) {
-            if are_open {
-                let joins = some.iter().map(|joined| self.join(state, joined));
-                for is_open in futures::future::join_all(joins).await {
-                    are_open &= is_open?;
+        let mut accepted = Vec::new();
+        for joined in last.into_values() {
+            match &joined.outcome {
+                Ok((session, fenced)) => {
+                    accepted.push(Accepted { joined, session: *session, fenced });
                 }
-                continue;
+                Err(reply) => {
+                    warn!(agent = %joined.agent, ?reply, "agent refused");
+                    self.send(joined.reply.clone(), to_msgpack(reply)).await;
+                }
             }
-            // The others would wait in vain as well, one after the other.
-            for joined in some {
-                self.ask_to_register(&joined.agent).await;
+        }
+        for some in accepted.chunks(JOINS_MAX) {
+            let (resting, asked): (Vec<&Accepted<'_>>, Vec<_>) =
+                some.iter().partition(|one| self.streams.leases.rests(&one.joined.agent));
+            self.streams.leases.renew(asked.iter().map(|one| &one.joined.agent)).await;
+            let open = asked.iter().map(|one| self.open_session(state, one));
+            let opened = futures::future::join_all(open).await;
+            for (one, is_open) in asked.into_iter().zip(opened) {
+                let is_open = is_open?;
+                self.streams.leases.note(&one.joined.agent, is_open);
+                if !is_open {
+                    self.ask_to_register(&one.joined.agent).await;
+                }
+            }
+            for one in resting {
+                self.ask_to_register(&one.joined.agent).await;
             }
         }
         Ok(())
     }
 
-    /// Gives a new session its consumer and answers the agent. What the former session had not
-    /// taken is removed first: the core has put it back. Whether NATS took part.
-    async fn join(&self, state: &State, joined: &Joined) -> Result<bool, journal::Error> {
-        let reply = match &joined.outcome {
-            Err(reply) => {
-                warn!(agent = %joined.agent, ?reply, "agent refused");
-                reply.clone()
-            }
-            Ok((session, fenced)) => {
-                let agent = &state.agents[&joined.agent];
-                let environment = &agent.environment;
-                let consumer =
-                    self.open_session(&joined.agent, environment, *session, joined.before);
-                let consumer = match consumer.await {
-                    Ok(consumer) => consumer,
-                    Err(e) if is_without_leader(&e) => {
-                        warn!(agent = %joined.agent, error = %e, "no session yet; the agent is to ask again");
-                        self.ask_to_register(&joined.agent).await;
-                        return Ok(false);
-                    }
-                    Err(e) => {
-                        let reason = format!("session of agent `{}`: {e}", joined.agent);
-                        return Err(journal::Error::Unavailable(reason));
-                    }
-                };
-                info!(agent = %joined.agent, session, resources = %agent.resources, "agent joined");
-                RegisterReply::Accepted(Session {
-                    session: *session,
-                    term: state.term,
-                    stream: self.streams.names.lease_stream(&joined.agent),
-                    consumer,
-                    heartbeat_millis: u64::try_from(self.heartbeat.as_millis()).unwrap_or(u64::MAX),
-                    fenced: fenced.clone(),
-                    self_fence: agent.disconnect.self_fence(),
-                })
-            }
-        };
-        self.send(joined.reply.clone(), to_msgpack(&reply)).await;
-        Ok(true)
-    }
-
+    /// Gives a session its consumer and answers the agent; gives false when NATS does not take part now.
     async fn open_session(
         &self,
-        agent: &Name,
-        environment: &Name,
-        session: u64,
-        before: Option<u64>,
-    ) -> Result<String, async_nats::Error> {
-        let config = self.streams.names.lease_consumer(environment, agent, session);
-        let leases = &self.streams.leases[usize::from(lease_shard(agent))];
-        if let Some(before) = before {
-            let old = self.streams.names.lease_consumer(environment, agent, before);
-            let old = old.durable_name.expect("lease consumers are durable");
-            remove_consumer(leases, &old).await;
+        state: &State,
+        Accepted { joined, session, fenced }: &Accepted<'_>,
+    ) -> Result<bool, journal::Error> {
+        let Joined { agent: name, reply, before, .. } = joined;
+        let agent = &state.agents[name];
+        let names = &self.streams.names;
+        let reader = |session| names.lease_consumer(&agent.environment, name, session);
+        let consumer = durable_name(&reader(*session));
+        let new = NewSession {
+            agent: name,
+            consumer: reader(*session),
+            before: before.map(|before| durable_name(&reader(before))),
+        };
+        if !self.streams.leases.open_session(new).await? {
+            return Ok(false);
         }
-        soon(async { leases.purge().filter(config.filter_subject.clone()).await }).await?;
-        let name = config.durable_name.clone().expect("lease consumers are durable");
-        match soon(leases.create_consumer(config.clone())).await {
-            Err(e) if is_in_the_way(&e) => {
-                soon(remove_sessions(leases, agent)).await?;
-                soon(leases.create_consumer(config)).await?;
-            }
-            created => drop(created?),
-        }
-        Ok(name)
+        info!(agent = %name, session, resources = %agent.resources, "agent joined");
+        let answer = RegisterReply::Accepted(Session {
+            session: *session,
+            term: state.term,
+            stream: names.lease_stream(name),
+            consumer,
+            heartbeat_millis: u64::try_from(self.heartbeat.as_millis()).unwrap_or(u64::MAX),
+            fenced: fenced.to_vec(),
+            self_fence: agent.disconnect.self_fence(),
+        });
+        self.send(reply.clone(), to_msgpack(&answer)).await;
+        Ok(true)
     }
 
     /// Removes taken reports from their stream, now and then and beside the loop.
@@ -280,18 +261,8 @@ impl Outlet {
     }
 }
 
-/// Removes every session's consumer of an agent: one is left, and in the way of the next, when a
-/// coordinator died, or NATS did not answer, between a session's entry in the journal and here.
-async fn remove_sessions(leases: &Stream, agent: &Name) -> Result<(), async_nats::Error> {
-    let mut names = leases.consumer_names();
-    while let Some(name) = names.try_next().await? {
-        let session = name.strip_prefix(agent.as_str()).and_then(|rest| rest.strip_prefix('-'));
-        if session.is_some_and(|session| session.parse::<u64>().is_ok()) {
-            warn!(%agent, consumer = name, "an old session is in the way and is removed");
-            leases.delete_consumer(&name).await?;
-        }
-    }
-    Ok(())
+fn durable_name(consumer: &pull::Config) -> String {
+    consumer.durable_name.clone().expect("lease consumers are durable")
 }
 
 fn too_many_wait() -> ApiError {
@@ -305,43 +276,6 @@ async fn refuse(client: &Client, input: actor::Input, error: ApiError) {
     if let actor::Input::Request { encoding, reply: Some(to), .. } = input {
         send_reply(client, to, encoding, Err(error)).await;
     }
-}
-
-/// NATS did not answer in time.
-#[derive(Debug, thiserror::Error)]
-#[error("no answer within {JOIN_TIMEOUT:?}")]
-struct Unanswered;
-
-/// Waits for an answer of NATS, and not for long: everybody waits meanwhile.
-async fn soon<T, E: Into<async_nats::Error>>(
-    asked: impl Future<Output = Result<T, E>>,
-) -> Result<T, async_nats::Error> {
-    match tokio::time::timeout(JOIN_TIMEOUT, asked).await {
-        Ok(answered) => answered.map_err(Into::into),
-        Err(_) => Err(Unanswered.into()),
-    }
-}
-
-/// Whether another consumer reads the same orders.
-fn is_in_the_way(error: &async_nats::Error) -> bool {
-    matches!(error.downcast_ref::<ConsumerError>().map(ConsumerError::kind),
-        Some(ConsumerErrorKind::JetStream(answer))
-            if answer.error_code() == ErrorCode::CONSUMER_WQ_CONSUMER_NOT_UNIQUE)
-}
-
-/// Whether the servers are about to choose who leads the stream: starting over would not help.
-fn is_without_leader(error: &async_nats::Error) -> bool {
-    if error.is::<Unanswered>() {
-        return true;
-    }
-    let purge = error.downcast_ref::<PurgeError>().map(PurgeError::kind);
-    let consumer = error.downcast_ref::<ConsumerError>().map(ConsumerError::kind);
-    let answered = match (purge, consumer) {
-        (Some(PurgeErrorKind::JetStream(answer)), _) => Some(answer),
-        (_, Some(ConsumerErrorKind::JetStream(answer))) => Some(answer),
-        _ => None,
-    };
-    answered.is_some_and(|answer| answer.error_code() == ErrorCode::CLUSTER_NOT_AVAILABLE)
 }
 
 async fn send_reply(client: &Client, to: String, encoding: Encoding, answer: Answered) {
