@@ -29,6 +29,7 @@ use windrow_common::wire::lease::{Order, OrderMessage};
 use windrow_coordinator::actor::archiving::Batch;
 use windrow_coordinator::actor::{Actor, Input, Settings};
 use windrow_coordinator::core::Command;
+use windrow_coordinator::shell::event_loop::TURN_INPUTS;
 use windrow_coordinator::shell::journal::Position;
 use windrow_coordinator::view::changes::messages;
 use world::{World, resident_bytes};
@@ -40,8 +41,6 @@ const ARRAY: u64 = 1_000_000;
 const LENGTHS: [u64; 4] = [3, 10, 60, 600];
 /// Cluster time between two turns of what arrives, in milliseconds.
 const STEP: u64 = 100;
-/// Most inputs of one turn, as in the coordinator's loop.
-const TURN_INPUTS: usize = 1024;
 /// Heartbeats of each agent and of the coordinator, in steps.
 const BEAT_STEPS: u64 = 20;
 

@@ -30,7 +30,7 @@ pub(super) mod outputs;
 pub use outputs::{OpenStreams, Outlet};
 
 /// Most inputs of one turn.
-const TURN_INPUTS: usize = 1024;
+pub const TURN_INPUTS: usize = 1024;
 
 /// The loop and its parts, from [`super::leader`].
 pub struct EventLoop {
