@@ -87,7 +87,7 @@ fn jobs_run_on_without_two_of_three_servers() {
 }
 
 /// The stream with an agent's orders has no leader and gets none, while everything else goes on: it is
-/// made anew on other servers, under the same coordinator or the next.
+/// made anew on the other servers.
 #[test]
 fn an_agents_orders_come_although_their_stream_is_lost() {
     let Some(mut rig) = Rig::start(&Options { agents: 1, ..options() }) else { return };

@@ -111,9 +111,10 @@ fn results(history: &History, submission: &Submission, job: &Job, wrong: &mut Ve
             let run = runs.get(&(index, number));
             let really = run.and_then(|run| run.ended).map(|(_, exit)| exit);
             match (attempt.exit_code, really) {
-                // Killed: by a stop, a time limit or with its host; by a stop perhaps before its first
-                // line.
-                (Some(code), None) if (run.is_some() || is_stopped) && code >= 128 => {}
+                // Killed: by a stop, a time limit or with its host.
+                (Some(code), None) if run.is_some() && code >= 128 => {}
+                // By the signals of a stop (SIGTERM, SIGKILL), before its first line.
+                (Some(143 | 137), None) if is_stopped => {}
                 // The same, between its last line and its end.
                 (Some(code), Some(_)) if is_stopped && code >= 128 => {}
                 (Some(told), really) if really != Some(told) => wrong.push(format!(
