@@ -43,6 +43,19 @@ struct Failing {
     asked: Instant,
 }
 
+impl Failing {
+    /// It was asked again, in vain. Of what was before a long silence nothing is known.
+    fn again(before: Option<Self>, now: Instant) -> Self {
+        let goes_on = before.filter(|one| now.duration_since(one.asked) < LOST_AFTER);
+        Self { since: goes_on.map_or(now, |one| one.since), asked: now }
+    }
+
+    /// Whether it was asked in vain all that time.
+    fn is_lost(&self) -> bool {
+        self.asked.duration_since(self.since) >= LOST_AFTER
+    }
+}
+
 /// A consumer of a session to be.
 #[derive(Debug)]
 pub struct NewSession<'a> {
@@ -97,16 +110,14 @@ impl LeaseStreams {
             self.failing.remove(&shard);
             return;
         }
-        let asked = Instant::now();
-        self.failing.entry(shard).or_insert(Failing { since: asked, asked }).asked = asked;
+        let before = self.failing.get(&shard).copied();
+        self.failing.insert(shard, Failing::again(before, Instant::now()));
     }
 
     /// Makes streams of these agents anew that have been without a leader for too long. What they held is
     /// told again to their agents, as those join with nothing left of it.
     pub async fn renew<'a>(&mut self, agents: impl IntoIterator<Item = &'a Name>) {
-        let lost = |shard: &u8| {
-            self.failing.get(shard).is_some_and(|one| one.since.elapsed() >= LOST_AFTER)
-        };
+        let lost = |shard: &u8| self.failing.get(shard).is_some_and(Failing::is_lost);
         let shards: BTreeSet<u8> = agents.into_iter().map(lease_shard).filter(lost).collect();
         join_all(shards.iter().map(|shard| self.make_anew(*shard))).await;
         for shard in shards {
@@ -223,5 +234,24 @@ fn answer(error: &async_nats::Error) -> Option<ErrorCode> {
     match error.downcast_ref::<CreateStreamError>().map(CreateStreamError::kind) {
         Some(CreateStreamErrorKind::JetStream(answer)) => Some(answer.error_code()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_lost_when_it_was_asked_in_vain_all_the_time() {
+        let start = Instant::now();
+        let asked = |seconds: &[u64]| {
+            let at = seconds.iter().map(|&seconds| start + Duration::from_secs(seconds));
+            at.fold(None, |before, now| Some(Failing::again(before, now)))
+                .is_some_and(|one| one.is_lost())
+        };
+        assert!(!asked(&[0, 5, 10, 15, 19]));
+        assert!(asked(&[0, 5, 10, 15, 20]));
+        assert!(!asked(&[0, 3600]), "who asked first may be gone since");
+        assert!(!asked(&[0, 3600, 3610]));
     }
 }

@@ -116,6 +116,24 @@ fn invented_lost_and_second_results_are_found() {
     killed(&mut history);
     history.stops.push(Stop { job: "a".to_owned(), answered: 5_000 });
     assert_eq!(check(&history), Vec::<String>::new(), "between its last line and its end");
+    // A single job of which nothing ran.
+    let unseen = |h: &mut History, code| {
+        h.runs.retain(|run| run.job != "b");
+        job(h, "b").status = JobStatus::Failed;
+        job(h, "b").children[0].status = JobStatus::Failed;
+        job(h, "b").children[0].attempts.truncate(1);
+        job(h, "b").children[0].attempts[0].exit_code = Some(code);
+    };
+    let stop = || Stop { job: "b".to_owned(), answered: 5_000 };
+    finds("it was None", |h| unseen(h, 143));
+    finds("it was None", |h| {
+        unseen(h, 1);
+        h.stops.push(stop());
+    });
+    let mut history = good();
+    unseen(&mut history, 143);
+    history.stops.push(stop());
+    assert_eq!(check(&history), Vec::<String>::new(), "before its first line");
     finds("are known", |h| drop(job(h, "a").children[0].attempts.pop()));
     finds("SUCCEEDED with attempts", |h| {
         job(h, "a").children[0].attempts[0].exit_code = Some(0);
