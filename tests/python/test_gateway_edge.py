@@ -178,7 +178,8 @@ class Edge(ClusterTest):
         try:
             gateway.connect().close()
             return True
-        except ConnectionRefusedError:
+        except (ConnectionRefusedError, ConnectionResetError):
+            # Reset is who had been let in by the system, and by the gateway no more.
             return False
 
     def wait_until(self, holds, seconds=30):
