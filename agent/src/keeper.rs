@@ -4,9 +4,9 @@
 //! It decides nothing: it starts, signals and reaps what the agent on its socket says, and keeps
 //! each end until the agent has it on disk. Where no two attempts may run at once the agent says, ever
 //! anew, by when all must be over; the keeper sees to that if the agent is dead or stands still. Five
-//! threads: the server takes requests and starts processes, the reaper waits for their ends, the
-//! writer sends events, the watchdog ends what must be over, the upkeep (the main thread) leaves
-//! when there is nothing to keep.
+//! threads: the server takes requests and starts processes, the reaper waits for their ends and sends
+//! them while few attempts run, the writer sends all other events, the watchdog ends what must be
+//! over, the upkeep (the main thread) leaves when there is nothing to keep.
 
 use std::fs::{self, File, TryLockError};
 use std::io::Write;
@@ -23,6 +23,7 @@ use nix::unistd::{close, setsid};
 
 mod cgroup;
 mod launch;
+mod outgoing;
 pub(crate) mod protocol;
 mod reap;
 mod scratch;
@@ -51,11 +52,6 @@ const IDLE_GRACE: Duration = Duration::from_secs(10);
 /// How long killed processes of an ended attempt may take to vanish before its end is reported all
 /// the same: one stuck in the kernel must not hold up its job.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
-/// With so many attempts running the writer lets events gather for a moment, so that short attempts
-/// do not cost the agent a wake-up each.
-const BUSY_ATTEMPTS: usize = 8;
-/// How long events then gather.
-const GATHER: Duration = Duration::from_micros(300);
 /// Directory of scratch directories to be used again.
 const SPARE: &str = "spare";
 
@@ -173,7 +169,7 @@ fn start_threads(
     let (shared, scratches) = (Arc::clone(table), Arc::clone(scratches));
     thread("reaper", move || reap::run(&shared, &scratches))?;
     let shared = Arc::clone(table);
-    thread("writer", move || write_events(&shared))?;
+    thread("writer", move || outgoing::run(&shared))?;
     let shared = Arc::clone(table);
     thread("watchdog", move || watchdog.run(&shared))?;
     let shared = Arc::clone(table);
@@ -193,23 +189,6 @@ fn thread(name: &'static str, body: impl FnOnce() + Send + 'static) -> anyhow::R
         .spawn(guarded)
         .with_context(|| format!("start the keeper's {name} thread"))?;
     Ok(())
-}
-
-/// The writer: one frame carries all that has gathered.
-fn write_events(table: &Table) {
-    loop {
-        let (client, events) = table.take_outgoing();
-        let result = protocol::write(&mut &*client, &events);
-        if let Err(e) = result {
-            // The server sees the end of the connection too and forgets the client; the next one
-            // gets a snapshot.
-            eprintln!("keeper: cannot write to the agent: {e}");
-            let _ = client.shutdown(std::net::Shutdown::Both);
-        }
-        if table.lock().mains.len() >= BUSY_ATTEMPTS {
-            std::thread::sleep(GATHER);
-        }
-    }
 }
 
 /// Waits until there is nothing to stay for; meanwhile ends attempts that drain too long.

@@ -11,6 +11,7 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
 use nix::unistd::Pid;
 use windrow_common::time::wall_clock;
 
+use super::outgoing;
 use super::protocol::Event;
 use super::scratch::Scratches;
 use super::table::{Phase, State, Table};
@@ -144,7 +145,7 @@ fn finish_drained(table: &Table, scratches: &Scratches, mut state: MutexGuard<'_
     }
     drop(state);
     // The event goes first: the directory is no part of what the agent waits for.
-    table.flush();
+    outgoing::send_now(table);
     left.into_iter().for_each(|directory| scratches.give_back(directory));
 }
 

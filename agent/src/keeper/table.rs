@@ -76,6 +76,8 @@ pub(super) struct Table {
     state: Mutex<State>,
     /// The outbox has something for a client.
     outgoing: Condvar,
+    /// The turn to take events out of the outbox and write them.
+    pub(super) writing: Mutex<()>,
     /// A process was started, or a spawn ended.
     pub(super) spawned: Condvar,
     /// An attempt began or ended to drain, was forgotten, the client came or went, or
@@ -128,16 +130,17 @@ impl Table {
         self.outgoing.notify_one();
     }
 
-    /// Waits for events and takes all of them, with the client they are for.
-    pub(super) fn take_outgoing(&self) -> (Arc<UnixStream>, Vec<Event>) {
+    /// Waits until events wait to be sent.
+    pub(super) fn wait_for_outgoing(&self) {
+        drop(Self::wait_while(&self.outgoing, self.lock(), |state| !state.has_outgoing()));
+    }
+
+    /// Takes all events, with the client they are for; absent when there are none. To be called in
+    /// a turn of [`Table::writing`].
+    pub(super) fn take_outgoing(&self) -> Option<(Arc<UnixStream>, Vec<Event>)> {
         let mut state = self.lock();
-        loop {
-            if let (Some(client), false) = (&state.client, state.outbox.is_empty()) {
-                let client = Arc::clone(client);
-                return (client, mem::take(&mut state.outbox));
-            }
-            state = self.outgoing.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
+        let client = Arc::clone(state.client.as_ref()?);
+        (!state.outbox.is_empty()).then(|| (client, mem::take(&mut state.outbox)))
     }
 }
 
