@@ -56,8 +56,7 @@ pub(crate) struct Way {
 pub(crate) async fn run(options: &Options) -> anyhow::Result<Outcome> {
     let rig = Rig::start().await?;
     create_queue(&rig, NOBODY).await?;
-    let address = rig.cluster.state()["gatewayUrl"].as_str().context("gatewayUrl")?.to_owned();
-    let address = address.strip_prefix("http://").context("a plain address")?.to_owned();
+    let address = rig.gateway_address()?;
     let mut connections = Vec::new();
     for _ in 0..CONNECTIONS {
         connections.push(Connection::open(&address).await?);

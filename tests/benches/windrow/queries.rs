@@ -76,8 +76,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Outcome> {
 /// In a cluster of its own, with so many jobs queued and children done.
 async fn answers(queued: u32, children: u32) -> anyhow::Result<Vec<(String, Ways)>> {
     let rig = Rig::start().await?;
-    let address = rig.cluster.state()["gatewayUrl"].as_str().context("gatewayUrl")?.to_owned();
-    let address = address.strip_prefix("http://").context("a plain address")?.to_owned();
+    let address = rig.gateway_address()?;
     create_queue(&rig, ZERO).await?;
     create_queue(&rig, NOBODY).await?;
     let _zero = Zero::start(&rig.cluster.nats_url(), ZERO, VCPUS)?;

@@ -64,6 +64,12 @@ impl Rig {
         let client = Client::connect(&cluster.nats_url()).await?;
         Ok(Self { cluster, client })
     }
+
+    /// Host and port of the cluster's gateway.
+    pub(crate) fn gateway_address(&self) -> anyhow::Result<String> {
+        let url = self.cluster.state()["gatewayUrl"].as_str().context("gatewayUrl")?.to_owned();
+        Ok(url.strip_prefix("http://").context("a plain address")?.to_owned())
+    }
 }
 
 impl Client {
