@@ -55,10 +55,11 @@ fn measure(options: &Options) -> anyhow::Result<()> {
             Bench::Recovery => results.recovery = Some(runtime.block_on(recovery::run(options))?),
             Bench::SubmitMillion => results.submit = Some(runtime.block_on(submit::run(options))?),
         }
+        // After each, since all of them take half an hour.
+        if let Some(prefix) = &options.results {
+            results.write(prefix)?;
+        }
     }
     print!("{}", results.to_markdown());
-    if let Some(prefix) = &options.results {
-        results.write(prefix)?;
-    }
     Ok(())
 }
