@@ -9,6 +9,7 @@ pub mod image;
 pub mod nats;
 pub mod part;
 pub mod program;
+pub mod started;
 pub mod wait;
 
 pub use cluster::Cluster;

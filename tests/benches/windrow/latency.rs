@@ -13,11 +13,11 @@ use windrow_common::api::jobs::{
     DependencyType, DescribeJobs, JobDependency, JobStatus, SubmitJob,
 };
 use windrow_common::ids::JobId;
+use windrow_tests::started;
 
-use super::clock;
 use super::floor;
 use super::machine::Load;
-use super::options::{NOTE_START, Options};
+use super::options::Options;
 use super::rig::{QUEUE, Rig, job};
 use super::statistics::quantile;
 
@@ -121,20 +121,19 @@ pub(crate) async fn sample(rig: &Rig, tries: u32) -> anyhow::Result<Sample> {
     let socket_path = scratch.path().join("started");
     let socket = UnixDatagram::bind(&socket_path).context("bind a socket for jobs")?;
     socket.set_read_timeout(Some(LIMIT))?;
-    let own = std::env::current_exe().context("find this program")?;
-    let own = own.to_string_lossy();
+    let program = started::job();
     let path = socket_path.to_string_lossy();
-    let request = job(QUEUE, &[&own, NOTE_START, &path], None);
+    let request = job(QUEUE, &[&program.to_string_lossy(), &path], None);
     let to_sync = rig.cluster.data().join("bench-sync");
 
     let mut found = Sample::default();
     for number in 0..=tries {
-        let before = clock::nanoseconds();
+        let before = started::nanoseconds();
         let id = rig.submit(&request).await?;
-        let answered = clock::nanoseconds();
-        let began = clock::receive(&socket)?;
+        let answered = started::nanoseconds();
+        let began = started::receive(&socket).context("wait for the job to begin")?;
         rig.succeeded(id).await?;
-        let spawn = spawn(Path::new(&*own), &socket, &socket_path)?;
+        let spawn = spawn(&program, &socket, &socket_path)?;
         let sync = floor::sync_once(&to_sync)?;
         // The first job finds caches cold that later ones find warm.
         if number > 0 {
@@ -150,15 +149,14 @@ pub(crate) async fn sample(rig: &Rig, tries: u32) -> anyhow::Result<Sample> {
 
 /// Milliseconds until the program, started here, does its first thing.
 fn spawn(program: &Path, socket: &UnixDatagram, path: &Path) -> anyhow::Result<f64> {
-    let before = clock::nanoseconds();
+    let before = started::nanoseconds();
     let mut child = Command::new(program)
-        .arg(NOTE_START)
         .arg(path)
         .stdin(Stdio::null())
         .spawn()
-        .context("start this program")?;
-    let began = clock::receive(socket)?;
-    child.wait().context("wait for this program")?;
+        .context("start the job's program")?;
+    let began = started::receive(socket).context("wait for the job's program")?;
+    child.wait().context("wait for the job's program")?;
     Ok(milliseconds(before, began))
 }
 

@@ -4,11 +4,10 @@
 //! can do without Windrow. Others may use the machine at the same time, so ratios within one run are
 //! what counts, and every table says how busy the others were.
 //!
-//! The same program is also the floor's process and the job that notes when it began.
+//! The same program is also the floor's process.
 
 mod agents;
 mod array;
-mod clock;
 mod control;
 mod cpu;
 mod docker;
@@ -32,7 +31,6 @@ use report::Results;
 fn main() -> anyhow::Result<()> {
     match options::parse(std::env::args().skip(1))? {
         Mode::Spawn { count, threads } => floor::spawn_all(count, threads),
-        Mode::NoteStart { socket } => clock::note_start(&socket),
         Mode::Measure(options) => measure(&options),
     }
 }

@@ -6,15 +6,11 @@ use anyhow::{Context, bail};
 
 /// First argument of the floor's process.
 pub(crate) const SPAWN: &str = "spawn-floor";
-/// First argument of the job that notes when it began.
-pub(crate) const NOTE_START: &str = "note-start";
 
 /// What this process is to be.
 pub(crate) enum Mode {
     /// Starts `/bin/true` so often, from so many threads.
     Spawn { count: u32, threads: u32 },
-    /// Sends the time to this socket.
-    NoteStart { socket: PathBuf },
     /// Measures.
     Measure(Options),
 }
@@ -128,7 +124,6 @@ pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> anyhow::Result<M
             SPAWN => {
                 return Ok(Mode::Spawn { count: value()?.parse()?, threads: value()?.parse()? });
             }
-            NOTE_START => return Ok(Mode::NoteStart { socket: value()?.into() }),
             "--children" => options.children = number(&value()?)?,
             "--pairs" => options.pairs = number(&value()?)?,
             "--tries" => options.tries = number(&value()?)?,
